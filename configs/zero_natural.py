@@ -1,0 +1,20 @@
+"""The digit zero by natural gradients: the exact posterior in tens of steps."""
+
+from vigamma import Digits, DomainKnowledge, Experiment, GradientAscent, NaturalGradient, PathwiseElbo
+
+
+def get_config() -> Experiment:
+    """The experiment; every field can be set by `--config.field=value`."""
+    return Experiment(
+        data=Digits(digit=0, num_knowledge_images=10),
+        model=DomainKnowledge(weight=2.0, floor=0.1),
+        inference=GradientAscent(
+            estimator=PathwiseElbo(num_samples=128, sticking_the_landing=True),
+            optimizer=NaturalGradient(learning_rate=0.5, max_update=2.0),
+        ),
+        num_steps=50,
+        log_every=1,
+        save_every=50,
+        seed=0,
+        tolerance=1e-6,
+    )

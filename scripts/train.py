@@ -1,0 +1,63 @@
+"""Trains an experiment, or goes on with it: `python scripts/train.py --config configs/zero.py`."""
+
+import os
+import signal
+import sys
+
+
+def _leave(signum, _frame):
+    """Before there is anything to save: one line, and out at once."""
+    os.write(2, b"stopped by %s: before the first step\n" % signal.Signals(signum).name.encode())
+    os._exit(128 + signum)
+
+
+if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+import vigamma
+from vigamma.config import parse_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; fields are set by --config.field=value."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run is written, and resumed from; checkpoints/NAME by default."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the other processes of a cluster that JAX recognizes."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, to join processes that JAX does not find itself."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one, from 0.")
+
+
+def main(argv):
+    """Runs the experiment and prints its certificate."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
+    try:
+        outcome = vigamma.train(_CONFIG.value, workdir)
+    except vigamma.RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 128 + error.signum if isinstance(error, vigamma.Interrupted) else 1
+    if jax.process_index() == 0:
+        print(outcome.certificate.table(outcome.summary["config"]["tolerance"]))
+        print(f"written: {workdir}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,88 @@
+"""How close a fit is to the exact posterior, where the model is conjugate and it is known."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from vigamma.families.gamma import Gamma
+from vigamma.families.mean_field import MeanFieldGamma
+from vigamma.typing import PyTree, record
+
+
+@record
+class Certificate:
+    """A fit beside the exact answer; all values in nats and computed in float64.
+
+    Attributes:
+      elbo: the evidence lower bound of q, in closed form.
+      log_evidence: log p(x), its least upper bound.
+      kl_to_exact: KL(q ‖ p(θ | x)), summed over all latents; equals log_evidence - elbo.
+      max_kl_to_exact: the same for the worst single latent.
+      worst_latent: the index of that latent.
+    """
+
+    elbo: float
+    log_evidence: float
+    kl_to_exact: float
+    max_kl_to_exact: float
+    worst_latent: int
+
+    @property
+    def gap(self) -> float:
+        """log_evidence - elbo."""
+        return self.log_evidence - self.elbo
+
+    def table(self, tolerance: float) -> str:
+        """The certificate in words, with a verdict against the tolerance that was promised."""
+        verdict = "within" if self.kl_to_exact <= tolerance else "NOT within"
+        rows = (
+            ("ELBO", f"{self.elbo:,.6f}", ""),
+            ("log evidence (exact)", f"{self.log_evidence:,.6f}", ""),
+            ("gap", f"{self.gap:.3g}", ""),
+            ("KL(q ‖ exact), all latents", f"{self.kl_to_exact:.3g}", ""),
+            ("KL(q ‖ exact), worst latent", f"{self.max_kl_to_exact:.3g}", f"#{self.worst_latent}"),
+        )
+        lines = [f"  {name:<28}{value:>18} nats  {note}".rstrip() for name, value, note in rows]
+        promise = f"  {verdict} the {tolerance:g} nats that this config promises"
+        return "\n".join(["Certificate", *lines, promise])
+
+
+def gamma_in_float64(log_shape: Any, log_rate: Any) -> Gamma:
+    """The distribution that float32 parameters stand for, with float64 arithmetic from there."""
+    return Gamma(
+        np.exp(np.asarray(log_shape, np.float64)), np.exp(np.asarray(log_rate, np.float64))
+    )
+
+
+def kl_to_exact(q: Gamma, exact: Gamma) -> np.ndarray:
+    """KL(q ‖ exact) in nats for every latent, in float64; both distributions in NumPy float64."""
+    with jax.enable_x64(True):
+        return np.asarray(_kl_divergence(q, exact))
+
+
+def certify(model: PyTree, batch: PyTree, q: MeanFieldGamma) -> Certificate:
+    """Compares q with the exact posterior of a conjugate model.
+
+    Args:
+      model: states `prior`, `expected_log_likelihood`, `exact_posterior` and `log_evidence`; in
+        NumPy float64.
+      batch: its data, in NumPy float64.
+      q: the fit.
+    """
+    gamma = gamma_in_float64(q.log_shape[...], q.log_rate[...])
+    kl = kl_to_exact(gamma, model.exact_posterior(batch))
+    with jax.enable_x64(True):
+        divergence = gamma.kl_divergence(model.prior).sum()
+        return Certificate(
+            elbo=float(model.expected_log_likelihood(gamma, batch) - divergence),
+            log_evidence=float(model.log_evidence(batch)),
+            kl_to_exact=float(kl.sum()),
+            max_kl_to_exact=float(kl.max()),
+            worst_latent=int(kl.argmax()),
+        )
+
+
+@jax.jit
+def _kl_divergence(q: Gamma, exact: Gamma) -> jax.Array:
+    return q.kl_divergence(exact)

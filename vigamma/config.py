@@ -1,0 +1,128 @@
+"""What one experiment is: a typed config, its checks, its JSON form, and its command line."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import flags
+
+from vigamma.data.digits import Digits
+from vigamma.errors import ConfigError
+from vigamma.inference.gradient_ascent import GradientAscent
+from vigamma.models.gamma_poisson import DomainKnowledge
+from vigamma.typing import spec
+
+_MAY_CHANGE = ("num_steps", "log_every", "save_every", "tolerance")
+"""Fields of an experiment that may differ between a run and the run it resumes."""
+
+
+@spec
+class Experiment:
+    """One experiment, from the data to the promised accuracy. Files in `configs/` return one.
+
+    Attributes:
+      data: the counts, and what was known before.
+      model: the model of the counts.
+      inference: how the posterior is found.
+      num_steps: the updates of the whole run; a finished run goes on if this grows.
+      log_every: steps between two lines of `metrics.jsonl`, and the most that are fused into one
+        device program.
+      save_every: steps between two checkpoints; one is always saved at the end.
+      seed: the seed of all random numbers, 0 to 2³² - 1.
+      tolerance: the KL(q ‖ exact posterior) in nats, over all latents, that this config promises
+        to stay below; only reported.
+    """
+
+    data: Digits
+    model: DomainKnowledge
+    inference: GradientAscent
+    num_steps: int
+    log_every: int = 100
+    save_every: int = 1000
+    seed: int = 0
+    tolerance: float = 0.01
+
+    def validate(self) -> None:
+        """Raises ValueError for a count, seed or tolerance out of range."""
+        for name in ("num_steps", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be 0 to 2^32 - 1, got {self.seed}")
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+
+
+def check_config(config: Any, path: str = "config") -> None:
+    """Checks the type of every field and the rules of every Spec; raises ConfigError.
+
+    Specs that are fields are checked first, so that the error names the innermost field.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{path}.{field.name}"
+        if not _is_instance(value, hints[field.name]):
+            wanted = getattr(hints[field.name], "__name__", hints[field.name])
+            raise ConfigError(f"{name} must be {wanted}, got {value!r}")
+        if dataclasses.is_dataclass(value):
+            check_config(value, name)
+    if hasattr(config, "validate"):
+        try:
+            config.validate()
+        except ValueError as error:
+            raise ConfigError(f"{path}.{error}") from error
+
+
+def _is_instance(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_is_instance(value, option) for option in hint.__args__)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def flatten(config: Any, path: str = "") -> dict[str, Any]:
+    """The fields of a config as {"inference.estimator.num_samples": 128, ...}.
+
+    A Spec has, beside its fields, an entry with its own path and the name of its class.
+    """
+
+    def items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if not dataclasses.is_dataclass(value):
+            yield path, value
+            return
+        yield path or "experiment", type(value).__name__
+        for field in dataclasses.fields(value):
+            name = f"{path}.{field.name}" if path else field.name
+            yield from items(getattr(value, field.name), name)
+
+    return dict(items(config, path))
+
+
+def identity(config: Experiment) -> dict[str, Any]:
+    """The fields that decide every step: what a resumed run must share with the run before."""
+    return {name: value for name, value in flatten(config).items() if name not in _MAY_CHANGE}
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line for `absl.app.run`; a bad flag is one line and exit status 2."""
+    try:
+        rest = flags.FLAGS(argv, known_only=False)
+        if len(rest) > 1:
+            raise ConfigError(f"unexpected argument {rest[1]!r}")
+    except (flags.Error, ConfigError, KeyError, AttributeError, TypeError, ValueError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else str(error)
+        lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+        # The last line of a traceback says what happened; other messages begin with it.
+        line = lines[-1] if len(lines) > 1 and "Traceback" in str(message) else lines[0]
+        raise SystemExit(_print_error(line)) from None
+    return rest
+
+
+def _print_error(line: str) -> int:
+    import sys
+
+    print(f"error: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,54 @@
+"""Scikit-learn's handwritten digits: 1,797 images of 8 × 8 pixels, intensities 0 to 16."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from vigamma.data.counts import check_counts
+from vigamma.typing import spec
+
+IMAGE_SHAPE = (8, 8)
+
+
+class KnowledgeAndCounts(NamedTuple):
+    """Counts to learn from, and what was known about their columns before.
+
+    Attributes:
+      knowledge: domain knowledge, a typical row of counts; shape (M,).
+      counts: the training counts, none of which went into `knowledge`; shape (N, M).
+    """
+
+    knowledge: np.ndarray
+    counts: np.ndarray
+
+
+@spec
+class Digits:
+    """The images of one digit, split into domain knowledge and training counts.
+
+    Attributes:
+      digit: which digit, 0 to 9. There are 174 to 183 images of each.
+      num_knowledge_images: this many images, the first of the data set, are averaged into the
+        domain-knowledge image. They are not trained on: no image is used twice.
+    """
+
+    digit: int = 0
+    num_knowledge_images: int = 10
+
+    def validate(self) -> None:
+        """Raises ValueError for a digit or a number of images that does not exist."""
+        if not 0 <= self.digit <= 9:
+            raise ValueError(f"digit must be 0 to 9, got {self.digit}")
+        if not 1 <= self.num_knowledge_images <= 173:
+            raise ValueError(
+                f"num_knowledge_images must be 1 to 173, got {self.num_knowledge_images}"
+            )
+
+    def load(self) -> KnowledgeAndCounts:
+        """Loads the images, flattened to rows of 64 pixels, in the data set's own order."""
+        self.validate()
+        pixels, labels = load_digits(return_X_y=True)
+        images = check_counts(pixels[labels == self.digit], f"images of the digit {self.digit}")
+        knowledge, counts = np.split(images, [self.num_knowledge_images])
+        return KnowledgeAndCounts(knowledge.mean(axis=0), counts)

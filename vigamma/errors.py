@@ -1,0 +1,30 @@
+"""Failures that the person at the command line can act on; scripts print them as one line."""
+
+
+class RunError(Exception):
+    """A run cannot start or go on, for a reason that its message says in one line."""
+
+
+class ConfigError(RunError, ValueError):
+    """A configuration with a field that does not exist or a value that cannot be."""
+
+
+class CheckpointError(RunError):
+    """A workdir or a checkpoint that cannot be used."""
+
+
+class NonFiniteError(RunError, ArithmeticError):
+    """NaN or infinity in a run; names the step and the leaf."""
+
+
+class Interrupted(RunError):
+    """A run was asked to stop by a signal, and stopped where it can be resumed.
+
+    Attributes:
+      signum: the signal; the exit status is 128 + signum.
+    """
+
+    def __init__(self, message: str, signum: int):
+        """Keeps the signal beside the message."""
+        super().__init__(message)
+        self.signum = signum

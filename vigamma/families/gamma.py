@@ -1,0 +1,134 @@
+"""The Gamma distribution: densities, moments, divergences and draws, accurate in float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jax.scipy.special import digamma
+
+from vigamma import random
+from vigamma.special import (
+    expm1_minus,
+    log_gamma_defect,
+    log_minus_digamma,
+    log_ratio,
+    same_mean_kl,
+)
+from vigamma.typing import Array, Key, record
+
+
+@record
+class Gamma:
+    """Independent Gamma distributions, of shape a = `concentration` and rate b = `rate`.
+
+        p(x) = b^a x^(a-1) e^(-b x) / Γ(a),   x > 0
+
+    Both parameters are positive and have the same shape. NumPyro, TFP and Distrax use the same two
+    names; `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead.
+    All methods are elementwise and in nats, with a relative error below 1e-4 in float32 for shapes
+    and rates from 1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)).
+    Parameters that are not positive give NaN under `jit`; `validate` rejects them outside.
+    """
+
+    concentration: Array
+    rate: Array
+
+    def validate(self, name: str = "Gamma") -> None:
+        """Raises ValueError unless all parameters are positive and finite."""
+        for field in ("concentration", "rate"):
+            value = np.asarray(getattr(self, field))
+            bad = ~(np.isfinite(value) & (value > 0))
+            if bad.any():
+                index = tuple(int(i) for i in np.argwhere(bad)[0])
+                raise ValueError(
+                    f"{name}.{field} must be positive and finite, but it is {value[index]} at "
+                    f"index {index} ({bad.sum()} of {value.size} such elements)"
+                )
+
+    @property
+    def mean(self) -> Array:
+        """E[x] = a / b."""
+        return self.concentration / self.rate
+
+    @property
+    def variance(self) -> Array:
+        """Var[x] = a / b²."""
+        return self.concentration / self.rate / self.rate
+
+    @property
+    def mean_log(self) -> Array:
+        """E[log x] = ψ(a) - log b."""
+        return digamma(self.concentration) - jnp.log(self.rate)
+
+    def log_prob(self, x: Array) -> Array:
+        """log p(x) in nats; its limit at x = 0, and -inf below."""
+        positive = x > 0
+        safe = jnp.where(positive, x, 1.0)
+        at_zero = jnp.where(self.concentration < 1, jnp.inf, -jnp.inf)
+        at_zero = jnp.where(self.concentration == 1, jnp.log(self.rate), at_zero)
+        outside = jnp.where(x == 0, at_zero, -jnp.inf)
+        return jnp.where(positive, self._log_density(safe, jnp.log(safe)), outside)
+
+    def log_prob_from_log(self, log_x: Array) -> Array:
+        """log p(x) in nats, as a function of log x: exact also where x underflows.
+
+        This is the density of x, not that of log x (which would add log x).
+        """
+        return self._log_density(jnp.exp(log_x), log_x)
+
+    def _log_density(self, x: Array, log_x: Array) -> Array:
+        """log p = -log x - a (e^w - 1 - w) + (a log a - a - log Γ(a)),  w = log(b x / a)."""
+        a, b = self.concentration, self.rate
+        excess = (b * x - a) / a
+        near = jnp.abs(excess) < 0.5
+        w_near = jnp.log1p(jnp.where(near, excess, 0.0))
+        w = jnp.where(near, w_near, log_x + jnp.log(b) - jnp.log(a))
+        return log_gamma_defect(a) - log_x - a * expm1_minus(w)
+
+    @property
+    def entropy(self) -> Array:
+        """-E[log p(x)] = a - log b + log Γ(a) + (1 - a) ψ(a), in nats."""
+        a = self.concentration
+        return self.mean_log + a * log_minus_digamma(a) - log_gamma_defect(a)
+
+    def kl_divergence(self, other: "Gamma") -> Array:
+        """KL(self ‖ other) in nats, elementwise, never negative.
+
+            (a - c) ψ(a) - log Γ(a) + log Γ(c) + c log(b / d) + a (d / b - 1)
+              = c (e^x - 1 - x) + KL between the same shapes at one mean,   x = log(a d / (b c))
+
+        for self = Gamma(a, b) and other = Gamma(c, d). The second form splits the divergence into
+        a part for the means and a part for the shapes, both ≥ 0, and does not cancel.
+        """
+        a, c = self.concentration, other.concentration
+        log_mean_ratio = log_ratio(a, c) + log_ratio(other.rate, self.rate)
+        return c * expm1_minus(log_mean_ratio) + same_mean_kl(a, c)
+
+    def quantile(self, probability: Array | float) -> Array:
+        """The x with P(X ≤ x) = `probability`, in [0, 1]; shape: that of all three broadcast.
+
+        SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
+        device (so it works under `jit` and `vmap`, but has no gradient).
+        """
+        a, b = self.concentration, self.rate
+        probability = jnp.asarray(probability, a.dtype)
+        shape = jnp.broadcast_shapes(a.shape, b.shape, probability.shape)
+        return jax.pure_callback(
+            _host_quantile,
+            jax.ShapeDtypeStruct(shape, a.dtype),
+            *(jnp.broadcast_to(value, shape) for value in (a, b, probability)),
+            vmap_method="broadcast_all",
+        )
+
+    def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws x; shape `sample_shape + concentration.shape`; differentiable in a and b."""
+        return random.gamma(key, self.concentration, sample_shape) / self.rate
+
+    def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws log x: finite for every shape ≥ 1e-4, where x itself underflows."""
+        return random.log_gamma(key, self.concentration, sample_shape) - jnp.log(self.rate)
+
+
+def _host_quantile(a: np.ndarray, b: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    standard = scipy.special.gammaincinv(np.asarray(a, np.float64), np.asarray(probability))
+    return (standard / np.asarray(b, np.float64)).astype(a.dtype)

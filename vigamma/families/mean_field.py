@@ -1,0 +1,46 @@
+"""The variational family: independent Gammas, trained through their log-shapes and log-rates."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vigamma.families.gamma import Gamma
+from vigamma.typing import Array, Key
+
+
+class MeanFieldGamma(nnx.Module):
+    """q(θ) = Π_m Gamma(θ_m | shape_m, rate_m), a product of independent Gammas.
+
+    Attributes:
+      log_shape: logarithm of the shapes, an `nnx.Param`.
+      log_rate: logarithm of the rates, an `nnx.Param` of the same shape.
+    """
+
+    def __init__(self, initial: Gamma):
+        """Starts at the distribution `initial`, usually the prior; rejects parameters ≤ 0."""
+        initial.validate("MeanFieldGamma")
+        self.log_shape = nnx.Param(jnp.log(initial.concentration))
+        self.log_rate = nnx.Param(jnp.log(initial.rate))
+
+    def distribution(self) -> Gamma:
+        """The Gamma distribution that the parameters stand for."""
+        return Gamma(jnp.exp(self.log_shape[...]), jnp.exp(self.log_rate[...]))
+
+    def log_sample(self, key: Key) -> Array:
+        """One draw of log θ, differentiable in both parameters; shape that of `log_shape`."""
+        return self.distribution().log_sample(key)
+
+    def log_mean(self) -> Array:
+        """log E_q[θ]; shape that of `log_shape`."""
+        return self.log_shape[...] - self.log_rate[...]
+
+    def log_prob(self, log_theta: Array) -> Array:
+        """log q(θ) in nats, summed over all latents, at θ = exp(log_theta); a scalar."""
+        return self.distribution().log_prob_from_log(log_theta).sum()
+
+    def detached(self) -> Self:
+        """The same distribution with parameters that no gradient reaches."""
+        graph, state = nnx.split(self)
+        return nnx.merge(graph, jax.tree.map(jax.lax.stop_gradient, state))

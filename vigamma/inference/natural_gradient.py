@@ -1,0 +1,87 @@
+"""Natural-gradient steps for Gamma families, as an Optax gradient transformation."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vigamma.special import trigamma_excess
+from vigamma.typing import PyTree, spec
+
+
+def scale_by_inverse_fisher() -> optax.GradientTransformation:
+    """Multiplies gradients by the inverse Fisher matrix of the Gammas they belong to.
+
+    In (log shape, log rate), at shape a, the Fisher matrix of a Gamma and its inverse are
+
+        F = [[a² ψ'(a), -a], [-a, a]]      F⁻¹ = [[1, 1], [1, a ψ'(a)]] / (a (a ψ'(a) - 1))
+
+    (Amari 1998 for the method). The inverse is in closed form, elementwise, and accurate from
+    shape 1e-4 to 1e6 in float32. Parameters must be a pytree of mappings whose arrays come in
+    pairs named `log_shape` and `log_rate`; anything else raises ValueError.
+    """
+
+    def init(params: PyTree) -> optax.EmptyState:
+        _map_pairs(lambda pair: pair, params)
+        return optax.EmptyState()
+
+    def update(updates: PyTree, state: optax.EmptyState, params: PyTree | None = None):
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        return _map_pairs(_solve, updates, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _solve(gradient: Mapping, params: Mapping) -> dict:
+    shape = jnp.exp(params["log_shape"])
+    excess = trigamma_excess(shape)
+    common = (gradient["log_shape"] + gradient["log_rate"]) / (shape * excess)
+    return {"log_shape": common, "log_rate": common + gradient["log_rate"] / shape}
+
+
+def _is_pair(tree: PyTree) -> bool:
+    return isinstance(tree, Mapping) and set(tree) == {"log_shape", "log_rate"}
+
+
+def _map_pairs(function, *trees: PyTree) -> PyTree:
+    """Applies `function` to every {log_shape, log_rate} mapping of the trees."""
+
+    def apply(pair: PyTree, *rest: PyTree) -> PyTree:
+        if not _is_pair(pair):
+            raise ValueError("natural gradients need parameters named log_shape and log_rate")
+        return type(pair)(function(pair, *rest))
+
+    return jax.tree.map(apply, *trees, is_leaf=_is_pair)
+
+
+@spec
+class NaturalGradient:
+    """Natural-gradient ascent: a constant step along F⁻¹ ∇ ELBO.
+
+    Attributes:
+      learning_rate: the step, in (0, 1]; 1 would be Newton's step at the optimum for the exact
+        gradient, but oscillates under noise.
+      max_update: largest change of a log-shape or log-rate in one step; > 0. It only matters in
+        the first steps, far from the optimum.
+    """
+
+    learning_rate: float = 0.5
+    max_update: float = 2.0
+
+    def validate(self) -> None:
+        """Raises ValueError for hyperparameters out of range."""
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"learning_rate must be in (0, 1], got {self.learning_rate}")
+        if not (math.isfinite(self.max_update) and self.max_update > 0):
+            raise ValueError(f"max_update must be positive and finite, got {self.max_update}")
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The Optax transformation, for gradients of the loss -ELBO."""
+        return optax.chain(
+            scale_by_inverse_fisher(),
+            optax.scale_by_learning_rate(self.learning_rate),
+            optax.clip(self.max_update),
+        )

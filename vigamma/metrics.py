@@ -1,0 +1,127 @@
+"""What a run writes for people and programs: `metrics.jsonl`, JSON files, and a line of progress."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class MetricsLog:
+    """A file of JSON objects, one a line, each with the step that it belongs to."""
+
+    def __init__(self, path: Path | None, last_step: int):
+        """Opens `path` for appending, after dropping lines of steps beyond `last_step`.
+
+        A run that was killed may have logged steps that it had not saved; it will take them again.
+        Without a path (on all processes but the first) nothing is written.
+        """
+        self._file = None
+        if path is not None:
+            kept = [line for line in read_metrics(path) if line["step"] <= last_step]
+            replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._seconds = kept[-1]["seconds"] if kept else 0.0
+            self._started = time.monotonic()
+            self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, step: int, **values: float) -> None:
+        """Appends one line, with the seconds spent on steps so far."""
+        if self._file is not None:
+            seconds = self._seconds + time.monotonic() - self._started
+            line = {"step": step, **values, "seconds": round(seconds, 6)}
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file, up to the first that a crash cut short; [] without a file."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    replace_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+class ProgressLine:
+    """Step, ELBO, steps per second and time left: a live line on a terminal, plain lines elsewhere.
+
+    Plain lines come at most every `seconds_between_lines`, and always at the end.
+    """
+
+    def __init__(
+        self, num_steps: int, *, console: Console | None = None, seconds_between_lines: float = 1.0
+    ):
+        """Prepares a line that counts to `num_steps`."""
+        self._num_steps, self._pause = num_steps, seconds_between_lines
+        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=24),
+            TextColumn("ELBO {task.fields[elbo]:,.3f} nats"),
+            TextColumn("{task.fields[rate]:,.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._live,
+        )
+
+    def __enter__(self) -> Self:
+        """Starts the live line."""
+        self._task = self._bar.add_task("", total=self._num_steps, elbo=math.nan, rate=0.0)
+        self._bar.start()
+        self._started, self._first_step, self._last_line = time.monotonic(), None, -math.inf
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves the line as it is."""
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the live one."""
+        self._console.print(line, markup=False)
+
+    def start(self, step: int) -> None:
+        """Starts the clock of the steps, after loading and compilation."""
+        self._started, self._first_step = time.monotonic(), step
+
+    def update(self, step: int, elbo: float) -> None:
+        """Shows a step and its ELBO."""
+        now = time.monotonic()
+        rate = (step - self._first_step) / max(now - self._started, 1e-9)
+        self._bar.update(self._task, completed=step, elbo=elbo, rate=rate)
+        if self._live or (now - self._last_line < self._pause and step < self._num_steps):
+            return
+        self._last_line = now
+        left = (self._num_steps - step) / max(rate, 1e-9)
+        self.say(
+            f"step {step}/{self._num_steps}  ELBO {elbo:,.3f} nats  {rate:,.0f} steps/s  "
+            f"{left:.0f} s left"
+        )
