@@ -22,9 +22,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.config import parse_flags
+from vigamma.config import load_config, parse_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
+config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
 )
 _WORKDIR = flags.DEFINE_string(
@@ -46,15 +46,15 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    name = Path(flags.FLAGS["config"].config_filename).stem
-    workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
     try:
-        outcome = vigamma.train(_CONFIG.value, workdir)
+        name, config = load_config(flags.FLAGS["config"])
+        workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
+        outcome = vigamma.train(config, workdir)
     except vigamma.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 128 + error.signum if isinstance(error, vigamma.Interrupted) else 1
     if jax.process_index() == 0:
-        print(outcome.certificate.table(outcome.summary["config"]["tolerance"]))
+        print(outcome.certificate.table(config.tolerance))
         print(f"written: {workdir}")
     return 0
 

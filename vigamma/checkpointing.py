@@ -90,7 +90,7 @@ class Checkpointer:
             saved = self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(leaves), meta=ocp.args.JsonSave(meta)
+                    arrays=ocp.args.StandardSave(leaves), meta=ocp.args.JsonSave(_seal(meta))
                 ),
             )
         except (OSError, ValueError, RuntimeError) as error:
@@ -114,7 +114,7 @@ class Checkpointer:
         damaged = []
         for step in steps:
             try:
-                meta = json.loads((self._workdir / str(step) / "meta" / "metadata").read_text())
+                meta = _read_meta(self._workdir / str(step))
                 self._check_identity(meta, step)
                 _check_leaves(meta, _named_leaves(arrays), step)
                 restored = self._restore_leaves(step, arrays, meta)
@@ -140,9 +140,7 @@ class Checkpointer:
         }
         args = ocp.args.Composite(arrays=ocp.args.StandardRestore(target))
         restored = self._manager.restore(step, args=args)["arrays"]
-        for name, leaf in restored.items():
-            if _describe(leaf) != meta["leaves"][name]:
-                raise ValueError(f"the checksum of {name} is wrong")
+        _verify(restored, meta)
         return _with_leaves(arrays, restored)
 
     def _check_identity(self, meta: Mapping[str, Any], step: int) -> None:
@@ -177,15 +175,13 @@ def read_latest(workdir: Path) -> tuple[int, dict[str, np.ndarray], dict[str, An
     steps = [int(path.name) for path in workdir.glob("*") if path.name.isdecimal()]
     for step in sorted(steps, reverse=True):
         try:
-            meta = json.loads((workdir / str(step) / "meta" / "metadata").read_text())
+            meta = _read_meta(workdir / str(step))
             with ocp.StandardCheckpointer() as reader:
                 leaves = reader.restore(
                     workdir / str(step) / "arrays",
                     {n: np.zeros(d["shape"], d["dtype"]) for n, d in meta["leaves"].items()},
                 )
-            for name, leaf in leaves.items():
-                if _describe(leaf) != meta["leaves"][name]:
-                    raise ValueError(f"the checksum of {name} is wrong")
+            _verify(leaves, meta)
         except Exception as error:
             line = f"checkpoint {workdir / str(step)} is damaged: {_first_line(error)}"
             print(line, file=sys.stderr)
@@ -242,9 +238,28 @@ def _key_data(leaf: jax.Array) -> jax.Array:
 
 
 def _describe(leaf: jax.Array) -> dict[str, Any]:
-    array = np.ascontiguousarray(leaf)
+    array = np.asarray(leaf)
     checksum = zlib.crc32(array.tobytes())
     return {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": checksum}
+
+
+def _verify(leaves: Mapping[str, jax.Array], meta: Mapping[str, Any]) -> None:
+    for name, leaf in leaves.items():
+        if _describe(leaf) != meta["leaves"][name]:
+            raise ValueError(f"the checksum of {name} is wrong")
+
+
+def _seal(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with a checksum of itself."""
+    return {**meta, "crc32": zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
+
+
+def _read_meta(checkpoint: Path) -> dict[str, Any]:
+    meta = json.loads((checkpoint / "meta" / "metadata").read_text())
+    checksum = meta.pop("crc32", None)
+    if _seal(meta)["crc32"] != checksum:
+        raise ValueError("the checksum of its metadata is wrong")
+    return meta
 
 
 def _check_leaves(meta: Mapping[str, Any], leaves: Mapping[str, jax.Array], step: int) -> None:

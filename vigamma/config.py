@@ -1,9 +1,12 @@
 """What one experiment is: a typed config, its checks, its JSON form, and its command line."""
 
 import dataclasses
+import re
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -53,6 +56,22 @@ class Experiment:
             raise ValueError(f"seed must be 0 to 2^32 - 1, got {self.seed}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+
+
+def load_config(flag: Any) -> tuple[str, Experiment]:
+    """The name (the file's, without its ending) and the value of a parsed `--config` flag.
+
+    Raises:
+      ConfigError: if there is no such file, or its `get_config()` returns no `Experiment`.
+    """
+    if flag.value is None:
+        raise ConfigError("--config is required, for example --config configs/zero.py")
+    path = Path(flag.config_filename)
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}")
+    if not isinstance(flag.value, Experiment):
+        raise ConfigError(f"get_config() in {path} must return an Experiment")
+    return path.stem, flag.value
 
 
 def check_config(config: Any, path: str = "config") -> None:
@@ -107,22 +126,23 @@ def identity(config: Experiment) -> dict[str, Any]:
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line for `absl.app.run`; a bad flag is one line and exit status 2."""
+    """Parses the command line for `absl.app.run`; anything wrong is one line and exit status 2."""
     try:
-        rest = flags.FLAGS(argv, known_only=False)
+        rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise ConfigError(f"unexpected argument {rest[1]!r}")
-    except (flags.Error, ConfigError, KeyError, AttributeError, TypeError, ValueError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else str(error)
-        lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-        # The last line of a traceback says what happened; other messages begin with it.
-        line = lines[-1] if len(lines) > 1 and "Traceback" in str(message) else lines[0]
-        raise SystemExit(_print_error(line)) from None
-    return rest
+        return rest
+    except SyntaxError as error:
+        problem = f"{error.filename}, line {error.lineno}: {error.msg}"
+    except Exception as error:  # a config file is code, and may raise anything
+        problem = _one_line(error)
+    print(f"error: {problem}", file=sys.stderr)
+    raise SystemExit(2)
 
 
-def _print_error(line: str) -> int:
-    import sys
-
-    print(f"error: {line}", file=sys.stderr)
-    return 2
+def _one_line(error: Exception) -> str:
+    """What an error says, without the traceback that config_flags puts into some messages."""
+    text = error.args[0] if isinstance(error, KeyError) else str(error)
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    line = lines[-1 if "Traceback" in str(text) else 0] if lines else type(error).__name__
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", line)

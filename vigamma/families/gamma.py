@@ -122,11 +122,13 @@ class Gamma:
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws x; shape `sample_shape + concentration.shape`; differentiable in a and b."""
-        return random.gamma(key, self.concentration, sample_shape) / self.rate
+        draws = random.gamma(key, self.concentration, sample_shape)
+        return draws / jnp.broadcast_to(self.rate, draws.shape)
 
     def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws log x: finite for every shape ≥ 1e-4, where x itself underflows."""
-        return random.log_gamma(key, self.concentration, sample_shape) - jnp.log(self.rate)
+        draws = random.log_gamma(key, self.concentration, sample_shape)
+        return draws - jnp.broadcast_to(jnp.log(self.rate), draws.shape)
 
 
 def _host_quantile(a: np.ndarray, b: np.ndarray, probability: np.ndarray) -> np.ndarray:

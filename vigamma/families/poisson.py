@@ -34,4 +34,5 @@ class Poisson:
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws int32 counts; shape `sample_shape + rate.shape`."""
         shape = (*sample_shape, *self.rate.shape)
-        return jax.random.poisson(key, self.rate, shape, dtype=jnp.int32)
+        rate = jnp.broadcast_to(self.rate, shape)
+        return jax.random.poisson(key, rate, shape, dtype=jnp.int32)

@@ -2,9 +2,10 @@
 
 import math
 
+import jax
 import optax
 
-from vigamma.typing import spec
+from vigamma.typing import PyTree, spec
 
 
 @spec
@@ -38,4 +39,14 @@ class Adam:
         schedule = optax.cosine_decay_schedule(
             self.learning_rate, self.decay_steps, self.final_fraction
         )
-        return optax.adam(schedule)
+        return _promoting(optax.adam(schedule))
+
+
+def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Optax mixes float and int in its step count, which strict promotion would not allow."""
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None):
+        with jax.numpy_dtype_promotion("standard"):
+            return transformation.update(updates, state, params)
+
+    return optax.GradientTransformation(transformation.init, update)

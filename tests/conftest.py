@@ -1,0 +1,47 @@
+"""The strict settings that every test runs under."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson
+from vigamma.data.digits import KnowledgeAndCounts
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True)
+def _clear_trace_counts():
+    chex.clear_trace_counter()
+
+
+@pytest.fixture
+def data():
+    """Counts of 7 columns and 12 rows; one column is always 0, as in the digits."""
+    rng = np.random.default_rng(0)
+    rates = np.array([0.0, 0.3, 1.0, 2.0, 5.0, 9.0, 14.0])
+    return KnowledgeAndCounts(rates, rng.poisson(rates, (12, 7)).astype(np.float64))
+
+
+@pytest.fixture
+def exact_problem(data) -> tuple[GammaPoisson, CountStatistics]:
+    """A small conjugate model and its data in NumPy float64."""
+    return DomainKnowledge(weight=2.0, floor=0.1).build(data)
+
+
+@pytest.fixture
+def problem(exact_problem) -> tuple[GammaPoisson, CountStatistics]:
+    """The same, as float32 JAX arrays."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), exact_problem)
+
+
+@pytest.fixture
+def away_from_optimum(problem) -> Gamma:
+    """A distribution that is far from the exact posterior of `problem`."""
+    model, _ = problem
+    tilt = jnp.linspace(0.6, 1.7, 7)
+    return Gamma(model.prior.concentration * tilt, model.prior.rate / tilt)

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from vigamma import Digits
+
+
+def test_no_image_is_used_twice_and_none_is_lost():
+    pixels, labels = load_digits(return_X_y=True)
+    zeros = pixels[labels == 0]
+    knowledge, counts = Digits(digit=0, num_knowledge_images=10).load()
+    assert len(zeros) == 178
+    np.testing.assert_array_equal(counts, zeros[10:])
+    np.testing.assert_allclose(knowledge, zeros[:10].mean(axis=0))
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_every_digit_loads(digit):
+    knowledge, counts = Digits(digit=digit, num_knowledge_images=173).load()
+    assert knowledge.shape == (64,)
+    assert counts.shape[0] >= 1
+
+
+@pytest.mark.parametrize("bad", [{"digit": 12}, {"digit": -1}, {"num_knowledge_images": 0}])
+def test_digits_that_do_not_exist_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Digits(**bad).load()

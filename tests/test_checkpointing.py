@@ -1,0 +1,200 @@
+"""Checkpoints are whole or absent, and only of the run that asks for them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vigamma import (
+    Adam,
+    CheckpointError,
+    Gamma,
+    GradientAscent,
+    MeanFieldGamma,
+    NaturalGradient,
+    PathwiseElbo,
+    TrainState,
+)
+from vigamma.checkpointing import Checkpointer, read_latest
+from vigamma.mesh import make_mesh, replicate
+
+IDENTITY = {"seed": 0, "model": "DomainKnowledge"}
+
+
+def make_arrays(size=5, optimizer=None, num_devices=1, seed=0, scale=1.0):
+    algorithm = GradientAscent(estimator=PathwiseElbo(), optimizer=optimizer or Adam())
+    q = MeanFieldGamma(Gamma(scale * jnp.arange(1.0, size + 1), jnp.ones(size)))
+    state = TrainState(q, algorithm, jax.random.key(seed))
+    return replicate(nnx.state(state), make_mesh(jax.devices()[:num_devices]))
+
+
+def leaves(arrays):
+    return [
+        np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        for x in jax.tree.leaves(arrays)
+    ]
+
+
+def opened(workdir, identity=IDENTITY, num_devices=1) -> Checkpointer:
+    return Checkpointer(workdir, identity, make_mesh(jax.devices()[:num_devices]))
+
+
+def assert_bit_equal(one, other):
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), NaturalGradient()])
+@pytest.mark.parametrize(("saved_on", "restored_on"), [(1, 4), (4, 1), (2, 4), (4, 2), (1, 1)])
+def test_any_number_of_devices_restores_any_other_bit_for_bit(
+    tmp_path, optimizer, saved_on, restored_on
+):
+    saved = make_arrays(optimizer=optimizer, num_devices=saved_on, scale=np.pi)
+    with opened(tmp_path, num_devices=saved_on) as checkpoints:
+        checkpoints.save(3, saved)
+    target = make_arrays(optimizer=optimizer, num_devices=restored_on)
+    with opened(tmp_path, num_devices=restored_on) as checkpoints:
+        restored = checkpoints.restore(target, pytest.fail)
+        assert checkpoints.last_saved == 3
+    assert_bit_equal(restored, saved)
+    assert jax.tree.structure(restored) == jax.tree.structure(target)
+    for leaf in jax.tree.leaves(restored.q):
+        assert len(leaf.sharding.device_set) == restored_on
+
+
+def test_nothing_saved_is_nothing_restored(tmp_path):
+    with opened(tmp_path / "new" / "folder") as checkpoints:
+        assert checkpoints.restore(make_arrays(), pytest.fail) is None
+
+
+def test_the_newest_steps_are_kept(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, make_arrays())
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["3", "4", "5"]
+
+
+def damage(path: Path, how: str) -> None:
+    """Damages the array data, or the metadata, of a checkpoint in one of several ways."""
+    (data,) = (path / "arrays" / "d").iterdir()
+    content = bytearray(data.read_bytes())
+    if how == "flip":
+        content[len(content) // 2] ^= 4
+        data.write_bytes(content)
+    elif how == "cut":
+        data.write_bytes(content[: len(content) // 2])
+    elif how == "no meta":
+        (path / "meta" / "metadata").unlink()
+    elif how == "flipped meta":
+        text = (path / "meta" / "metadata").read_text()
+        (path / "meta" / "metadata").write_text(text.replace("DomainKnowledge", "DomainKnowledgf"))
+    elif how == "bad meta":
+        (path / "meta" / "metadata").write_text("{")
+    elif how == "no arrays":
+        data.unlink()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "flipped meta", "no meta", "bad meta", "no arrays"])
+def test_a_damaged_newest_step_is_reported_and_the_one_before_is_used(tmp_path, how):
+    older, newer = make_arrays(scale=2.0), make_arrays(scale=3.0)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, older)
+        checkpoints.save(2, newer)
+    damage(tmp_path / "2", how)
+    said = []
+    with opened(tmp_path) as checkpoints:
+        restored = checkpoints.restore(make_arrays(), said.append)
+        (line,) = said
+        assert f"{tmp_path / '2'} is damaged" in line
+        assert "\n" not in line
+        assert_bit_equal(restored, older)
+        checkpoints.save(2, newer)  # the run goes on, and saves that step again
+    with opened(tmp_path) as checkpoints:
+        assert_bit_equal(checkpoints.restore(make_arrays(), pytest.fail), newer)
+
+
+def test_no_intact_checkpoint_is_an_error_and_never_a_fresh_start(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    damage(tmp_path / "1", "flip")
+    with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="none of the checkpoints"):
+        checkpoints.restore(make_arrays(), lambda line: None)
+    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+        read_latest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"size": 6}, r"optimizer\.opt_state\.0\.mu\.log_rate as float32\(5,\), but float32\(6,\)"),
+        ({"optimizer": NaturalGradient()}, r"optimizer\.opt_state.* but None is wanted"),
+    ],
+)
+def test_other_leaves_are_refused_by_name(tmp_path, target, message):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=message):
+        checkpoints.restore(make_arrays(**target), pytest.fail)
+
+
+def test_another_dtype_is_refused_and_not_cast(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    halves = jax.tree.map(lambda x: x.astype(jnp.float16) if x.dtype == jnp.float32 else x, make_arrays())
+    with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=r"float32.* but float16"):
+        checkpoints.restore(halves, pytest.fail)
+
+
+def test_another_run_is_refused_with_the_fields_that_differ(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    other = {"seed": 7, "model": "DomainKnowledge", "new": True}
+    with opened(tmp_path, other) as checkpoints, pytest.raises(CheckpointError) as error:
+        checkpoints.restore(make_arrays(), pytest.fail)
+    assert "(new: None → True; seed: 0 → 7)" in str(error.value)
+    assert (tmp_path / "1").is_dir()
+
+
+def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
+    with opened(tmp_path), pytest.raises(CheckpointError, match=f"another run \\(process {os.getpid()}\\)"):
+        opened(tmp_path)
+    holder = (
+        "import fcntl, os, sys\n"
+        f"lock = open({str(tmp_path / '.lock')!r}, 'a+')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", holder], check=False)
+    with opened(tmp_path):
+        pass
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path):
+    (tmp_path / "7.orbax-checkpoint-tmp-1").mkdir()
+    with opened(tmp_path) as checkpoints:
+        assert checkpoints.restore(make_arrays(), pytest.fail) is None
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write in the workdir"):
+        opened(tmp_path / "file")
+
+
+def test_read_latest_needs_no_template(tmp_path):
+    arrays = make_arrays(scale=np.e)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(4, arrays)
+    step, stored, identity = read_latest(tmp_path)
+    assert step == 4
+    assert identity == json.loads(json.dumps(IDENTITY))
+    np.testing.assert_array_equal(stored["q.log_shape"], arrays.q.log_shape[...])

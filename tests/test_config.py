@@ -1,0 +1,87 @@
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from vigamma import (
+    Adam,
+    AnalyticElbo,
+    ConfigError,
+    Digits,
+    DomainKnowledge,
+    Experiment,
+    GradientAscent,
+    PathwiseElbo,
+)
+from vigamma.config import check_config, flatten, identity
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def experiment(**changes) -> Experiment:
+    return dataclasses.replace(load(CONFIGS[0]).get_config(), **changes)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_valid_and_says_what_it_is(path):
+    module = load(path)
+    check_config(module.get_config())
+    for word in ("Command", "Time", "Expect"):
+        assert word in module.__doc__
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_steps": 0}, "config.num_steps must be at least 1, got 0"),
+        ({"num_steps": "many"}, "config.num_steps must be int, got 'many'"),
+        ({"num_steps": True}, "config.num_steps must be int, got True"),
+        ({"tolerance": 0.0}, "config.tolerance must be positive"),
+        ({"seed": -1}, "config.seed must be 0 to"),
+        ({"data": Digits(digit=12)}, "config.data.digit must be 0 to 9, got 12"),
+        ({"data": DomainKnowledge()}, "config.data must be Digits"),
+        ({"model": DomainKnowledge(weight=-2.0)}, "config.model.weight must be positive"),
+        (
+            {"inference": GradientAscent(estimator=PathwiseElbo(num_samples=0), optimizer=Adam())},
+            "config.inference.estimator.num_samples must be at least 1, got 0",
+        ),
+        (
+            {"inference": GradientAscent(estimator=AnalyticElbo(), optimizer=Adam(learning_rate=-1.0))},
+            "config.inference.optimizer.learning_rate must be positive and finite, got -1.0",
+        ),
+    ],
+)
+def test_the_message_names_the_innermost_field(changes, message):
+    with pytest.raises(ConfigError) as error:
+        check_config(experiment(**changes))
+    assert str(error.value).startswith(message)
+
+
+def test_an_integer_may_stand_for_a_float():
+    check_config(experiment(tolerance=1))
+
+
+def test_flatten_names_every_class_and_field():
+    flat = flatten(experiment())
+    assert flat["experiment"] == "Experiment"
+    assert flat["inference.estimator"] == "PathwiseElbo"
+    assert flat["inference.estimator.num_samples"] == 128
+
+
+def test_identity_leaves_out_what_may_change_and_nothing_else():
+    missing = set(flatten(experiment())) - set(identity(experiment()))
+    assert missing == {"num_steps", "log_every", "save_every", "tolerance"}
+
+
+def test_specs_compare_and_hash_by_value():
+    assert experiment() == experiment()
+    assert hash(experiment()) == hash(experiment())
+    assert experiment(seed=1) != experiment()

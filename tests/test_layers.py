@@ -1,0 +1,76 @@
+"""Imports run downward only: the layers of the package, lowest first."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vigamma"
+
+LAYERS = [
+    ["typing", "errors", "random"],
+    ["special", "mesh", "signals", "data.counts"],
+    ["families.gamma", "families.poisson", "data.digits"],
+    ["families.mean_field", "families.negative_binomial"],
+    ["models"],
+    ["estimators"],
+    ["inference.adam", "inference.natural_gradient"],
+    ["inference.gradient_ascent", "certificate"],
+    ["train_state", "checkpointing", "config", "metrics"],
+    ["generate", "plotting"],
+    ["train"],
+]
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def layer(module: str) -> tuple[int, str]:
+    for level, entries in enumerate(LAYERS):
+        for entry in entries:
+            if module == entry or module.startswith(entry + "."):
+                return level, entry
+    raise AssertionError(f"{module} has no layer")
+
+
+def imported(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vigamma":
+            base = node.module.removeprefix("vigamma").lstrip(".")
+            found += [base] if base else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [a.name.removeprefix("vigamma.") for a in node.names if a.name.startswith("vigamma.")]
+    return found
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_run_downward(module):
+    own_level, own_entry = layer(module)
+    for other in imported(modules()[module]):
+        level, entry = layer(other)
+        assert level < own_level or (entry == own_entry == "random"), f"{module} imports {other}"
+
+
+def test_configs_import_public_names_only():
+    for path in (ROOT / "configs").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module == "vigamma", path
+            assert not isinstance(node, ast.Import), path
+
+
+def test_only_the_mesh_knows_of_devices():
+    words = {"shard_map", "PartitionSpec", "NamedSharding", "axis_index", "psum", "pmean"}
+    for module, path in modules().items():
+        if module != "mesh":
+            tree = ast.parse(path.read_text())
+            used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+            used |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+            assert not used & words, module

@@ -1,0 +1,68 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
+
+
+def test_lines_come_back_and_steps_not_saved_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, 0) as log:
+        for step in (10, 20, 30):
+            log.write(step, elbo=-step)
+    with MetricsLog(path, 20) as log:  # as after a crash at step 30, saved at 20
+        log.write(30, elbo=-31.0)
+    lines = read_metrics(path)
+    assert [(line["step"], line["elbo"]) for line in lines] == [(10, -10), (20, -20), (30, -31.0)]
+    assert lines[2]["seconds"] >= lines[1]["seconds"]
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "elbo": 2, "seconds": 0}\n{"step": 2, "el')
+    assert [line["step"] for line in read_metrics(path)] == [1]
+
+
+def test_without_a_path_nothing_is_written(tmp_path):
+    with MetricsLog(None, 0) as log:
+        log.write(1, elbo=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_files_hold_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "summary.json", {"elbo": float("nan")})
+    write_json(tmp_path / "summary.json", {"elbo": 1.5})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"elbo": 1.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def shown(terminal: bool, **options) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120)
+    with ProgressLine(40, console=console, **options) as progress:
+        progress.start(0)
+        for step in (10, 20, 40):
+            progress.update(step, -1234.5)
+    return stream.getvalue()
+
+
+def test_plain_lines_outside_of_a_terminal():
+    lines = shown(terminal=False, seconds_between_lines=0).splitlines()
+    assert [line.split()[1] for line in lines] == ["10/40", "20/40", "40/40"]
+    assert all("ELBO -1,234.500 nats" in line and "steps/s" in line for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_plain_lines_are_not_too_many_but_the_last_comes():
+    lines = shown(terminal=False, seconds_between_lines=1000).splitlines()
+    assert [line.split()[1] for line in lines] == ["10/40", "40/40"]
+
+
+def test_a_live_line_on_a_terminal():
+    text = shown(terminal=True)
+    assert "\x1b" in text
+    assert "step 40/40" in text
+    assert "ELBO -1,234.500 nats" in text

@@ -1,0 +1,35 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from vigamma import Interrupted
+from vigamma.signals import StopSignals
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_noted_and_raised_where_it_is_asked_for(signum):
+    before = signal.getsignal(signum)
+    with StopSignals() as stop:
+        stop.raise_if_requested("nothing came")
+        os.kill(os.getpid(), signum)
+        assert stop.requested == signum
+        with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(signum).name}: here") as error:
+            stop.raise_if_requested("here")
+        assert error.value.signum == signum
+    assert signal.getsignal(signum) == before
+
+
+def test_the_second_signal_leaves_at_once():
+    program = (
+        "import os, signal\n"
+        "from vigamma.signals import StopSignals\n"
+        "with StopSignals():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('not reached')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")

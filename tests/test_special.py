@@ -1,0 +1,58 @@
+import chex
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from vigamma import special
+
+SHAPES = np.geomspace(1e-4, 1e6, 61)
+EXACT = {
+    "log_gamma_defect": lambda a: a * mpmath.log(a) - a - mpmath.loggamma(a),
+    "log_minus_digamma": lambda a: mpmath.log(a) - mpmath.digamma(a),
+    "trigamma_excess": lambda a: a * mpmath.psi(1, a) - 1,
+}
+
+
+def mp_values(function, *arguments) -> np.ndarray:
+    with mpmath.workdps(40):
+        rows = zip(*arguments, strict=True)
+        return np.array([float(function(*(mpmath.mpf(float(x)) for x in row))) for row in rows])
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_matches_mpmath_from_tiny_to_huge_shapes(name, dtype, rtol):
+    shapes = SHAPES.astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        got = getattr(special, name)(jnp.asarray(shapes))
+        chex.assert_type(got, dtype)
+    # log_gamma_defect has a zero near 6.4, hence the absolute part.
+    atol = rtol / 2 if name == "log_gamma_defect" else 0
+    np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol, atol=atol)
+
+
+def test_expm1_minus_keeps_relative_precision_near_zero():
+    x = np.concatenate([-np.geomspace(1e-6, 20, 40), np.geomspace(1e-6, 20, 40)]).astype(np.float32)
+    exact = mp_values(lambda v: mpmath.expm1(v) - v, x)
+    np.testing.assert_allclose(special.expm1_minus(jnp.asarray(x)), exact, rtol=1e-6)
+    assert special.expm1_minus(jnp.float32(0)) == 0
+
+
+def test_log_ratio_keeps_relative_precision_near_one():
+    p = np.float32([1, 1.0000001, 3, 1e6, 1e-4, 7.5, 1e6])
+    q = np.float32([1, 1, 3.0000002, 1e-4, 1e6, 5, 999999.9])
+    exact = mp_values(lambda a, b: mpmath.log(a / b), p, q)
+    np.testing.assert_allclose(special.log_ratio(jnp.asarray(p), jnp.asarray(q)), exact, rtol=3e-7)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_gradients_are_finite_on_both_sides_of_the_series(name):
+    shapes = jnp.float32([1e-4, 0.5, 7.999, 8.0, 8.001, 1e6])
+    gradient = jax.vmap(jax.grad(getattr(special, name)))(shapes)
+    chex.assert_tree_all_finite(gradient)
+
+
+def test_log_factorial():
+    np.testing.assert_allclose(special.log_factorial(jnp.float32([0, 1, 5])), np.log([1, 1, 120]), atol=1e-6)

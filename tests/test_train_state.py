@@ -1,0 +1,163 @@
+"""Fused steps: many at a time, on any number of devices, cut anywhere."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vigamma import (
+    Adam,
+    AnalyticElbo,
+    GradientAscent,
+    MeanFieldGamma,
+    NaturalGradient,
+    PathwiseElbo,
+    ScoreFunctionElbo,
+    TrainState,
+    compile_steps,
+    train_state,
+)
+from vigamma.mesh import local_sample_keys, make_mesh, on_every_device, replicate
+
+ADAM = GradientAscent(
+    estimator=PathwiseElbo(num_samples=8), optimizer=Adam(learning_rate=0.05, decay_steps=500)
+)
+
+
+def take_steps(problem, algorithm, num_steps, *, num_devices=1, chunk_steps=50, cuts=()):
+    """The arrays after `num_steps`, and the ELBO of every step."""
+    model, batch = problem
+    mesh = make_mesh(jax.devices()[:num_devices])
+    state = TrainState(MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
+    advance = compile_steps(state, algorithm, model, batch, mesh, chunk_steps)
+    arrays, step, elbos = replicate(nnx.state(state), mesh), 0, []
+    while step < num_steps:
+        last = min([step + chunk_steps, num_steps, *(cut for cut in cuts if cut > step)])
+        arrays, infos = advance(arrays, last)
+        elbos.extend(np.asarray(infos.elbo)[: last - step])
+        step = last
+    return arrays, np.array(elbos)
+
+
+def as_numpy(arrays):
+    return jax.tree.map(
+        lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x),
+        nnx.to_pure_dict(arrays),
+    )
+
+
+def kl_to_exact(problem, arrays) -> float:
+    model, batch = problem
+    q = MeanFieldGamma(model.prior)
+    nnx.update(q, arrays.q)
+    return float(q.distribution().kl_divergence(model.exact_posterior(batch)).sum())
+
+
+def test_there_are_as_many_devices_as_these_tests_need():
+    assert jax.device_count() == 4
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "num_steps", "tolerance"),
+    [
+        (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-5),
+        (GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()), 40, 1e-6),
+        (
+            GradientAscent(
+                estimator=ScoreFunctionElbo(num_samples=256),
+                optimizer=NaturalGradient(learning_rate=0.3),
+            ),
+            60,
+            1e-3,
+        ),
+        (
+            GradientAscent(
+                estimator=PathwiseElbo(num_samples=32),
+                optimizer=Adam(learning_rate=0.1, decay_steps=1500),
+            ),
+            1500,
+            1e-3,
+        ),
+    ],
+)
+def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
+    problem, algorithm, num_steps, tolerance
+):
+    start, _ = take_steps(problem, algorithm, 0)
+    end, elbos = take_steps(problem, algorithm, num_steps)
+    assert kl_to_exact(problem, start) > 1
+    assert kl_to_exact(problem, end) < tolerance
+    assert int(end.optimizer.step[...]) == num_steps == len(elbos)
+    chex.assert_tree_all_finite(as_numpy(end))
+
+
+@pytest.mark.parametrize("estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8)])
+def test_one_two_and_four_devices_agree(problem, estimator):
+    algorithm = GradientAscent(
+        estimator=estimator, optimizer=Adam(learning_rate=0.05, decay_steps=500)
+    )
+    one, *others = (take_steps(problem, algorithm, 500, num_devices=n)[0] for n in (1, 2, 4))
+    start, _ = take_steps(problem, algorithm, 0)
+    assert np.abs(one.q.log_shape[...] - start.q.log_shape[...]).max() > 0.1
+    for other in others:
+        chex.assert_trees_all_close(as_numpy(other.q), as_numpy(one.q), rtol=1e-5, atol=1e-6)
+
+
+def test_devices_share_the_keys_of_one():
+    key = jax.random.key(7)
+
+    def all_keys(num_devices):
+        mesh = make_mesh(jax.devices()[:num_devices])
+        gather = on_every_device(
+            lambda: jax.lax.all_gather(
+                jax.random.key_data(local_sample_keys(key, 8)), "data", tiled=True
+            ),
+            mesh,
+        )
+        return np.asarray(jax.jit(gather)())
+
+    assert len(np.unique(all_keys(1), axis=0)) == 8
+    np.testing.assert_array_equal(all_keys(1), all_keys(2))
+    np.testing.assert_array_equal(all_keys(1), all_keys(4))
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 7, 50])
+def test_steps_are_bit_identical_wherever_they_are_cut(problem, chunk_steps):
+    whole, elbos = take_steps(problem, ADAM, 60)
+    cut, cut_elbos = take_steps(problem, ADAM, 60, chunk_steps=chunk_steps, cuts=(3, 20, 21, 44))
+    chex.assert_trees_all_equal(as_numpy(cut), as_numpy(whole))
+    np.testing.assert_array_equal(cut_elbos, elbos)
+
+
+@pytest.mark.parametrize(
+    "estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8), AnalyticElbo()]
+)
+def test_a_step_has_one_all_reduce(problem, estimator, monkeypatch):
+    compiled = []
+    original = jax.stages.Lowered.compile
+
+    def spy(self, *args, **kwargs):
+        compiled.append(original(self, *args, **kwargs))
+        return compiled[-1]
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", spy)
+    algorithm = GradientAscent(estimator=estimator, optimizer=Adam())
+    take_steps(problem, algorithm, 3, num_devices=4)
+    (program,) = compiled
+    text = program.as_text()
+    assert len(re.findall(r"= .* all-reduce(?:-start)?\(", text)) == 1
+    assert not re.search(r"all-gather|all-to-all|collective-permute|reduce-scatter", text)
+
+
+def test_one_compilation_serves_every_number_of_steps(problem, monkeypatch):
+    original = on_every_device
+    monkeypatch.setattr(
+        train_state,
+        "on_every_device",
+        lambda function, mesh: original(chex.assert_max_traces(function, n=1), mesh),
+    )
+    take_steps(problem, ADAM, 23, chunk_steps=5, cuts=(2, 11))
