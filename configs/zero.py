@@ -1,4 +1,14 @@
-"""The digit zero, as in the tutorial: Adam on a Monte Carlo ELBO."""
+"""The digit zero, as in the tutorial: Adam on a Monte Carlo ELBO.
+
+168 images of 8 × 8 pixels; the mean of 10 others, worth 2 images, is the prior. 64 Gamma posteriors
+are fitted by 5,000 Adam steps of 128 samples each, and compared with the exact ones.
+
+Command: python scripts/train.py --config configs/zero.py
+Time:    10 s on 2 CPU cores, of which 2 s are the 5,000 steps.
+Expect:  KL(q ‖ exact) of 5e-4 nats over all pixels, below 0.01 for every seed;
+         log evidence -18,581.058 nats.
+Source:  the tutorial of `README.md`; its own 5,000 steps take 13 minutes and end in NaN.
+"""
 
 from vigamma import Adam, Digits, DomainKnowledge, Experiment, GradientAscent, PathwiseElbo
 

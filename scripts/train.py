@@ -49,7 +49,7 @@ def main(argv):
     try:
         name, config = load_config(flags.FLAGS["config"])
         workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
-        outcome = vigamma.train(config, workdir)
+        outcome = vigamma.run_experiment(config, workdir)
     except vigamma.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 128 + error.signum if isinstance(error, vigamma.Interrupted) else 1

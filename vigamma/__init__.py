@@ -22,7 +22,7 @@ from vigamma.inference.adam import Adam
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
-from vigamma.train import train
+from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
 __all__ = [
@@ -52,5 +52,5 @@ __all__ = [
     "check_counts",
     "compile_steps",
     "scale_by_inverse_fisher",
-    "train",
+    "run_experiment",
 ]

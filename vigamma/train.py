@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     certificate: Certificate
 
 
-def train(config: Experiment, workdir: Path) -> Outcome:
+def run_experiment(config: Experiment, workdir: Path) -> Outcome:
     """Runs an experiment in `workdir`, or goes on with it from the newest intact checkpoint.
 
     Writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`. With

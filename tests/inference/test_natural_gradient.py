@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 
 from vigamma import NaturalGradient, scale_by_inverse_fisher
+from vigamma.inference.natural_gradient import clip_shape_and_mean
 
 
 def fisher(shape: float) -> np.ndarray:
@@ -46,6 +47,14 @@ def test_it_composes_with_optax_and_nested_parameters():
     update, _ = chain.update(params, chain.init(params), params)
     np.testing.assert_allclose(optax.tree.norm(update), 0.1, rtol=1e-5)
     assert jax.tree.structure(update) == jax.tree.structure(params)
+
+
+def test_clipping_the_shape_leaves_the_mean_alone():
+    transformation = clip_shape_and_mean(1.0)
+    update = {"log_shape": jnp.float32([9.0, -9.0, 0.5]), "log_rate": jnp.float32([8.5, -7.0, 0.7])}
+    clipped, _ = transformation.update(update, transformation.init(update))
+    np.testing.assert_allclose(clipped["log_shape"], [1, -1, 0.5])
+    np.testing.assert_allclose(clipped["log_shape"] - clipped["log_rate"], [0.5, -1, -0.2], rtol=1e-5)
 
 
 def test_other_parameters_are_refused():

@@ -35,6 +35,27 @@ def scale_by_inverse_fisher() -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def clip_shape_and_mean(max_update: float) -> optax.GradientTransformation:
+    """Limits the change of every log-shape and of every log-mean, log(shape / rate), in one update.
+
+    In these coordinates the Fisher matrix of a Gamma is diagonal. So the noise of the shape, large
+    while the mean is still far off, is cut without a change of the mean. (Cut in log-shape and
+    log-rate, updates that are too long in both would leave the mean where it is, for ever.)
+    """
+
+    def update(updates: PyTree, state: optax.EmptyState, params: PyTree | None = None):
+        del params
+
+        def clip(pair: Mapping) -> dict:
+            shape, mean = pair["log_shape"], pair["log_shape"] - pair["log_rate"]
+            shape, mean = (jnp.clip(x, -max_update, max_update) for x in (shape, mean))
+            return {"log_shape": shape, "log_rate": shape - mean}
+
+        return _map_pairs(clip, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def _solve(gradient: Mapping, params: Mapping) -> dict:
     shape = jnp.exp(params["log_shape"])
     excess = trigamma_excess(shape)
@@ -64,12 +85,12 @@ class NaturalGradient:
     Attributes:
       learning_rate: the step, in (0, 1]; 1 would be Newton's step at the optimum for the exact
         gradient, but oscillates under noise.
-      max_update: largest change of a log-shape or log-rate in one step; > 0. It only matters in
+      max_update: largest change of a log-shape or log-mean in one step; > 0. It only matters in
         the first steps, far from the optimum.
     """
 
     learning_rate: float = 0.5
-    max_update: float = 2.0
+    max_update: float = 1.0
 
     def validate(self) -> None:
         """Raises ValueError for hyperparameters out of range."""
@@ -83,5 +104,5 @@ class NaturalGradient:
         return optax.chain(
             scale_by_inverse_fisher(),
             optax.scale_by_learning_rate(self.learning_rate),
-            optax.clip(self.max_update),
+            clip_shape_and_mean(self.max_update),
         )
