@@ -77,11 +77,16 @@ class ProgressLine:
     """
 
     def __init__(
-        self, num_steps: int, *, console: Console | None = None, seconds_between_lines: float = 1.0
+        self,
+        num_steps: int,
+        *,
+        quiet: bool = False,
+        console: Console | None = None,
+        seconds_between_lines: float = 1.0,
     ):
-        """Prepares a line that counts to `num_steps`."""
+        """Prepares a line that counts to `num_steps`; a quiet one prints nothing."""
         self._num_steps, self._pause = num_steps, seconds_between_lines
-        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._console = console or Console(soft_wrap=True, highlight=False, quiet=quiet)
         self._live = self._console.is_terminal
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),

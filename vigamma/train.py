@@ -59,7 +59,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
     check_config(config)
     mesh = make_mesh()
     _check_devices(config, mesh)
-    with StopSignals() as stop, ProgressLine(config.num_steps) as progress:
+    with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
         problem = load_problem(config)
         stop.raise_if_requested("before the first step")
         with Checkpointer(workdir, _identity(config, problem), mesh) as checkpoints:
@@ -98,7 +98,7 @@ class _Run:
 
     def to_the_end(self) -> Outcome:
         started = time.monotonic()
-        model, batch = _for_the_device(self._problem)
+        model, batch = for_the_device(self._problem)
         state = TrainState(
             MeanFieldGamma(model.prior), self._config.inference, jax.random.key(self._config.seed)
         )
@@ -266,7 +266,7 @@ def _identity(config: Experiment, problem: Problem) -> dict[str, Any]:
     return identity(config) | {"data and prior (checksum)": checksum}
 
 
-def _for_the_device(problem: Problem) -> tuple[GammaPoisson, CountStatistics]:
+def for_the_device(problem: Problem) -> tuple[GammaPoisson, CountStatistics]:
     """The model and its data in the default float type, float32 unless x64 is enabled."""
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), (problem.model, problem.batch)

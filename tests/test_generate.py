@@ -1,0 +1,40 @@
+import jax
+import numpy as np
+import pytest
+
+from tests.test_checkpointing import IDENTITY, make_arrays, opened
+from vigamma import CheckpointError
+from vigamma.generate import generate
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    with opened(tmp_path, IDENTITY) as checkpoints:
+        checkpoints.save(9, make_arrays(size=5))
+    return tmp_path
+
+
+def test_rows_are_a_function_of_the_seed_and_not_of_their_number(workdir):
+    first, again, other = (generate(workdir, n, seed) for n, seed in ((4, 1), (7, 1), (4, 2)))
+    assert first.step == 9
+    np.testing.assert_array_equal(first.counts, again.counts[:4])
+    np.testing.assert_array_equal(first.theta, again.theta[:4])
+    assert (first.counts != other.counts).any()
+
+
+def test_rows_have_the_posterior_predictive_moments(workdir):
+    theta, counts, _ = generate(workdir, 20_000, 0)  # θ ~ Gamma(1 ... 5, 1)
+    assert counts.dtype == np.int32
+    mean = np.arange(1.0, 6)
+    np.testing.assert_array_less(np.abs(theta.mean(axis=0) - mean), 4 * np.sqrt(mean / 20_000))
+    np.testing.assert_array_less(np.abs(counts.mean(axis=0) - mean), 4 * np.sqrt(2 * mean / 20_000))
+    np.testing.assert_allclose(counts.var(axis=0), 2 * mean, rtol=0.1)
+
+
+def test_what_cannot_be_generated_is_refused(workdir, tmp_path):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        generate(workdir, 0, 0)
+    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+        generate(tmp_path / "nowhere", 3, 0)
+    assert not (tmp_path / "nowhere").exists()
+    assert jax.device_count() == 4
