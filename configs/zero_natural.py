@@ -9,7 +9,14 @@ Expect:  KL(q ‖ exact) of 1e-9 nats over all pixels after 50 steps, the roundi
          below 1e-6 for every seed and every digit.
 """
 
-from vigamma import Digits, DomainKnowledge, Experiment, GradientAscent, NaturalGradient, PathwiseElbo
+from vigamma import (
+    Digits,
+    DomainKnowledge,
+    Experiment,
+    GradientAscent,
+    NaturalGradient,
+    PathwiseElbo,
+)
 
 
 def get_config() -> Experiment:

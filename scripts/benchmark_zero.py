@@ -64,9 +64,7 @@ def vigamma_step_seconds(model, batch, num_steps: int) -> list[float]:
     algorithm = vigamma.GradientAscent(
         estimator=vigamma.PathwiseElbo(num_samples=128), optimizer=vigamma.Adam()
     )
-    state = vigamma.TrainState(
-        vigamma.MeanFieldGamma(model.prior), algorithm, jax.random.key(0)
-    )
+    state = vigamma.TrainState(vigamma.MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
     mesh = make_mesh()
     advance = vigamma.compile_steps(state, algorithm, model, batch, mesh, 100)
     arrays, seconds = replicate(nnx.state(state), mesh), []

@@ -1,4 +1,4 @@
-"""Draws new images from a trained posterior: `python scripts/generate.py --workdir checkpoints/zero`."""
+"""Draws new images from a posterior: `python scripts/generate.py --workdir checkpoints/zero`."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(argv):
     workdir = Path(_WORKDIR.value)
     output = Path(_OUTPUT.value or workdir / "generated")
     try:
-        rows = generate(workdir, _NUM.value, _SEED.value)
+        rows = generate(workdir, _NUM.value, _SEED.value, lambda line: print(line, file=sys.stderr))
         output.parent.mkdir(parents=True, exist_ok=True)
         archive, picture = (output.with_name(output.name + end) for end in (".npz", ".png"))
         np.savez_compressed(archive, theta=rows.theta, counts=rows.counts, step=rows.step)

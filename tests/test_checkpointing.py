@@ -37,7 +37,9 @@ def make_arrays(size=5, optimizer=None, num_devices=1, seed=0, scale=1.0):
 
 def leaves(arrays):
     return [
-        np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        np.asarray(
+            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        )
         for x in jax.tree.leaves(arrays)
     ]
 
@@ -125,10 +127,13 @@ def test_no_intact_checkpoint_is_an_error_and_never_a_fresh_start(tmp_path):
     with opened(tmp_path) as checkpoints:
         checkpoints.save(1, make_arrays())
     damage(tmp_path / "1", "flip")
-    with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="none of the checkpoints"):
+    with (
+        opened(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match="none of the checkpoints"),
+    ):
         checkpoints.restore(make_arrays(), lambda line: None)
     with pytest.raises(CheckpointError, match="no intact checkpoint"):
-        read_latest(tmp_path)
+        read_latest(tmp_path, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +153,13 @@ def test_other_leaves_are_refused_by_name(tmp_path, target, message):
 def test_another_dtype_is_refused_and_not_cast(tmp_path):
     with opened(tmp_path) as checkpoints:
         checkpoints.save(1, make_arrays())
-    halves = jax.tree.map(lambda x: x.astype(jnp.float16) if x.dtype == jnp.float32 else x, make_arrays())
-    with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match=r"float32.* but float16"):
+    halves = jax.tree.map(
+        lambda x: x.astype(jnp.float16) if x.dtype == jnp.float32 else x, make_arrays()
+    )
+    with (
+        opened(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match=r"float32.* but float16"),
+    ):
         checkpoints.restore(halves, pytest.fail)
 
 
@@ -164,7 +174,10 @@ def test_another_run_is_refused_with_the_fields_that_differ(tmp_path):
 
 
 def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
-    with opened(tmp_path), pytest.raises(CheckpointError, match=f"another run \\(process {os.getpid()}\\)"):
+    with (
+        opened(tmp_path),
+        pytest.raises(CheckpointError, match=f"another run \\(process {os.getpid()}\\)"),
+    ):
         opened(tmp_path)
     holder = (
         "import fcntl, os, sys\n"
@@ -194,7 +207,7 @@ def test_read_latest_needs_no_template(tmp_path):
     arrays = make_arrays(scale=np.e)
     with opened(tmp_path) as checkpoints:
         checkpoints.save(4, arrays)
-    step, stored, identity = read_latest(tmp_path)
+    step, stored, identity = read_latest(tmp_path, pytest.fail)
     assert step == 4
     assert identity == json.loads(json.dumps(IDENTITY))
     np.testing.assert_array_equal(stored["q.log_shape"], arrays.q.log_shape[...])

@@ -54,7 +54,11 @@ def test_every_config_is_valid_and_says_what_it_is(path):
             "config.inference.estimator.num_samples must be at least 1, got 0",
         ),
         (
-            {"inference": GradientAscent(estimator=AnalyticElbo(), optimizer=Adam(learning_rate=-1.0))},
+            {
+                "inference": GradientAscent(
+                    estimator=AnalyticElbo(), optimizer=Adam(learning_rate=-1.0)
+                )
+            },
             "config.inference.optimizer.learning_rate must be positive and finite, got -1.0",
         ),
     ],

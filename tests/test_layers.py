@@ -46,7 +46,9 @@ def imported(path: Path) -> list[str]:
             base = node.module.removeprefix("vigamma").lstrip(".")
             found += [base] if base else [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
-            found += [a.name.removeprefix("vigamma.") for a in node.names if a.name.startswith("vigamma.")]
+            found += [
+                a.name.removeprefix("vigamma.") for a in node.names if a.name.startswith("vigamma.")
+            ]
     return found
 
 

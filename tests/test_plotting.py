@@ -49,4 +49,5 @@ def test_the_dial_moves_from_the_prior_to_the_data(gammas):
     assert abs(peaks[0] - prior.mean[2]) < 1
     assert abs(peaks[-1] - 30) < 0.5
     assert peaks == sorted(peaks)
-    assert [text.get_text() for text in axes.get_legend().get_texts()][0] == "prior, no image"
+    first, *_ = axes.get_legend().get_texts()
+    assert first.get_text() == "prior, no image"

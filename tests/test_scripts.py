@@ -37,20 +37,24 @@ def test_train_then_resume_then_generate(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+SAMPLES = "config.inference.estimator.num_samples"
+RATE = "config.inference.optimizer.learning_rate"
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--config.learning_rate=0.1", "Field learning_rate not found on dataclass Experiment"),
         ("--config.num_steps=many", "flag --config.num_steps=many: invalid literal for int()"),
-        ("--config.inference.optimizer.learning_rate=-0.1", "config.inference.optimizer.learning_rate must be positive"),
-        ("--config.inference.estimator.num_samples=0", "config.inference.estimator.num_samples must be at least 1, got 0"),
-        ("--config.inference.estimator.num_samples=7", "config.inference.estimator.num_samples must be divisible by the number of devices (2), got 7"),
+        (f"--{RATE}=-0.1", f"{RATE} must be positive and finite, got -0.1"),
+        (f"--{SAMPLES}=0", f"{SAMPLES} must be at least 1, got 0"),
+        (f"--{SAMPLES}=7", f"{SAMPLES} must be divisible by the number of devices (2), got 7"),
         ("--config.data.digit=12", "config.data.digit must be 0 to 9, got 12"),
         ("--config.seed=-1", "config.seed must be 0 to"),
         ("--steps=3", "Unknown command line flag 'steps'"),
         ("more", "unexpected argument 'more'"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_flag_is_one_line_and_an_exit_status(tmp_path, flag, message):
     status, out, err = run(
         "train.py", "--config", ZERO, "--workdir", tmp_path / "run", flag, num_devices=2
@@ -75,7 +79,7 @@ def test_a_bad_config_file_is_one_line_and_an_exit_status(tmp_path, content, mes
     path = tmp_path / "mine.py"
     if content is not None:
         path.write_text(content)
-    status, out, err = run("train.py", "--config", path, cwd=tmp_path)
+    status, _, err = run("train.py", "--config", path, cwd=tmp_path)
     assert status in (1, 2)
     (line,) = err.splitlines()
     assert line.startswith("error: ")

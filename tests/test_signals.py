@@ -16,7 +16,9 @@ def test_the_first_signal_is_noted_and_raised_where_it_is_asked_for(signum):
         stop.raise_if_requested("nothing came")
         os.kill(os.getpid(), signum)
         assert stop.requested == signum
-        with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(signum).name}: here") as error:
+        with pytest.raises(
+            Interrupted, match=f"stopped by {signal.Signals(signum).name}: here"
+        ) as error:
             stop.raise_if_requested("here")
         assert error.value.signum == signum
     assert signal.getsignal(signum) == before

@@ -55,4 +55,6 @@ def test_gradients_are_finite_on_both_sides_of_the_series(name):
 
 
 def test_log_factorial():
-    np.testing.assert_allclose(special.log_factorial(jnp.float32([0, 1, 5])), np.log([1, 1, 120]), atol=1e-6)
+    np.testing.assert_allclose(
+        special.log_factorial(jnp.float32([0, 1, 5])), np.log([1, 1, 120]), atol=1e-6
+    )

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import vigamma
 from vigamma import (
@@ -29,8 +28,8 @@ from vigamma import (
     PathwiseElbo,
     plotting,
     run_experiment,
+    train,
 )
-from vigamma import train
 from vigamma.checkpointing import read_latest
 from vigamma.metrics import ProgressLine, read_metrics
 from vigamma.train import load_problem
@@ -64,9 +63,12 @@ def no_figures(monkeypatch):
 
 def hashes(workdir: Path) -> dict[str, str]:
     """A hash of every leaf of the newest checkpoint, its step, and the metrics but the seconds."""
-    step, leaves, _ = read_latest(workdir)
+    step, leaves, _ = read_latest(workdir, pytest.fail)
     found = {n: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for n, x in leaves.items()}
-    lines = [{k: v for k, v in m.items() if k != "seconds"} for m in read_metrics(workdir / "metrics.jsonl")]
+    lines = [
+        {k: v for k, v in m.items() if k != "seconds"}
+        for m in read_metrics(workdir / "metrics.jsonl")
+    ]
     return found | {"step": str(step), "metrics": json.dumps(lines)}
 
 
@@ -134,9 +136,15 @@ def test_a_finished_run_started_again_takes_no_step(tmp_path, no_figures):
         ({"seed": 3}, ["seed: 0 → 3"]),
         ({"data": Digits(digit=7)}, ["data.digit: 0 → 7", "data and prior (checksum)"]),
         ({"model": DomainKnowledge(weight=3.0)}, ["model.weight: 2.0 → 3.0"]),
-        ({"inference": ADAM}, ["inference.estimator.num_samples: 32 → 4", "inference.optimizer: NaturalGradient → Adam"]),
+        (
+            {"inference": ADAM},
+            [
+                "inference.estimator.num_samples: 32 → 4",
+                "inference.optimizer: NaturalGradient → Adam",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_experiment_is_refused_by_name(tmp_path, no_figures, changes, fields):
     run_experiment(experiment(num_steps=5), tmp_path)
     before = hashes(tmp_path)
@@ -169,7 +177,9 @@ def test_fewer_steps_than_were_taken_are_refused(tmp_path, no_figures):
 
 def test_samples_not_divisible_by_the_devices_are_refused_before_anything_is_written(tmp_path):
     inference = GradientAscent(estimator=PathwiseElbo(num_samples=6), optimizer=NaturalGradient())
-    with pytest.raises(ConfigError, match=r"num_samples must be divisible by the number of devices \(4\), got 6"):
+    with pytest.raises(
+        ConfigError, match=r"num_samples must be divisible by the number of devices \(4\), got 6"
+    ):
         run_experiment(experiment(inference=inference), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -235,7 +245,9 @@ def test_nan_in_the_prior_stops_before_the_first_step(tmp_path, monkeypatch):
         return data
 
     monkeypatch.setattr(Digits, "load", load)
-    with pytest.raises(ConfigError, match=r"config.model: prior.concentration must be positive.*\(5,\)"):
+    with pytest.raises(
+        ConfigError, match=r"config.model: prior.concentration must be positive.*\(5,\)"
+    ):
         run_experiment(experiment(), tmp_path / "run")
 
 
@@ -264,7 +276,7 @@ def test_nan_in_a_gradient_is_seen_within_one_chunk(
     else:
         kept = bad_step // 10 * 10
         assert f"step {kept} is kept" in message
-        step, leaves, _ = read_latest(tmp_path)
+        step, leaves, _ = read_latest(tmp_path, pytest.fail)
         assert step == kept
         assert all(np.isfinite(x).all() for x in leaves.values())
 

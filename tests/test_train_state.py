@@ -45,7 +45,9 @@ def take_steps(problem, algorithm, num_steps, *, num_devices=1, chunk_steps=50, 
 
 def as_numpy(arrays):
     return jax.tree.map(
-        lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x),
+        lambda x: np.asarray(
+            jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ),
         nnx.to_pure_dict(arrays),
     )
 
@@ -65,7 +67,11 @@ def test_there_are_as_many_devices_as_these_tests_need():
     ("algorithm", "num_steps", "tolerance"),
     [
         (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-5),
-        (GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()), 40, 1e-6),
+        (
+            GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()),
+            40,
+            1e-6,
+        ),
         (
             GradientAscent(
                 estimator=ScoreFunctionElbo(num_samples=256),
@@ -95,7 +101,9 @@ def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
     chex.assert_tree_all_finite(as_numpy(end))
 
 
-@pytest.mark.parametrize("estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8)])
+@pytest.mark.parametrize(
+    "estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8)]
+)
 def test_one_two_and_four_devices_agree(problem, estimator):
     algorithm = GradientAscent(
         estimator=estimator, optimizer=Adam(learning_rate=0.05, decay_steps=500)

@@ -51,6 +51,6 @@ __all__ = [
     "certify",
     "check_counts",
     "compile_steps",
-    "scale_by_inverse_fisher",
     "run_experiment",
+    "scale_by_inverse_fisher",
 ]

@@ -9,9 +9,8 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,26 +109,22 @@ class Checkpointer:
           CheckpointError: if the checkpoint is of another run (its config, data, leaves, shapes
             or dtypes differ: all are named), or if there are checkpoints but none is intact.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        damaged = []
-        for step in steps:
-            try:
-                meta = _read_meta(self._workdir / str(step))
-                self._check_identity(meta, step)
-                _check_leaves(meta, _named_leaves(arrays), step)
-                restored = self._restore_leaves(step, arrays, meta)
-            except CheckpointError:
-                raise
-            except Exception as error:
-                damaged.append(step)
-                warn(f"checkpoint {self._workdir / str(step)} is damaged: {_first_line(error)}")
-                continue
-            self._set_aside(damaged)
-            self.last_saved = step
-            return restored
-        if steps:
+        steps = self._manager.all_steps()
+
+        def read(step: int) -> PyTree:
+            meta = _read_meta(self._workdir / str(step))
+            self._check_identity(meta, step)
+            _check_leaves(meta, _named_leaves(arrays), step)
+            return self._restore_leaves(step, arrays, meta)
+
+        found = _newest_intact(self._workdir, steps, read, warn)
+        if found is None and steps:
             raise CheckpointError(f"none of the checkpoints in {self._workdir} is intact")
-        return None
+        if found is None:
+            return None
+        self.last_saved, restored = found
+        self._set_aside([step for step in steps if step > self.last_saved])
+        return restored
 
     def _restore_leaves(self, step: int, arrays: PyTree, meta: Mapping[str, Any]) -> PyTree:
         leaves = _named_leaves(arrays)
@@ -162,8 +157,12 @@ class Checkpointer:
             self._manager.reload()
 
 
-def read_latest(workdir: Path) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+def read_latest(
+    workdir: Path, warn: Callable[[str], None]
+) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
     """Reads the newest intact checkpoint without knowing its run, on one process.
+
+    Damaged newer checkpoints are passed over, each with a line to `warn`.
 
     Returns:
       the step, its leaves by name, and the identity of its run.
@@ -172,22 +171,38 @@ def read_latest(workdir: Path) -> tuple[int, dict[str, np.ndarray], dict[str, An
       CheckpointError: if there is no intact checkpoint.
     """
     workdir = workdir.absolute()
+
+    def read(step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        meta = _read_meta(workdir / str(step))
+        target = {name: np.zeros(d["shape"], d["dtype"]) for name, d in meta["leaves"].items()}
+        with ocp.StandardCheckpointer() as reader:
+            leaves = reader.restore(workdir / str(step) / "arrays", target)
+        _verify(leaves, meta)
+        return leaves, meta["identity"]
+
     steps = [int(path.name) for path in workdir.glob("*") if path.name.isdecimal()]
+    found = _newest_intact(workdir, steps, read, warn)
+    if found is None:
+        raise CheckpointError(f"there is no intact checkpoint in {workdir}")
+    step, (leaves, identity) = found
+    return step, leaves, identity
+
+
+def _newest_intact(
+    workdir: Path, steps: Sequence[int], read: Callable[[int], Any], warn: Callable[[str], None]
+) -> tuple[int, Any] | None:
+    """The newest step that `read` reads, and what it read; a line to `warn` for the others.
+
+    A CheckpointError says that a checkpoint is intact but not the one that is wanted.
+    """
     for step in sorted(steps, reverse=True):
         try:
-            meta = _read_meta(workdir / str(step))
-            with ocp.StandardCheckpointer() as reader:
-                leaves = reader.restore(
-                    workdir / str(step) / "arrays",
-                    {n: np.zeros(d["shape"], d["dtype"]) for n, d in meta["leaves"].items()},
-                )
-            _verify(leaves, meta)
-        except Exception as error:
-            line = f"checkpoint {workdir / str(step)} is damaged: {_first_line(error)}"
-            print(line, file=sys.stderr)
-            continue
-        return step, leaves, meta["identity"]
-    raise CheckpointError(f"there is no intact checkpoint in {workdir}")
+            return step, read(step)
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever damage makes of a file
+            warn(f"checkpoint {workdir / str(step)} is damaged: {_first_line(error)}")
+    return None
 
 
 def _lock(workdir: Path):

@@ -17,7 +17,7 @@ class NonFiniteError(RunError, ArithmeticError):
     """NaN or infinity in a run; names the step and the leaf."""
 
 
-class Interrupted(RunError):
+class Interrupted(RunError):  # noqa: N818 - not an error of anybody
     """A run was asked to stop by a signal, and stopped where it can be resumed.
 
     Attributes:

@@ -1,5 +1,7 @@
 """New rows of counts from the posterior of a finished or interrupted run."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import numpy as np
 from vigamma.checkpointing import read_latest
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
-from vigamma.families.poisson import Poisson
+from vigamma.models.gamma_poisson import GammaPoisson
 
 
 class Generated(NamedTuple):
@@ -27,10 +29,13 @@ class Generated(NamedTuple):
     step: int
 
 
-def generate(workdir: Path, num_rows: int, seed: int) -> Generated:
+def generate(
+    workdir: Path, num_rows: int, seed: int, warn: Callable[[str], None] = warnings.warn
+) -> Generated:
     """Samples θ ~ q, then x ~ Poisson(θ), from the newest intact checkpoint in `workdir`.
 
-    The same checkpoint and seed give the same rows; row i does not depend on `num_rows`.
+    The same checkpoint and seed give the same rows; row i does not depend on `num_rows`. Damaged
+    checkpoints are passed over, each with a line to `warn`.
 
     Raises:
       CheckpointError: if there is no intact checkpoint, or it holds no Gamma posterior.
@@ -38,15 +43,9 @@ def generate(workdir: Path, num_rows: int, seed: int) -> Generated:
     """
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
-    step, leaves, _ = read_latest(workdir)
+    step, leaves, _ = read_latest(workdir, warn)
     if "q.log_shape" not in leaves:
         raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape")
     q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
-
-    def row(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        key_theta, key_counts = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
-        theta = q.sample(key_theta)
-        return theta, Poisson(theta).sample(key_counts)
-
-    theta_nm, counts_nm = jax.vmap(row)(jnp.arange(num_rows))
+    theta_nm, counts_nm = GammaPoisson.generate(jax.random.key(seed), q, num_rows)
     return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step)

@@ -1,4 +1,4 @@
-"""What a run writes for people and programs: `metrics.jsonl`, JSON files, and a line of progress."""
+"""What a run tells people and programs: `metrics.jsonl`, JSON files, a line of progress."""
 
 import json
 import math

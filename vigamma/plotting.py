@@ -63,9 +63,7 @@ def posterior_densities(q: Gamma, exact: Gamma, prior: Gamma, columns: Sequence[
     return figure
 
 
-def image_rows(
-    rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, int]
-) -> Figure:
+def image_rows(rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, int]) -> Figure:
     """Rows of images, each row with a title; all on one scale."""
     longest = max(len(images) for _, images in rows)
     brightest = max(np.max(images) for _, images in rows)

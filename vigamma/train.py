@@ -145,7 +145,12 @@ class _Run:
         if first_step == config.num_steps:
             return None
         advance = compile_steps(
-            state, config.inference, model, batch, self._mesh, min(config.log_every, config.num_steps)
+            state,
+            config.inference,
+            model,
+            batch,
+            self._mesh,
+            min(config.log_every, config.num_steps),
         )
         arrays, step = replicate(nnx.state(state), self._mesh), first_step
         metrics_path = self._workdir / "metrics.jsonl" if _is_main() else None

@@ -29,9 +29,7 @@ def estimate(estimator, problem, q: Gamma, num_batches: int = BATCHES):
 
     def one(key):
         keys = jax.random.split(key, max(estimator.num_samples, 1))
-        elbo, gradient = estimator.combine(
-            estimator.moments(model, MeanFieldGamma(q), batch, keys)
-        )
+        elbo, gradient = estimator.combine(estimator.moments(model, MeanFieldGamma(q), batch, keys))
         return elbo, nnx.to_pure_dict(gradient)
 
     return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), num_batches))
@@ -134,9 +132,7 @@ def test_shapes_and_finiteness_from_one_pixel_on(name):
         chex.assert_tree_all_finite((elbo, gradient))
 
 
-@pytest.mark.parametrize(
-    "bad", [PathwiseElbo(num_samples=0), ScoreFunctionElbo(num_samples=1)]
-)
+@pytest.mark.parametrize("bad", [PathwiseElbo(num_samples=0), ScoreFunctionElbo(num_samples=1)])
 def test_too_few_samples_are_refused(bad):
     with pytest.raises(ValueError, match="num_samples must be at least"):
         bad.validate()

@@ -28,7 +28,10 @@ def test_negative_binomial_log_prob_matches_scipy():
 
 
 def test_samples_have_the_moments():
-    for family in (Poisson(jnp.float32([3.7])), NegativeBinomial(jnp.float32([2.5]), jnp.float32([0.8]))):
+    for family in (
+        Poisson(jnp.float32([3.7])),
+        NegativeBinomial(jnp.float32([2.5]), jnp.float32([0.8])),
+    ):
         draws = family.sample(jax.random.key(0), (40_000,))
         chex.assert_shape(draws, (40_000, 1))
         assert draws.dtype == jnp.int32

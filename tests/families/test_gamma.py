@@ -41,7 +41,10 @@ def gamma(a, b) -> Gamma:
 
 OTHERS = {
     "independent": lambda rng, a, b: (10 ** rng.uniform(-4, 6, N), 10 ** rng.uniform(-4, 6, N)),
-    "a tenth apart": lambda rng, a, b: (a * (1 + 0.1 * rng.normal(size=N)), b * (1 + 0.1 * rng.normal(size=N))),
+    "a tenth apart": lambda rng, a, b: (
+        a * (1 + 0.1 * rng.normal(size=N)),
+        b * (1 + 0.1 * rng.normal(size=N)),
+    ),
     "a thousandth apart": lambda rng, a, b: (a * (1 + 1e-3 * rng.normal(size=N)), b),
     "the same mean": lambda rng, a, b: ((c := 10 ** rng.uniform(-4, 6, N)), b * c / a),
 }
@@ -76,7 +79,9 @@ def test_moments_and_entropy_match_mpmath():
     _, a, b = random_parameters(2)
     q = gamma(a, b)
     np.testing.assert_allclose(q.mean, a.astype(np.float64) / b, rtol=1e-6)
-    np.testing.assert_allclose(q.variance, a.astype(np.float64) / b.astype(np.float64) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        q.variance, a.astype(np.float64) / b.astype(np.float64) ** 2, rtol=1e-6
+    )
     mean_log = mp_values(lambda x, y: mpmath.digamma(x) - mpmath.log(y), a, b)
     np.testing.assert_allclose(q.mean_log, mean_log, rtol=1e-4, atol=1e-5)
     entropy = mp_values(
@@ -123,7 +128,9 @@ def test_quantile_matches_scipy_under_jit_and_vmap():
 
 def test_kl_gradient_is_the_closed_form():
     # ∂KL/∂a = (a - c) ψ'(a) + d / b - 1, ∂KL/∂b = c / b - a d / b².
-    a, b, c, d = np.float32([[0.3, 20, 5e4], [2, 3, 10], [0.9, 23, 5.1e4], [1, 4, 10.3]]).T.reshape(3, 4).T
+    a, b, c, d = (
+        np.float32([[0.3, 20, 5e4], [2, 3, 10], [0.9, 23, 5.1e4], [1, 4, 10.3]]).T.reshape(3, 4).T
+    )
     by_a, by_b = jax.grad(lambda a, b: gamma(a, b).kl_divergence(gamma(c, d)).sum(), (0, 1))(
         jnp.asarray(a), jnp.asarray(b)
     )

@@ -13,11 +13,19 @@ def test_the_learning_rate_decays_to_its_final_fraction_and_stays():
     for _ in range(14):
         update, state = transformation.update(gradient, state, params)
         sizes.append(-float(update[0]))
-    np.testing.assert_allclose([sizes[0], sizes[5], *sizes[10:]], [0.2, 0.11, *[0.02] * 4], rtol=1e-4)
+    np.testing.assert_allclose(
+        [sizes[0], sizes[5], *sizes[10:]], [0.2, 0.11, *[0.02] * 4], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    "bad", [{"learning_rate": -0.1}, {"learning_rate": float("nan")}, {"decay_steps": 0}, {"final_fraction": 2.0}]
+    "bad",
+    [
+        {"learning_rate": -0.1},
+        {"learning_rate": float("nan")},
+        {"decay_steps": 0},
+        {"final_fraction": 2.0},
+    ],
 )
 def test_hyperparameters_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -54,7 +54,9 @@ def test_clipping_the_shape_leaves_the_mean_alone():
     update = {"log_shape": jnp.float32([9.0, -9.0, 0.5]), "log_rate": jnp.float32([8.5, -7.0, 0.7])}
     clipped, _ = transformation.update(update, transformation.init(update))
     np.testing.assert_allclose(clipped["log_shape"], [1, -1, 0.5])
-    np.testing.assert_allclose(clipped["log_shape"] - clipped["log_rate"], [0.5, -1, -0.2], rtol=1e-5)
+    np.testing.assert_allclose(
+        clipped["log_shape"] - clipped["log_rate"], [0.5, -1, -0.2], rtol=1e-5
+    )
 
 
 def test_other_parameters_are_refused():

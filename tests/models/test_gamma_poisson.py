@@ -70,7 +70,9 @@ def test_the_prior_weighs_as_many_rows_as_it_says_and_is_floored(data, exact_pro
     np.testing.assert_allclose(model.prior.rate, 2.0)
 
 
-@pytest.mark.parametrize("bad", [{"weight": 0.0}, {"weight": np.nan}, {"floor": -1.0}, {"floor": np.inf}])
+@pytest.mark.parametrize(
+    "bad", [{"weight": 0.0}, {"weight": np.nan}, {"floor": -1.0}, {"floor": np.inf}]
+)
 def test_bad_hyperparameters_are_refused(bad, data):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must be positive and finite"):
         DomainKnowledge(**bad).build(data)

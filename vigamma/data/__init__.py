@@ -1,0 +1,1 @@
+"""Counts: where they come from, and the checks at the border."""

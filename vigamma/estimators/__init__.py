@@ -1,0 +1,1 @@
+"""Estimators of the ELBO and its gradient, siblings with one signature."""

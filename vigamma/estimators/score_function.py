@@ -12,7 +12,7 @@ class ScoreFunctionElbo:
     """∇ ELBO = E_q[f(θ) ∇ log q(θ)] with f(θ) = log p(x, θ) - log q(θ) (Ranganath et al. 2014).
 
     It needs no derivative of the model or of the samples. From the f of each sample the mean f of
-    the *other* samples is subtracted (leave-one-out control variate; Salimans & Knowles 2014), which
+    the *other* samples is subtracted (leave-one-out control variate; Mnih & Rezende 2016), which
     leaves the estimate unbiased. In closed form that is S / (S - 1) times the covariance of f and
     the score over the S samples, so that only means have to be summed over devices.
 

@@ -1,0 +1,1 @@
+"""Families of distributions, and the variational family made of them."""

@@ -1,0 +1,1 @@
+"""Inference: what moves the variational family."""

@@ -62,7 +62,9 @@ class GradientAscent:
         The key of a step is fold_in(key, step), so a step depends on nothing before it but the
         state.
         """
-        elbo, gradient = self.estimate(model, q, batch, jax.random.fold_in(key, optimizer.step[...]))
+        elbo, gradient = self.estimate(
+            model, q, batch, jax.random.fold_in(key, optimizer.step[...])
+        )
         optimizer.update(q, jax.tree.map(jnp.negative, gradient))  # Optax minimizes: loss = -elbo
         return StepInfo(elbo, _finite(elbo, gradient, nnx.state(q, nnx.Param)))
 

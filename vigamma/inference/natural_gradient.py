@@ -53,7 +53,7 @@ def clip_shape_and_mean(max_update: float) -> optax.GradientTransformation:
 
         return _map_pairs(clip, updates), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
 
 def _solve(gradient: Mapping, params: Mapping) -> dict:

@@ -1,0 +1,1 @@
+"""Models of counts: their densities, and their exact posteriors where they have them."""

@@ -78,9 +78,7 @@ class GammaPoisson:
 
     def exact_posterior(self, batch: CountStatistics) -> Gamma:
         """p(θ | x) = Gamma(a + Σ_n x_n, b + N)."""
-        return Gamma(
-            self.prior.concentration + batch.column_sums, self.prior.rate + batch.num_rows
-        )
+        return Gamma(self.prior.concentration + batch.column_sums, self.prior.rate + batch.num_rows)
 
     def log_evidence(self, batch: CountStatistics) -> Array:
         """log p(x) in nats; a scalar.
@@ -97,15 +95,22 @@ class GammaPoisson:
         """The distribution of one more row of counts, under θ ~ q integrated out."""
         return NegativeBinomial(q.concentration, q.rate)
 
-    def generate(self, key: Key, q: Gamma, num_rows: int) -> tuple[Array, Array]:
+    @staticmethod
+    def generate(key: Key, q: Gamma, num_rows: int) -> tuple[Array, Array]:
         """Draws new rows: θ ~ q, then x ~ Poisson(θ), afresh for every row.
+
+        Row i is a function of (key, i) alone.
 
         Returns:
           θ and the int32 counts x; both of shape (num_rows, M).
         """
-        key_theta, key_counts = jax.random.split(key)
-        theta_nm = q.sample(key_theta, (num_rows,))
-        return theta_nm, Poisson(theta_nm).sample(key_counts)
+
+        def row(index: Array) -> tuple[Array, Array]:
+            key_theta, key_counts = jax.random.split(jax.random.fold_in(key, index))
+            theta_m = q.sample(key_theta)
+            return theta_m, Poisson(theta_m).sample(key_counts)
+
+        return jax.vmap(row)(jnp.arange(num_rows))
 
 
 @spec
@@ -132,7 +137,7 @@ class DomainKnowledge:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
 
     def build(self, data: KnowledgeAndCounts) -> tuple[GammaPoisson, CountStatistics]:
-        """The model and the statistics of its data, in NumPy float64; ValueError if either is bad."""
+        """The model and the statistics of its data, in NumPy float64; ValueError if one is bad."""
         self.validate()
         mean = np.maximum(data.knowledge, self.floor)
         prior = Gamma(self.weight * mean, np.full_like(mean, self.weight))

@@ -16,7 +16,9 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _BOOST_ROUND = 0xFFFFFFFF  # a counter that no rejection round reaches
 
 
-def threefry2x32(key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+def threefry2x32(
+    key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words for each (key, counter) pair; the four arrays broadcast against each other."""
     schedule = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]
@@ -48,7 +50,9 @@ def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Arr
     return jnp.where(high >> 31 == 1, -quantile, quantile)
 
 
-def normal_and_uniform(key, index: jax.Array, round: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+def normal_and_uniform(
+    key, index: jax.Array, round: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array]:
     """An independent standard normal and uniform (0, 1] for each (key, index, round)."""
     if dtype == jnp.float32:
         normal_bits, uniform_bits = threefry2x32(key, (index, round))

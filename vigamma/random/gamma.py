@@ -12,14 +12,20 @@ from vigamma.random.rejection import standard_gamma
 
 
 def gamma(
-    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+    key: jax.Array,
+    concentration: ArrayLike,
+    sample_shape: Sequence[int] = (),
+    dtype: DTypeLike | None = None,
 ) -> jax.Array:
     """Draws z ~ Gamma(concentration, 1), with density z^(a - 1) e^(-z) / Gamma(a) at shape a = concentration."""
     return _gamma(*_prepare(key, concentration, sample_shape, dtype))
 
 
 def log_gamma(
-    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+    key: jax.Array,
+    concentration: ArrayLike,
+    sample_shape: Sequence[int] = (),
+    dtype: DTypeLike | None = None,
 ) -> jax.Array:
     """Draws log z for z ~ Gamma(concentration, 1)."""
     return _log_gamma(*_prepare(key, concentration, sample_shape, dtype))
@@ -34,7 +40,9 @@ def _prepare(key, concentration, sample_shape, dtype) -> tuple[jax.Array, jax.Ar
     concentration = jnp.asarray(concentration, dtype)
     shape = (*sample_shape, *concentration.shape)
     if math.prod(shape) >= 2**32:
-        raise ValueError(f"One key makes fewer than 2^32 draws, not {math.prod(shape)} (shape {shape}).")
+        raise ValueError(
+            f"One key makes fewer than 2^32 draws, not {math.prod(shape)} (shape {shape})."
+        )
     return jax.random.bits(key, (2,), jnp.uint32), jnp.broadcast_to(concentration, shape)
 
 

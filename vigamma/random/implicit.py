@@ -19,7 +19,9 @@ from vigamma.random.coefficients import GRADIENT_FLOAT32, GRADIENT_FLOAT64
 def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
     """g = a d log z / da at fixed quantile, where log_ratio = log(z / (a + 1)); elementwise, NaN for NaN."""
     log_z = log_ratio + jnp.log1p(a)
-    return jnp.where(log_z < 0, _series(a, jnp.minimum(log_z, 0)), _polynomial(log_ratio / 3, 1 / (a + 1)))
+    return jnp.where(
+        log_z < 0, _series(a, jnp.minimum(log_z, 0)), _polynomial(log_ratio / 3, 1 / (a + 1))
+    )
 
 
 def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
@@ -27,8 +29,12 @@ def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
     num_terms = 10 if a.dtype == jnp.float32 else 18
     z, last = jnp.exp(log_z), a + (num_terms + 1)
     square = 1 / last**2
-    stirling = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
-    term = jnp.log(last) - 0.5 / last - stirling - log_z  # digamma(a + k + 1) - log z, from k = K down
+    stirling = square * (
+        1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132)))
+    )
+    term = (
+        jnp.log(last) - 0.5 / last - stirling - log_z
+    )  # digamma(a + k + 1) - log z, from k = K down
     total = term
     for k in reversed(range(1, num_terms + 1)):
         reciprocal = 1 / (a + k)

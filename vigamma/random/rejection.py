@@ -47,14 +47,22 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
     lanes = -(-size // _LANE)
     lane = jnp.arange(lanes, dtype=jnp.uint32)
     flat_a, flat_draws = a.ravel(), draws.ravel()
-    bits = jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size)).reshape(lanes, _LANE).astype(jnp.uint32)
-    pending = jnp.sum(bits << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1), axis=1, dtype=jnp.uint32)
+    bits = (
+        jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size))
+        .reshape(lanes, _LANE)
+        .astype(jnp.uint32)
+    )
+    pending = jnp.sum(
+        bits << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1), axis=1, dtype=jnp.uint32
+    )
 
     def propose_again(state):
         draws, pending, round = state
         lowest = pending & -pending
         element = lane * _LANE + lax.population_count(lowest - 1)
-        element = jnp.where(pending == 0, size + lane, element)  # out of bounds: reads anything, writes nothing
+        element = jnp.where(
+            pending == 0, size + lane, element
+        )  # out of bounds: reads anything, writes nothing
         row, index = element // length, element % length
         proposal = _propose((keys[row, 0], keys[row, 1]), index, round, flat_a[element])
         draws = draws.at[element].set(proposal, mode="drop", unique_indices=True)
@@ -62,7 +70,9 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
         return draws, jnp.where(kept, pending ^ lowest, pending), jnp.where(kept, 1, round + 1)
 
     start = (flat_draws, pending, jnp.ones_like(pending))
-    return lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)[0].reshape(a.shape)
+    return lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)[0].reshape(
+        a.shape
+    )
 
 
 def _log_boost(key, index: jax.Array, a: jax.Array) -> jax.Array:
