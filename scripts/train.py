@@ -50,9 +50,12 @@ def main(argv):
         name, config = load_config(flags.FLAGS["config"])
         workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
         outcome = vigamma.run_experiment(config, workdir)
+    except vigamma.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
     except vigamma.RunError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 128 + error.signum if isinstance(error, vigamma.Interrupted) else 1
+        return 1
     if jax.process_index() == 0:
         print(outcome.certificate.table(config.tolerance))
         print(f"written: {workdir}")

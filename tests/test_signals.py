@@ -24,6 +24,15 @@ def test_the_first_signal_is_noted_and_raised_where_it_is_asked_for(signum):
     assert signal.getsignal(signum) == before
 
 
+def test_interruptible_work_ends_at_once():
+    with StopSignals() as stop:
+        with pytest.raises(Interrupted, match="in the middle"), stop.interruptible("in the middle"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the signal came too late")
+        with pytest.raises(Interrupted, match="again"), stop.interruptible("again"):
+            pytest.fail("the signal was forgotten")
+
+
 def test_the_second_signal_leaves_at_once():
     program = (
         "import os, signal\n"

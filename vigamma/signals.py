@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
@@ -11,7 +13,8 @@ from vigamma.errors import Interrupted
 class StopSignals:
     """While entered, the first SIGTERM or SIGINT is only noted; a second one ends the process.
 
-    The run polls `requested` where it can stop, and then calls `raise_if_requested`.
+    The run calls `raise_if_requested` where it can stop. Work that may be left half-done, because
+    the next run does it again, is done inside `interruptible`, and ends at once.
 
     Attributes:
       requested: the number of the signal that came, or None.
@@ -20,6 +23,7 @@ class StopSignals:
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.requested: int | None = None
+        self._interruptible: str | None = None
 
     def __enter__(self) -> Self:
         """Installs the handlers."""
@@ -38,6 +42,18 @@ class StopSignals:
         if self.requested is not None:
             os._exit(128 + signum)
         self.requested = signum
+        if self._interruptible is not None:
+            self.raise_if_requested(self._interruptible)
+
+    @contextmanager
+    def interruptible(self, where: str) -> Iterator[None]:
+        """Inside, a signal raises Interrupted at once, with a message that says `where`."""
+        self.raise_if_requested(where)
+        self._interruptible = where
+        try:
+            yield
+        finally:
+            self._interruptible = None
 
     def raise_if_requested(self, where: str) -> None:
         """Raises Interrupted, with a message that says where the run stopped."""

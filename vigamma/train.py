@@ -60,8 +60,8 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
     mesh = make_mesh()
     _check_devices(config, mesh)
     with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
-        problem = load_problem(config)
-        stop.raise_if_requested("before the first step")
+        with stop.interruptible("before the first step"):
+            problem = load_problem(config)
         with Checkpointer(workdir, _identity(config, problem), mesh) as checkpoints:
             run = _Run(config, workdir, problem, mesh, checkpoints, progress, stop)
             return run.to_the_end()
@@ -208,12 +208,12 @@ class _Run:
     def _draw(self, q: MeanFieldGamma, certificate: Certificate) -> None:
         directory = self._workdir / "figures"
         directory.mkdir(exist_ok=True)
-        for name, figure in self._figures(q, certificate):
-            plotting.save(figure, directory / f"{name}.png")
-            self._stop.raise_if_requested(
-                f"all {self._config.num_steps} steps are saved in {self._workdir}; the same "
-                "command draws the figures that are missing"
-            )
+        with self._stop.interruptible(
+            f"all {self._config.num_steps} steps are saved in {self._workdir}; the same command "
+            "draws the figures that are missing"
+        ):
+            for name, figure in self._figures(q, certificate):
+                plotting.save(figure, directory / f"{name}.png")
 
     def _figures(self, q: MeanFieldGamma, certificate: Certificate) -> Iterator[tuple[str, Figure]]:
         (knowledge, counts), model, _ = self._problem
