@@ -34,8 +34,10 @@ class Gamma:
     rate: Array
 
     def validate(self, name: str = "Gamma") -> None:
-        """Raises ValueError unless all parameters are positive and finite."""
+        """Raises ValueError unless all parameters are positive and finite; not under `jit`."""
         for field in ("concentration", "rate"):
+            if isinstance(getattr(self, field), jax.core.Tracer):
+                continue
             value = np.asarray(getattr(self, field))
             bad = ~(np.isfinite(value) & (value > 0))
             if bad.any():
