@@ -1,3 +1,5 @@
-from vigamma.random.gamma import gamma, log_gamma
+"""Random draws: `gamma` and `log_gamma`."""
+
+from vigamma.random.draws import gamma, log_gamma
 
 __all__ = ["gamma", "log_gamma"]

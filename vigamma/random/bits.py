@@ -1,7 +1,7 @@
-"""Counter-based random numbers: element `index` in round `round` owns 64 bits, whoever computes them.
+"""Counter-based random numbers: element `index` in attempt `attempt` owns 64 bits, whoever computes them.
 
 The bits are one evaluation of Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw, 2011, "Parallel random
-numbers: as easy as 1, 2, 3") at counter (index, round). It is written out, rather than called from JAX, so that the
+numbers: as easy as 1, 2, 3") at counter (index, attempt). It is written out, rather than called from JAX, so that the
 compiler fuses it with what uses the bits. Words become real numbers with full *relative* precision near zero, so that
 tails reach as far as 32 (64) bits allow: normals to 6.3 (9.1) standard deviations, uniforms down to 2^-64.
 """
@@ -13,12 +13,10 @@ from jax.scipy.special import ndtri
 from vigamma.random.coefficients import NORMAL_QUANTILE
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_BOOST_ROUND = 0xFFFFFFFF  # a counter that no rejection round reaches
+_BOOST = 0xFFFFFFFF  # a counter that no attempt reaches
 
 
-def threefry2x32(
-    key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
+def threefry2x32(key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words for each (key, counter) pair; the four arrays broadcast against each other."""
     schedule = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]
@@ -39,7 +37,7 @@ def _fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.A
 
 def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
     """Standard normal by inversion: the top bit is the sign, the others the lower-tail probability in (0, 1/2]."""
-    probability = 0.5 * _fraction(high << 1, low, dtype)
+    probability = _fraction(high & 0x7FFFFFFF, low, dtype)
     if dtype == jnp.float32:
         x = jnp.sqrt(-jnp.log(probability)) - 2
         quantile = jnp.full_like(x, NORMAL_QUANTILE[-1])
@@ -50,18 +48,16 @@ def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Arr
     return jnp.where(high >> 31 == 1, -quantile, quantile)
 
 
-def normal_and_uniform(
-    key, index: jax.Array, round: jax.Array, dtype: jnp.dtype
-) -> tuple[jax.Array, jax.Array]:
-    """An independent standard normal and uniform (0, 1] for each (key, index, round)."""
+def normal_and_uniform(key, index: jax.Array, attempt: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """An independent standard normal and uniform (0, 1] for each (key, index, attempt)."""
     if dtype == jnp.float32:
-        normal_bits, uniform_bits = threefry2x32(key, (index, round))
+        normal_bits, uniform_bits = threefry2x32(key, (index, attempt))
         return _normal(normal_bits, None, dtype), _fraction(uniform_bits, None, dtype)
-    normal_bits = threefry2x32(key, (index, 2 * round))
-    uniform_bits = threefry2x32(key, (index, 2 * round + 1))
+    normal_bits = threefry2x32(key, (index, 2 * attempt))
+    uniform_bits = threefry2x32(key, (index, 2 * attempt + 1))
     return _normal(*normal_bits, dtype), _fraction(*uniform_bits, dtype)
 
 
 def boost_uniform(key, index: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """A uniform (0, 1] for each (key, index), independent of every `normal_and_uniform`."""
-    return _fraction(*threefry2x32(key, (index, jnp.uint32(_BOOST_ROUND))), dtype)
+    return _fraction(*threefry2x32(key, (index, jnp.uint32(_BOOST))), dtype)

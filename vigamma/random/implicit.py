@@ -3,7 +3,8 @@
 For z ~ Gamma(a, 1) with distribution function F(z; a), held at a fixed quantile (Figurnov, Mohamed & Mnih 2018,
 "Implicit reparameterization gradients"),
 
-    dz / da = -(dF/da) / (dF/dz),    g = a d log z / da = sum_k p_k (digamma(a + k + 1) - log z),  p_k = z^k / ((a + 1) ... (a + k)).
+    dz/da = -(dF/da) / (dF/dz),
+    g = a d log z / da = sum_{k >= 0} p_k (digamma(a + k + 1) - log z),  p_k = z^k / ((a + 1) ... (a + k)).
 
 For z < 1 a few terms of this series are exact to rounding, also where z underflows: there g = digamma(a + 1) - log z.
 For z >= 1, g is a polynomial of t = log(z / (a + 1)) / 3 and u = 1 / (a + 1), fitted once by
@@ -19,9 +20,9 @@ from vigamma.random.coefficients import GRADIENT_FLOAT32, GRADIENT_FLOAT64
 def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
     """g = a d log z / da at fixed quantile, where log_ratio = log(z / (a + 1)); elementwise, NaN for NaN."""
     log_z = log_ratio + jnp.log1p(a)
-    return jnp.where(
-        log_z < 0, _series(a, jnp.minimum(log_z, 0)), _polynomial(log_ratio / 3, 1 / (a + 1))
-    )
+    small = _series(a, jnp.minimum(log_z, 0))
+    large = _polynomial(jnp.maximum(log_ratio / 3, -1), 1 / (a + 1))
+    return jnp.where(log_z < 0, small, large)
 
 
 def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
@@ -29,12 +30,8 @@ def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
     num_terms = 10 if a.dtype == jnp.float32 else 18
     z, last = jnp.exp(log_z), a + (num_terms + 1)
     square = 1 / last**2
-    stirling = square * (
-        1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132)))
-    )
-    term = (
-        jnp.log(last) - 0.5 / last - stirling - log_z
-    )  # digamma(a + k + 1) - log z, from k = K down
+    stirling = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
+    term = jnp.log(last) - 0.5 / last - stirling - log_z  # digamma(a + k + 1) - log z, from k = K down
     total = term
     for k in reversed(range(1, num_terms + 1)):
         reciprocal = 1 / (a + k)

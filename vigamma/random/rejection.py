@@ -1,9 +1,9 @@
 """Gamma draws by vectorized rejection: exact for every shape, and for any number of rejections.
 
-Marsaglia & Tsang (2000), "A simple method for generating gamma variables", for a shape a >= 1:
+Marsaglia & Tsang (2000), "A simple method for generating gamma variables", for a shape a >= 1 and d = a - 1/3:
 
-    d = a - 1/3,  c = 1 / (3 sqrt d),  y = c eps,  z = d (1 + y)^3  with eps ~ N(0, 1),
-    kept if 1 + y > 0 and U < exp h,  h = eps^2 / 2 + d - z + d log(z / d) = 3 d (log(1 + y) - y + y^2 / 2 - y^3 / 3),
+    y = eps / (3 sqrt d),  z = d (1 + y)^3  with eps ~ N(0, 1),  kept if 1 + y > 0 and U < exp h,
+    h = eps^2 / 2 + d - z + d log(z / d) = 3 d (log(1 + y) - y + y^2 / 2 - y^3 / 3),
 
 which keeps at least 95 % of the proposals. A shape a < 1 is boosted from a + 1: z_a = z_{a+1} U^{1/a}.
 """
@@ -21,82 +21,67 @@ _LANE = 32  # consecutive elements that share one lane of retries: the bits of a
 _REJECTED = jnp.inf  # stands for a draw that is still to come
 
 
-def _log_acceptance(eps: jax.Array, y: jax.Array, d: jax.Array) -> jax.Array:
+def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
     """h above; its Taylor series where |y| < 1/4, since there (large shapes, above all) the terms cancel."""
-    num_terms = 10 if eps.dtype == jnp.float32 else 24
+    num_terms = 10 if y.dtype == jnp.float32 else 24
     series = jnp.zeros_like(y)
     for power in reversed(range(4, 4 + num_terms)):
         series = series * y - (-1) ** power / power
-    direct = 3 * d * (jnp.log(1 + y) - y * (1 - y * (1 / 2 - y / 3)))
-    return jnp.where(jnp.abs(y) < 1 / 4, (eps * y) ** 2 * series / 3, direct)
+    direct = jnp.log(1 + y) - y * (1 - y * (1 / 2 - y / 3))
+    return 3 * (d * jnp.where(jnp.abs(y) < 1 / 4, (y * y) ** 2 * series, direct))
 
 
-def _propose(key, index: jax.Array, round: jax.Array, a: jax.Array) -> jax.Array:
-    """One proposal for each element: a draw with shape a, or a + 1 if a < 1; `_REJECTED` if not kept; NaN if a is invalid."""
-    eps, uniform = normal_and_uniform(key, index, round, a.dtype)
+def _propose(key, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Array:
+    """One proposal per element: a draw of shape a, or a + 1 if a < 1; `_REJECTED` if not kept; NaN for an invalid a."""
+    eps, uniform = normal_and_uniform(key, index, attempt, a.dtype)
     d = jnp.where(a < 1, a + 1, a) - 1 / 3
-    y = eps * lax.rsqrt(9 * d)
-    kept = (y > -1) & (uniform < jnp.exp(_log_acceptance(eps, y, d)))
-    draw = jnp.where(kept, d * (1 + y) ** 3, _REJECTED)
+    y = eps / (3 * jnp.sqrt(d))
+    rejected = (y <= -1) | (jnp.exp(_log_acceptance(y, d)) / uniform <= 1)
+    draw = jnp.where(rejected, _REJECTED, d * (1 + y) ** 3)
     return jnp.where((a > 0) & (a < jnp.inf), draw, jnp.nan)
 
 
 def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
-    """Replaces every `_REJECTED` of draws (rows, length) by new proposals, one element per lane at a time, until none is left."""
-    size, length = a.size, a.shape[1]
+    """Replaces each `_REJECTED` of draws by attempts 1, 2, ... until one is kept.
+
+    Each lane walks through the rejected ones of its elements, the set bits of its word `pending`, one at a time.
+    """
+    size, length = a.size, a.size // max(len(keys), 1)
     lanes = -(-size // _LANE)
     lane = jnp.arange(lanes, dtype=jnp.uint32)
     flat_a, flat_draws = a.ravel(), draws.ravel()
-    bits = (
-        jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size))
-        .reshape(lanes, _LANE)
-        .astype(jnp.uint32)
-    )
-    pending = jnp.sum(
-        bits << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1), axis=1, dtype=jnp.uint32
-    )
+    bits = jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size)).reshape(lanes, _LANE).astype(jnp.uint32)
+    pending = jnp.sum(bits << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1), axis=1, dtype=jnp.uint32)
 
     def propose_again(state):
-        draws, pending, round = state
+        draws, pending, attempt = state
         lowest = pending & -pending
         element = lane * _LANE + lax.population_count(lowest - 1)
-        element = jnp.where(
-            pending == 0, size + lane, element
-        )  # out of bounds: reads anything, writes nothing
+        element = jnp.where(pending == 0, size + lane, element)  # out of bounds: reads anything, writes nothing
         row, index = element // length, element % length
-        proposal = _propose((keys[row, 0], keys[row, 1]), index, round, flat_a[element])
+        proposal = _propose((keys[row, 0], keys[row, 1]), index, attempt, flat_a[element])
         draws = draws.at[element].set(proposal, mode="drop", unique_indices=True)
         kept = proposal != _REJECTED
-        return draws, jnp.where(kept, pending ^ lowest, pending), jnp.where(kept, 1, round + 1)
+        return draws, jnp.where(kept, pending ^ lowest, pending), jnp.where(kept, 1, attempt + 1)
 
     start = (flat_draws, pending, jnp.ones_like(pending))
-    return lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)[0].reshape(
-        a.shape
-    )
-
-
-def _log_boost(key, index: jax.Array, a: jax.Array) -> jax.Array:
-    """log(U) / a where a < 1 and 0 elsewhere; skipped if no shape needs it."""
-    small = a < 1
-    return lax.cond(
-        jnp.any(small),
-        lambda: jnp.where(small, jnp.log(boost_uniform(key, index, a.dtype)) / a, 0),
-        lambda: jnp.zeros_like(a),
-    )
+    return lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)[0].reshape(a.shape)
 
 
 @custom_vmap
 def standard_gamma(key: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws (z, log_boost), so that z exp(log_boost) ~ Gamma(a, 1), for key words (*batch, 2) and shapes a (*batch, *event).
+    """Draws (z, log_boost) with z exp(log_boost) ~ Gamma(a, 1), for key words (*batch, 2), shapes a (*batch, *event).
 
-    The draw of an element depends on its key, its position in the event and its shape only. Under `vmap` the mapped axis
-    joins the batch, and the retries run over all of it at once.
+    A draw depends on its key, its position in the event and its shape only. Under `vmap` the mapped axis joins the
+    batch, so that the retries run over all of it at once.
     """
-    rows, length = math.prod(a.shape[: key.ndim - 1]), math.prod(a.shape[key.ndim - 1 :])
-    keys, flat_a = key.reshape(rows, 2), a.reshape(rows, length)
-    words, index = (keys[:, :1], keys[:, 1:]), lax.broadcasted_iota(jnp.uint32, (1, length), 1)
-    draws = _retry(keys, flat_a, _propose(words, index, jnp.uint32(0), flat_a))
-    return draws.reshape(a.shape), _log_boost(words, index, flat_a).reshape(a.shape)
+    if a.size >= 2**31:
+        raise ValueError(f"At most 2^31 - 1 Gamma draws can be made at once, not {a.size} (shape {a.shape}).")
+    batch, event = a.shape[: key.ndim - 1], a.shape[key.ndim - 1 :]
+    words = tuple(key[..., word].reshape(batch + (1,) * len(event)) for word in range(2))
+    index = jnp.arange(math.prod(event), dtype=jnp.uint32).reshape((1,) * len(batch) + event)
+    draws = _retry(key.reshape(-1, 2), a, _propose(words, index, jnp.uint32(0), a))
+    return draws, jnp.where(a < 1, jnp.log(boost_uniform(words, index, a.dtype)) / a, 0)
 
 
 @standard_gamma.def_vmap

@@ -1,0 +1,102 @@
+"""Gamma draws that are exact, differentiable in the shape, and a function of the key alone."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from vigamma.random.implicit import log_shape_gradient
+from vigamma.random.rejection import standard_gamma
+
+
+def gamma(
+    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+) -> jax.Array:
+    """Draws z ~ Gamma(a, 1), whose density is z^(a - 1) e^(-z) / Gamma(a) at the shape a = concentration.
+
+    Draws are exact, by vectorized rejection (Marsaglia & Tsang 2000). Their derivative in a is pathwise, at a fixed
+    quantile of the distribution F (Figurnov, Mohamed & Mnih 2018): dz/da = -(dF/da) / (dF/dz), forward and reverse, and
+    computed only if asked for. Its relative error over shapes 1e-3 to 1e5 and quantiles 1e-4 to 1 - 1e-4 is 7e-8 in the
+    median and 2e-6 at worst in float32 (1e-13 and 1e-12 in float64), and at most 1e-4 as far as draws reach; second
+    derivatives are as good.
+
+    The draw of an element depends on the key, its position in the output and its own shape, not on its neighbors nor
+    on how many devices share the work. Under `vmap` over keys each row draws as if alone. Under `shard_map` no device
+    waits for another.
+
+    Args:
+        key: one random key, typed or raw, of any implementation.
+        concentration: shapes a > 0, an array of any shape. Where a is 0, negative, infinite or NaN, the draw and its
+            gradient are NaN.
+        sample_shape: leading axes of independent draws.
+        dtype: float32 or float64; by default that of `concentration`, or JAX's default float for integers.
+
+    Returns:
+        z > 0, of shape (*sample_shape, *concentration.shape). A draw below the smallest normal number (1.2e-38 in
+        float32), as 42 % are at shape 0.01, is rounded up to it: use `log_gamma` there.
+
+    Raises:
+        TypeError: dtype is neither float32 nor float64.
+        ValueError: more than 2^31 - 1 draws at once.
+    """
+    return _sample(_gamma, key, *_check(concentration, sample_shape, dtype))
+
+
+def log_gamma(
+    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+) -> jax.Array:
+    """Draws log z for z ~ Gamma(concentration, 1), finite for every shape from 1e-36 up (the gradient from 1e-18 up).
+
+    The same draws, arguments, errors and accuracy as `gamma`; d log z/da = (dz/da) / z.
+
+    Returns:
+        log z, of shape (*sample_shape, *concentration.shape).
+    """
+    return _sample(_log_gamma, key, *_check(concentration, sample_shape, dtype))
+
+
+def _check(
+    concentration: ArrayLike, sample_shape: Sequence[int], dtype: DTypeLike | None
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """The concentration as an array of the draws' dtype, and the draws' shape."""
+    a = jnp.asarray(concentration, dtype)
+    if dtype is None and jnp.issubdtype(a.dtype, jnp.integer):
+        a = a.astype(float)
+    if a.dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(f"Gamma draws are float32 or float64, not {a.dtype}: pass dtype.")
+    return a, (*sample_shape, *a.shape)
+
+
+@functools.partial(jax.jit, static_argnames=("draw", "shape"))
+def _sample(draw: Callable, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    words = jax.random.bits(key, (2,), jnp.uint32)  # two words of any kind of key
+    return draw(words, jnp.broadcast_to(a, shape))
+
+
+@jax.custom_jvp
+def _gamma(key: jax.Array, a: jax.Array) -> jax.Array:
+    z, log_boost = standard_gamma(key, a)
+    return jnp.maximum(z * jnp.exp(log_boost), jnp.finfo(a.dtype).tiny)
+
+
+@_gamma.defjvp
+def _gamma_jvp(primals, tangents):
+    (key, a), (_, a_dot) = primals, tangents
+    z = _gamma(key, a)
+    log_ratio = jnp.log(jnp.maximum(z / (a + 1), jnp.finfo(a.dtype).tiny))
+    return z, z * log_shape_gradient(a, log_ratio) / a * a_dot
+
+
+@jax.custom_jvp
+def _log_gamma(key: jax.Array, a: jax.Array) -> jax.Array:
+    z, log_boost = standard_gamma(key, a)
+    return jnp.log(z) + log_boost
+
+
+@_log_gamma.defjvp
+def _log_gamma_jvp(primals, tangents):
+    (key, a), (_, a_dot) = primals, tangents
+    log_z = _log_gamma(key, a)
+    return log_z, log_shape_gradient(a, log_z - jnp.log1p(a)) / a * a_dot
