@@ -112,7 +112,7 @@ class Gamma:
         SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
         device (so it works under `jit` and `vmap`, but has no gradient).
         """
-        a, b = self.concentration, self.rate
+        a, b = jnp.asarray(self.concentration), jnp.asarray(self.rate)
         probability = jnp.asarray(probability, a.dtype)
         shape = jnp.broadcast_shapes(a.shape, b.shape, probability.shape)
         return jax.pure_callback(

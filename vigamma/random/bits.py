@@ -1,9 +1,11 @@
-"""Counter-based random numbers: element `index` in attempt `attempt` owns 64 bits, whoever computes them.
+"""Counter-based random numbers: an element owns 64 bits per attempt, whoever computes them.
 
-The bits are one evaluation of Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw, 2011, "Parallel random
-numbers: as easy as 1, 2, 3") at counter (index, attempt). It is written out, rather than called from JAX, so that the
-compiler fuses it with what uses the bits. Words become real numbers with full *relative* precision near zero, so that
-tails reach as far as 32 (64) bits allow: normals to 6.3 (9.1) standard deviations, uniforms down to 2^-64.
+The bits are one evaluation of Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw, 2011,
+"Parallel random numbers: as easy as 1, 2, 3") at counter (index, attempt). It is written out,
+rather than called from JAX, so that the compiler fuses it with what uses the bits.
+
+Words become real numbers with full *relative* precision near zero, so that tails reach as far as
+32 (64) bits allow: normals to 6.3 (9.1) standard deviations, uniforms down to 2^-64.
 """
 
 import jax
@@ -16,8 +18,10 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _BOOST = 0xFFFFFFFF  # a counter that no attempt reaches
 
 
-def threefry2x32(key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Two uint32 words for each (key, counter) pair; the four arrays broadcast against each other."""
+def threefry2x32(
+    key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Two uint32 words for each (key, counter) pair; the four arrays broadcast together."""
     schedule = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]
     for block in range(5):
@@ -30,13 +34,19 @@ def threefry2x32(key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax
 
 
 def _fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
-    """(high, low) as a binary fraction in (0, 1], rounded to `dtype`; one word alone counts as its midpoint."""
+    """(high, low) as a binary fraction in (0, 1], rounded to `dtype`.
+
+    One word alone counts as its midpoint.
+    """
     low_bits = 0.5 if low is None else (low.astype(dtype) + 0.5) * 2.0**-32
     return (high.astype(dtype) + low_bits) * 2.0**-32
 
 
 def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
-    """Standard normal by inversion: the top bit is the sign, the others the lower-tail probability in (0, 1/2]."""
+    """Standard normal by inversion.
+
+    The top bit is the sign, the others are the lower-tail probability in (0, 1/2].
+    """
     probability = _fraction(high & 0x7FFFFFFF, low, dtype)
     if dtype == jnp.float32:
         x = jnp.sqrt(-jnp.log(probability)) - 2
@@ -48,7 +58,9 @@ def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Arr
     return jnp.where(high >> 31 == 1, -quantile, quantile)
 
 
-def normal_and_uniform(key, index: jax.Array, attempt: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+def normal_and_uniform(
+    key, index: jax.Array, attempt: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array]:
     """An independent standard normal and uniform (0, 1] for each (key, index, attempt)."""
     if dtype == jnp.float32:
         normal_bits, uniform_bits = threefry2x32(key, (index, attempt))

@@ -12,47 +12,62 @@ from vigamma.random.rejection import standard_gamma
 
 
 def gamma(
-    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+    key: jax.Array,
+    concentration: ArrayLike,
+    sample_shape: Sequence[int] = (),
+    dtype: DTypeLike | None = None,
 ) -> jax.Array:
-    """Draws z ~ Gamma(a, 1), whose density is z^(a - 1) e^(-z) / Gamma(a) at the shape a = concentration.
+    """Draws z ~ Gamma(a, 1) at the shape a = `concentration`, differentiably.
 
-    Draws are exact, by vectorized rejection (Marsaglia & Tsang 2000). Their derivative in a is pathwise, at a fixed
-    quantile of the distribution F (Figurnov, Mohamed & Mnih 2018): dz/da = -(dF/da) / (dF/dz), forward and reverse, and
-    computed only if asked for. Its relative error over shapes 1e-3 to 1e5 and quantiles 1e-4 to 1 - 1e-4 is 7e-8 in the
-    median and 2e-6 at worst in float32 (1e-13 and 1e-12 in float64), and at most 1e-4 as far as draws reach; second
-    derivatives are as good.
+        p(z) = z^(a-1) e^(-z) / Γ(a),   z > 0
 
-    The draw of an element depends on the key, its position in the output and its own shape, not on its neighbors nor
-    on how many devices share the work. Under `vmap` over keys each row draws as if alone. Under `shard_map` no device
-    waits for another.
+    Draws are exact, by vectorized rejection (Marsaglia & Tsang 2000). Their derivative in a is
+    pathwise, at a fixed quantile of the distribution F (Figurnov, Mohamed & Mnih 2018),
+
+        dz/da = -(dF/da) / (dF/dz),
+
+    forward and reverse, and computed only if asked for. Its relative error over shapes 1e-3 to 1e5
+    and quantiles 1e-4 to 1 - 1e-4 is 7e-8 in the median and 2e-6 at worst in float32 (1e-13 and
+    1e-12 in float64), and at most 1e-4 as far as draws reach; second derivatives are as good.
+
+    The draw of an element depends on the key, its position in the output and its own shape, not on
+    its neighbors nor on how many devices share the work. Under `vmap` over keys each row draws as
+    if alone. Under `shard_map` no device waits for another.
 
     Args:
-        key: one random key, typed or raw, of any implementation.
-        concentration: shapes a > 0, an array of any shape. Where a is 0, negative, infinite or NaN, the draw and its
-            gradient are NaN.
-        sample_shape: leading axes of independent draws.
-        dtype: float32 or float64; by default that of `concentration`, or JAX's default float for integers.
+      key: one random key, typed or raw, of any implementation.
+      concentration: shapes a > 0, an array of any shape. Where a is 0, negative, infinite or NaN,
+        the draw and its gradient are NaN.
+      sample_shape: leading axes of independent draws.
+      dtype: float32 or float64; by default that of `concentration`, or JAX's default float for
+        integers.
 
     Returns:
-        z > 0, of shape (*sample_shape, *concentration.shape). A draw below the smallest normal number (1.2e-38 in
-        float32), as 42 % are at shape 0.01, is rounded up to it: use `log_gamma` there.
+      z > 0, of shape (*sample_shape, *concentration.shape). A draw below the smallest normal number
+      (1.2e-38 in float32), as 42 % are at shape 0.01, is rounded up to it: use `log_gamma` there.
 
     Raises:
-        TypeError: dtype is neither float32 nor float64.
-        ValueError: more than 2^31 - 1 draws at once.
+      TypeError: dtype is neither float32 nor float64.
+      ValueError: more than 2³¹ - 1 draws at once.
     """
     return _sample(_gamma, key, *_check(concentration, sample_shape, dtype))
 
 
 def log_gamma(
-    key: jax.Array, concentration: ArrayLike, sample_shape: Sequence[int] = (), dtype: DTypeLike | None = None
+    key: jax.Array,
+    concentration: ArrayLike,
+    sample_shape: Sequence[int] = (),
+    dtype: DTypeLike | None = None,
 ) -> jax.Array:
-    """Draws log z for z ~ Gamma(concentration, 1), finite for every shape from 1e-36 up (the gradient from 1e-18 up).
+    """Draws log z for z ~ Gamma(a, 1) at the shape a = `concentration`, also where z underflows.
 
-    The same draws, arguments, errors and accuracy as `gamma`; d log z/da = (dz/da) / z.
+    It is finite for every shape from 1e-36 up (the gradient from 1e-18 up). The draws, arguments,
+    errors and accuracy are those of `gamma`, and the derivative is
+
+        d log z / da = (dz/da) / z.
 
     Returns:
-        log z, of shape (*sample_shape, *concentration.shape).
+      log z, of shape (*sample_shape, *concentration.shape).
     """
     return _sample(_log_gamma, key, *_check(concentration, sample_shape, dtype))
 

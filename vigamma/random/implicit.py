@@ -1,14 +1,19 @@
-"""The implicit (pathwise) derivative of a Gamma draw with respect to its shape, as a function of the draw itself.
+"""The implicit (pathwise) derivative of a Gamma draw in its shape, as a function of the draw.
 
-For z ~ Gamma(a, 1) with distribution function F(z; a), held at a fixed quantile (Figurnov, Mohamed & Mnih 2018,
-"Implicit reparameterization gradients"),
+For z ~ Gamma(a, 1) with distribution function F(z; a), held at a fixed quantile (Figurnov, Mohamed
+& Mnih 2018, "Implicit reparameterization gradients"),
 
     dz/da = -(dF/da) / (dF/dz),
-    g = a d log z / da = sum_{k >= 0} p_k (digamma(a + k + 1) - log z),  p_k = z^k / ((a + 1) ... (a + k)).
 
-For z < 1 a few terms of this series are exact to rounding, also where z underflows: there g = digamma(a + 1) - log z.
-For z >= 1, g is a polynomial of t = log(z / (a + 1)) / 3 and u = 1 / (a + 1), fitted once by
-scripts/fit_gamma_gradient.py, which prints its errors. g > 0 is of order one, so relative accuracy is easy to keep.
+    g = a d log z / da = Σ_{k≥0} p_k (ψ(a + k + 1) - log z),   p_k = z^k / ((a + 1) ... (a + k)).
+
+For z < 1 a few terms of this series are exact to rounding, also where z underflows: there it is
+g = ψ(a + 1) - log z. For z ≥ 1, g is a polynomial of
+
+    t = log(z / (a + 1)) / 3   and   u = 1 / (a + 1),
+
+fitted once by scripts/fit_gamma_gradient.py, which prints its errors. g > 0 is of order one, so
+that relative accuracy is easy to keep.
 """
 
 import jax
@@ -18,7 +23,10 @@ from vigamma.random.coefficients import GRADIENT_FLOAT32, GRADIENT_FLOAT64
 
 
 def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
-    """g = a d log z / da at fixed quantile, where log_ratio = log(z / (a + 1)); elementwise, NaN for NaN."""
+    """g = a d log z / da at fixed quantile, elementwise, where log_ratio = log(z / (a + 1)).
+
+    NaN gives NaN.
+    """
     log_z = log_ratio + jnp.log1p(a)
     small = _series(a, jnp.minimum(log_z, 0))
     large = _polynomial(jnp.maximum(log_ratio / 3, -1), 1 / (a + 1))
@@ -26,12 +34,18 @@ def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
 
 
 def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
-    """g for log z <= 0: the series summed from its last term; digamma starts from Stirling's series at a + K + 1."""
+    """g for log z ≤ 0: the series, summed from its last term, that of k = K.
+
+    There ψ(a + K + 1) is by Stirling's series; the others follow by the recurrence of ψ.
+    """
     num_terms = 10 if a.dtype == jnp.float32 else 18
     z, last = jnp.exp(log_z), a + (num_terms + 1)
     square = 1 / last**2
-    stirling = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
-    term = jnp.log(last) - 0.5 / last - stirling - log_z  # digamma(a + k + 1) - log z, from k = K down
+    stirling = square * (
+        1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132)))
+    )
+    # ψ(a + k + 1) - log z, from k = K down.
+    term = jnp.log(last) - 0.5 / last - stirling - log_z
     total = term
     for k in reversed(range(1, num_terms + 1)):
         reciprocal = 1 / (a + k)
@@ -41,7 +55,7 @@ def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
 
 
 def _polynomial(t: jax.Array, u: jax.Array) -> jax.Array:
-    """sum_ij C_ij t^i u^j by Horner's rule."""
+    """Σ_ij C_ij t^i u^j by Horner's rule."""
     table = GRADIENT_FLOAT32 if t.dtype == jnp.float32 else GRADIENT_FLOAT64
     total = jnp.zeros_like(t)
     for row in reversed(table):

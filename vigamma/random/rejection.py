@@ -1,11 +1,17 @@
 """Gamma draws by vectorized rejection: exact for every shape, and for any number of rejections.
 
-Marsaglia & Tsang (2000), "A simple method for generating gamma variables", for a shape a >= 1 and d = a - 1/3:
+Marsaglia & Tsang (2000), "A simple method for generating gamma variables", for a shape a ≥ 1 and
+d = a - 1/3 propose
 
-    y = eps / (3 sqrt d),  z = d (1 + y)^3  with eps ~ N(0, 1),  kept if 1 + y > 0 and U < exp h,
-    h = eps^2 / 2 + d - z + d log(z / d) = 3 d (log(1 + y) - y + y^2 / 2 - y^3 / 3),
+    y = ε / (3 √d),   z = d (1 + y)³,   ε ~ N(0, 1),
 
-which keeps at least 95 % of the proposals. A shape a < 1 is boosted from a + 1: z_a = z_{a+1} U^{1/a}.
+and keep z, with U uniform in (0, 1], if 1 + y > 0 and U < e^h, where
+
+    h = ε² / 2 + d - z + d log(z / d) = 3 d (log(1 + y) - y + y² / 2 - y³ / 3).
+
+At least 95 % of the proposals are kept. A shape a < 1 is boosted from a + 1:
+
+    z_a = z_(a+1) U^(1/a).
 """
 
 import math
@@ -22,7 +28,10 @@ _REJECTED = jnp.inf  # stands for a draw that is still to come
 
 
 def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
-    """h above; its Taylor series where |y| < 1/4, since there (large shapes, above all) the terms cancel."""
+    """h above; by its Taylor series where |y| < 1/4.
+
+    There (for large shapes, above all) the terms cancel.
+    """
     num_terms = 10 if y.dtype == jnp.float32 else 24
     series = jnp.zeros_like(y)
     for power in reversed(range(4, 4 + num_terms)):
@@ -32,7 +41,10 @@ def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
 
 
 def _propose(key, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Array:
-    """One proposal per element: a draw of shape a, or a + 1 if a < 1; `_REJECTED` if not kept; NaN for an invalid a."""
+    """One proposal per element: a draw of shape a, or a + 1 if a < 1.
+
+    It is `_REJECTED` if not kept, and NaN for an invalid a.
+    """
     eps, uniform = normal_and_uniform(key, index, attempt, a.dtype)
     d = jnp.where(a < 1, a + 1, a) - 1 / 3
     y = eps / (3 * jnp.sqrt(d))
@@ -44,20 +56,23 @@ def _propose(key, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Arr
 def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
     """Replaces each `_REJECTED` of draws by attempts 1, 2, ... until one is kept.
 
-    Each lane walks through the rejected ones of its elements, the set bits of its word `pending`, one at a time.
+    Each lane walks through the rejected ones of its elements, the set bits of its word `pending`,
+    one at a time.
     """
     size, length = a.size, a.size // max(len(keys), 1)
     lanes = -(-size // _LANE)
     lane = jnp.arange(lanes, dtype=jnp.uint32)
     flat_a, flat_draws = a.ravel(), draws.ravel()
-    bits = jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size)).reshape(lanes, _LANE).astype(jnp.uint32)
-    pending = jnp.sum(bits << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1), axis=1, dtype=jnp.uint32)
+    rejected = jnp.pad(flat_draws == _REJECTED, (0, lanes * _LANE - size)).reshape(lanes, _LANE)
+    bits = rejected.astype(jnp.uint32) << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1)
+    pending = jnp.sum(bits, axis=1, dtype=jnp.uint32)
 
     def propose_again(state):
         draws, pending, attempt = state
         lowest = pending & -pending
         element = lane * _LANE + lax.population_count(lowest - 1)
-        element = jnp.where(pending == 0, size + lane, element)  # out of bounds: reads anything, writes nothing
+        # Out of bounds, a lane that is done reads anything and writes nothing.
+        element = jnp.where(pending == 0, size + lane, element)
         row, index = element // length, element % length
         proposal = _propose((keys[row, 0], keys[row, 1]), index, attempt, flat_a[element])
         draws = draws.at[element].set(proposal, mode="drop", unique_indices=True)
@@ -65,18 +80,22 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
         return draws, jnp.where(kept, pending ^ lowest, pending), jnp.where(kept, 1, attempt + 1)
 
     start = (flat_draws, pending, jnp.ones_like(pending))
-    return lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)[0].reshape(a.shape)
+    done = lax.while_loop(lambda state: jnp.any(state[1] != 0), propose_again, start)
+    return done[0].reshape(a.shape)
 
 
 @custom_vmap
 def standard_gamma(key: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws (z, log_boost) with z exp(log_boost) ~ Gamma(a, 1), for key words (*batch, 2), shapes a (*batch, *event).
+    """Draws (z, log_boost) with z exp(log_boost) ~ Gamma(a, 1).
 
-    A draw depends on its key, its position in the event and its shape only. Under `vmap` the mapped axis joins the
-    batch, so that the retries run over all of it at once.
+    The key words are of shape (*batch, 2), the shapes a are (*batch, *event). A draw depends on its
+    key, its position in the event and its shape only. Under `vmap` the mapped axis joins the batch,
+    so that the retries run over all of it at once.
     """
     if a.size >= 2**31:
-        raise ValueError(f"At most 2^31 - 1 Gamma draws can be made at once, not {a.size} (shape {a.shape}).")
+        raise ValueError(
+            f"At most 2^31 - 1 Gamma draws can be made at once, not {a.size} (shape {a.shape})."
+        )
     batch, event = a.shape[: key.ndim - 1], a.shape[key.ndim - 1 :]
     words = tuple(key[..., word].reshape(batch + (1,) * len(event)) for word in range(2))
     index = jnp.arange(math.prod(event), dtype=jnp.uint32).reshape((1,) * len(batch) + event)
