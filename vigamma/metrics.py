@@ -91,8 +91,7 @@ class ProgressLine:
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(bar_width=24),
-            TextColumn("ELBO {task.fields[elbo]:,.3f} nats"),
-            TextColumn("{task.fields[rate]:,.0f} steps/s"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._live,
@@ -100,7 +99,7 @@ class ProgressLine:
 
     def __enter__(self) -> Self:
         """Starts the live line."""
-        self._task = self._bar.add_task("", total=self._num_steps, elbo=math.nan, rate=0.0)
+        self._task = self._bar.add_task("", total=self._num_steps, status="loading")
         self._bar.start()
         self._started, self._first_step, self._last_line = time.monotonic(), None, -math.inf
         return self
@@ -113,6 +112,10 @@ class ProgressLine:
         """Prints a line above the live one."""
         self._console.print(line, markup=False)
 
+    def phase(self, name: str) -> None:
+        """Names what happens while no step is taken; on the live line only."""
+        self._bar.update(self._task, status=name)
+
     def start(self, step: int) -> None:
         """Starts the clock of the steps, after loading and compilation."""
         self._started, self._first_step = time.monotonic(), step
@@ -121,12 +124,10 @@ class ProgressLine:
         """Shows a step and its ELBO."""
         now = time.monotonic()
         rate = (step - self._first_step) / max(now - self._started, 1e-9)
-        self._bar.update(self._task, completed=step, elbo=elbo, rate=rate)
+        status = f"ELBO {elbo:,.3f} nats  {rate:,.0f} steps/s"
+        self._bar.update(self._task, completed=step, status=status)
         if self._live or (now - self._last_line < self._pause and step < self._num_steps):
             return
         self._last_line = now
         left = (self._num_steps - step) / max(rate, 1e-9)
-        self.say(
-            f"step {step}/{self._num_steps}  ELBO {elbo:,.3f} nats  {rate:,.0f} steps/s  "
-            f"{left:.0f} s left"
-        )
+        self.say(f"step {step}/{self._num_steps}  {status}  {left:.0f} s left")

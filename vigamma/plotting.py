@@ -112,7 +112,7 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     a, b = np.asarray(prior.concentration)[column], np.asarray(prior.rate)[column]
     posteriors = [scipy.stats.gamma(a + counts[:m, column].sum(), scale=1 / (b + m)) for m in seen]
     low, high = (pick([p.ppf(q) for p in posteriors]) for pick, q in ((min, 0.01), (max, 0.99)))
-    theta = np.linspace(max(low, 1e-6), high, 800)
+    theta = np.linspace(max(low - 0.12 * (high - low), 1e-6), high, 800)
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     for m, posterior in zip(seen, posteriors, strict=True):

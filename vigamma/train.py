@@ -144,6 +144,7 @@ class _Run:
         config, first_step = self._config, state.step
         if first_step == config.num_steps:
             return None
+        self._progress.phase("compiling")
         advance = compile_steps(
             state,
             config.inference,
