@@ -1,8 +1,10 @@
-"""Times Gamma draws and their gradients against jax.random, NumPy and (if installed) PyTorch, and prints their errors.
+"""Times Gamma draws and their gradients beside those of other libraries, and prints their errors.
 
-    python scripts/benchmark_gamma.py [--size 1000000] [--repeats 9] [--only draws|step|distribution|gradient]
+    python scripts/benchmark_gamma.py [--size 1000000] [--repeats 9]
+                                      [--only draws|step|distribution|gradient]
 
-All times are medians of runs taken in turns, so that ratios hold on a noisy machine; compilation is not counted.
+The others are jax.random, NumPy and (if installed) PyTorch. All times are medians of runs taken in
+turns, so that ratios hold on a noisy machine; compilation is not counted.
 """
 
 import argparse
@@ -32,7 +34,10 @@ def shapes_of(size: int) -> dict[str, np.ndarray]:
 
 
 def medians(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each run; the runs take turns, and one that takes over 0.2 s has three turns only."""
+    """Median milliseconds of each run.
+
+    The runs take turns, and one that takes over 0.2 s has three turns only.
+    """
     times = {name: [] for name in runs}
     for run in runs.values():
         run()
@@ -52,6 +57,7 @@ def ready(function: Callable, *arguments) -> Callable:
 
 
 def torch_runs(a: np.ndarray) -> dict[str, Callable]:
+    """PyTorch's draws, without and with gradient; none where it is not installed."""
     if torch is None:
         return {}
     plain, wanting = torch.tensor(a), torch.tensor(a, requires_grad=True)
@@ -67,7 +73,8 @@ def print_draws(size: int, repeats: int) -> None:
     """Draws, and draws with the gradient of their sum."""
     key, generator = jax.random.key(0), np.random.default_rng(0)
     normal = ready(jax.jit(lambda key: jax.random.normal(key, (size,))), key)
-    print(f"\nmilliseconds for {size} float32 draws on {jax.devices()[0].device_kind}, without and with gradient")
+    device = jax.devices()[0].device_kind
+    print(f"\nmilliseconds for {size} float32 draws on {device}, without and with gradient")
     for name, a in shapes_of(size).items():
         runs = {"normal": normal, "numpy": lambda a=a: generator.standard_gamma(a)} | torch_runs(a)
         on_device = jnp.asarray(a)
@@ -78,25 +85,29 @@ def print_draws(size: int, repeats: int) -> None:
         ms = medians(runs, repeats)
         row = "  ".join(f"{label} {value:.3g}" for label, value in ms.items())
         print(f"shape {name:>8}: {row}")
-        ratios = f"jax / gamma {ms['jax'] / ms['gamma']:.0f}x, with gradient {ms['jax+grad'] / ms['gamma+grad']:.0f}x"
+        plain, with_gradient = ms["jax"] / ms["gamma"], ms["jax+grad"] / ms["gamma+grad"]
+        ratios = f"jax / gamma {plain:.0f}x, with gradient {with_gradient:.0f}x"
         if torch is not None:
-            ratios += f"; torch / gamma {ms['torch'] / ms['gamma']:.1f}x, {ms['torch+grad'] / ms['gamma+grad']:.1f}x"
+            plain, with_gradient = ms["torch"] / ms["gamma"], ms["torch+grad"] / ms["gamma+grad"]
+            ratios += f"; torch / gamma {plain:.1f}x, {with_gradient:.1f}x"
         print(f"{'':>14}  {ratios}; gamma / normal {ms['gamma'] / ms['normal']:.1f}x")
 
 
 def print_step(repeats: int, num_steps: int = 200) -> None:
-    """One step of the digit-zero model: 128 keys x 64 shapes, draw and gradient, in a jitted scan."""
+    """One step of the digit-zero model: 128 keys × 64 shapes, draw and gradient, in a scan."""
     a = jnp.where(jnp.arange(64) % 4 == 0, 0.2, jnp.linspace(100.0, 3000.0, 64))
 
     def scan(samples: Callable) -> Callable:
         def step(shift, index):
             def total(shift):
-                return samples(jax.random.fold_in(jax.random.key(0), index), a * jnp.exp(shift)).mean()
+                key = jax.random.fold_in(jax.random.key(0), index)
+                return samples(key, a * jnp.exp(shift)).mean()
 
             value, slope = jax.value_and_grad(total)(shift)
             return shift - 1e-6 * slope, value
 
-        return ready(jax.jit(lambda shift: jax.lax.scan(step, shift, jnp.arange(num_steps))), jnp.zeros(64))
+        steps = jax.jit(lambda shift: jax.lax.scan(step, shift, jnp.arange(num_steps)))
+        return ready(steps, jnp.zeros(64))
 
     def by_key(draw, key, a):
         return jax.vmap(lambda index: draw(jax.random.fold_in(key, index), a))(jnp.arange(128))
@@ -113,20 +124,30 @@ def print_step(repeats: int, num_steps: int = 200) -> None:
 
 
 def print_distribution(size: int) -> None:
-    """Kolmogorov-Smirnov p-values and scores of the moments and of the gradient's mean, for 5 seeds."""
+    """Kolmogorov-Smirnov p-values, scores of the moments and the gradient's mean, for 5 seeds."""
     from scipy import special, stats
 
-    print(f"\n{size} draws of log z for each of 5 seeds: Kolmogorov-Smirnov p-values against scipy in float64, and the")
-    print("largest distance of mean, variance and mean gradient from digamma, trigamma, trigamma, in standard errors")
+    print(
+        f"\n{size} draws of log z for each of 5 seeds: Kolmogorov-Smirnov p-values against scipy "
+        "in float64, and the\nlargest distance of mean, variance and mean gradient from digamma, "
+        "trigamma, trigamma, in standard errors"
+    )
     print(f"{'shape':>8}{'p-values':>40}{'mean':>13}{'var':>8}{'grad':>8}")
-    slope = jax.jit(lambda key, a: jax.jvp(lambda a: log_gamma(key, a), (a,), (jnp.ones_like(a),)))
+
+    @jax.jit
+    def draw_and_slope(key, a):
+        return jax.jvp(lambda a: log_gamma(key, a), (a,), (jnp.ones_like(a),))
+
     for shape in DISTRIBUTION_SHAPES:
         a, p_values, scores = float(np.float32(shape)), [], []
-        mean, variance, fourth = special.digamma(a), special.polygamma(1, a), special.polygamma(3, a)
+        mean = special.digamma(a)
+        variance, fourth = special.polygamma(1, a), special.polygamma(3, a)
         for seed in range(5):
-            log_z, gradient = (np.asarray(x, np.float64) for x in slope(jax.random.key(seed), jnp.full(size, a)))
+            both = draw_and_slope(jax.random.key(seed), jnp.full(size, a))
+            log_z, gradient = (np.asarray(x, np.float64) for x in both)
             tiny = np.exp(a * np.minimum(log_z, -30) - special.gammaln(a + 1))
-            uniform = np.sort(np.where(log_z < -30, tiny, special.gammainc(a, np.exp(np.maximum(log_z, -30)))))
+            visible = special.gammainc(a, np.exp(np.maximum(log_z, -30)))
+            uniform = np.sort(np.where(log_z < -30, tiny, visible))
             distance = np.abs(uniform - (np.arange(size) + 0.5) / size).max() + 0.5 / size
             p_values.append(stats.kstwobign.sf(distance * np.sqrt(size)))
             mean_score = (log_z.mean() - mean) / np.sqrt(variance / size)
@@ -134,7 +155,8 @@ def print_distribution(size: int) -> None:
             gradient_score = (gradient.mean() - variance) / (gradient.std() / np.sqrt(size))
             scores.append((mean_score, variance_score, gradient_score))
         worst = np.abs(scores).max(axis=0)
-        print(f"{shape:>8g}" + "".join(f"{p:8.3f}" for p in p_values) + "     " + "".join(f"{s:8.1f}" for s in worst))
+        left, right = "".join(f"{p:8.3f}" for p in p_values), "".join(f"{s:8.1f}" for s in worst)
+        print(f"{shape:>8g}{left}     {right}")
 
 
 def print_gradient(size: int = 2000) -> None:
@@ -147,7 +169,8 @@ def print_gradient(size: int = 2000) -> None:
     rng = np.random.default_rng(0)
     a = (10 ** rng.uniform(-3, 5, size)).astype(np.float32)
     tail = 10 ** rng.uniform(-4, -0.31, size)
-    quantile = np.choose(rng.integers(0, 4, size), [tail, 1 - tail, *rng.uniform(1e-4, 1 - 1e-4, (2, size))])
+    kind, inner = rng.integers(0, 4, size), rng.uniform(1e-4, 1 - 1e-4, (2, size))
+    quantile = np.choose(kind, [tail, 1 - tail, *inner])
     a64 = a.astype(np.float64)
     z = special.gammaincinv(a64, quantile)
     small = (np.log(quantile) + special.gammaln(a64 + 1)) / a64
@@ -156,7 +179,10 @@ def print_gradient(size: int = 2000) -> None:
     cases = zip(a.astype(float), log_z.astype(float), strict=True)
     exact = np.array([float(relative_gradient(mp.mpf(s), mp.exp(x)) / s) for s, x in cases])
     got = jax.jit(lambda a, log_z: log_shape_gradient(a, log_z - jnp.log1p(a)) / a)(a, log_z)
-    print(f"\nrelative error of d log z / da, float32, {size} random shapes and quantiles: median / worst")
+    print(
+        f"\nrelative error of d log z / da, float32, {size} random shapes and quantiles: "
+        "median / worst"
+    )
     print_errors("vigamma, log z down to -8000", got, exact)
     visible = log_z > -69  # where z itself is well above the smallest float32
     a, z, exact = a[visible], np.exp(log_z[visible]), exact[visible]
@@ -168,12 +194,16 @@ def print_gradient(size: int = 2000) -> None:
 
 
 def print_errors(name: str, values: jax.Array | np.ndarray, exact: np.ndarray) -> None:
+    """Prints the median and the worst relative error of values."""
     error = np.abs(np.asarray(values, np.float64) / exact - 1)
     print(f"{name:>30}: {np.median(error):.1e} / {error.max():.1e}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Prints the parts that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--only", choices=["draws", "step", "distribution", "gradient"])

@@ -1,16 +1,29 @@
-"""Makes vigamma/random/coefficients.py: the polynomials behind the Gamma sampler. Takes half a minute.
+"""Makes vigamma/random/coefficients.py, the polynomials behind the Gamma sampler.
 
     python scripts/fit_gamma_gradient.py [--output vigamma/random/coefficients.py] [--check]
 
-Gradient: for z ~ Gamma(a, 1) at a fixed quantile, g(a, z) = a d log z / da (Figurnov, Mohamed & Mnih 2018). With
-p_k = z^k / ((a + 1) ... (a + k)) it is the convergent series g = sum_k p_k (digamma(a + k + 1) - log z). Where z >= 1,
-g is a smooth function of t = log(z / (a + 1)) / 3 and u = 1 / (a + 1) for *all* a > 0 at once, and one polynomial of
-total degree D gives it: g = sum_{i + j <= D} C_ij t^i u^j. (exp t is nearly linear in the normal score of z, as Wilson
-& Hilferty 1931 found; that is why so few terms do.) The truth is the series in mpmath.
+It takes half a minute.
 
-Normal quantile: for a lower-tail probability p <= 1/2, -ndtri(p) is a polynomial of sqrt(-log p) - 2.
+Gradient: for z ~ Gamma(a, 1) at a fixed quantile (Figurnov, Mohamed & Mnih 2018), it is the
+convergent series
 
-Both are least-squares fits whose weights grow where the error is largest (Lawson 1961), hence nearly minimax.
+    g(a, z) = a d log z / da = Σ_k p_k (ψ(a + k + 1) - log z),   p_k = z^k / ((a + 1) ... (a + k)).
+
+Where z ≥ 1, g is a smooth function of
+
+    t = log(z / (a + 1)) / 3   and   u = 1 / (a + 1)
+
+for *all* a > 0 at once, and one polynomial of total degree D gives it:
+
+    g = Σ_{i+j≤D} C_ij t^i u^j.
+
+(e^t is nearly linear in the normal score of z, as Wilson & Hilferty 1931 found; that is why so few
+terms do.) The truth is the series in mpmath.
+
+Normal quantile: for a lower-tail probability p ≤ 1/2, -ndtri(p) is a polynomial of √(-log p) - 2.
+
+Both are least-squares fits whose weights grow where the error is largest (Lawson 1961), hence
+nearly minimax.
 """
 
 import argparse
@@ -22,8 +35,10 @@ import numpy as np
 from scipy import special, stats
 
 DEGREES = {"float32": 10, "float64": 20}
-REACH = {"float32": 6.4, "float64": 9.2}  # normal score of the farthest draw that 32 (64) bits can make
-LARGEST_SHAPE = 3000  # of the fit; beyond it u < 1/3000 only interpolates towards the limit, which is smooth
+# The normal score of the farthest draw that 32 (64) bits can make.
+REACH = {"float32": 6.4, "float64": 9.2}
+# Of the fit; beyond it u < 1/3000 only interpolates towards the limit, which is smooth.
+LARGEST_SHAPE = 3000
 QUANTILE_DEGREE, QUANTILE_CENTER = 14, 2
 
 
@@ -39,21 +54,25 @@ def relative_gradient(a: mp.mpf, z: mp.mpf) -> mp.mpf:
 
 
 def numerical_gradient(a: mp.mpf, z: mp.mpf) -> mp.mpf:
-    """The same from its definition, -a (dF/da) / (z dF/dz), by numerical differentiation of the distribution F."""
+    """The same from its definition, -a (dF/da) / (z dF/dz), by differentiating F numerically."""
     slope = mp.diff(lambda shape: mp.gammainc(shape, 0, z, regularized=True), a)
     return -a * slope * mp.gamma(a) * mp.exp(z) / z**a
 
 
-def sample_points(num_shapes: int, num_draws: int, reach: float) -> list[tuple[float, float, float]]:
-    """(a, z, normal score of z) for shapes up to LARGEST_SHAPE and draws 1 <= z as far out as `reach`."""
+def sample_points(
+    num_shapes: int, num_draws: int, reach: float
+) -> list[tuple[float, float, float]]:
+    """(a, z, normal score of z) for shapes up to LARGEST_SHAPE and z ≥ 1 as far out as `reach`."""
     points = []
     for i in range(num_shapes):
         u = 0.5 - 0.5 * np.cos(np.pi * (i + 0.5) / num_shapes)
         a = float(np.clip(1 / u - 1, 1e-12, LARGEST_SHAPE))
-        high = stats.gamma.isf(special.ndtr(-reach), a + (a < 1))  # a boosted draw is at most one of shape a + 1
+        # A boosted draw is at most one of shape a + 1.
+        high = stats.gamma.isf(special.ndtr(-reach), a + (a < 1))
         low = max(1.0, stats.gamma.ppf(special.ndtr(-reach), max(a, 0.5)))
         nodes = np.cos(np.pi * (np.arange(num_draws) + 0.5) / num_draws)
-        roots = (low ** (1 / 3) + high ** (1 / 3)) / 2 - (high ** (1 / 3) - low ** (1 / 3)) / 2 * nodes
+        low, high = low ** (1 / 3), high ** (1 / 3)
+        roots = (low + high) / 2 - (high - low) / 2 * nodes
         for z in np.maximum(roots**3, 1.0):
             tail = min(stats.gamma.sf(z, a), stats.gamma.cdf(z, a))
             points.append((a, float(z), float(-special.ndtri(max(tail, 1e-300)))))
@@ -82,7 +101,10 @@ def fit_gradient(dtype: str) -> list[list[float]]:
     basis = np.stack([t**i * u**j for i, j in exponents], axis=1)
     weights = np.where(score < 4.3, 1.0, 10.0 ** (4.3 - score)) / truth  # far tails may err more
     fitted = dict(zip(exponents, minimax(basis, truth, weights, rounds=20), strict=True))
-    table = [[float(np.dtype(dtype).type(fitted[i, j])) for j in range(degree + 1 - i)] for i in range(degree + 1)]
+    table = [
+        [float(np.dtype(dtype).type(fitted[i, j])) for j in range(degree + 1 - i)]
+        for i in range(degree + 1)
+    ]
     print_errors(dtype, a, score, np.abs(horner(table, t, u, dtype) / truth - 1))
     return table
 
@@ -100,7 +122,11 @@ def horner(table: list[list[float]], t: np.ndarray, u: np.ndarray, dtype: str) -
 
 
 def print_errors(dtype: str, a: np.ndarray, score: np.ndarray, error: np.ndarray) -> None:
-    print(f"\nrelative error of a d log z / da for z >= 1, {dtype}, Horner's rule in that dtype: median / worst")
+    """Prints the median and the worst error by bands of the shape and of the normal score."""
+    print(
+        f"\nrelative error of a d log z / da for z >= 1, {dtype}, Horner's rule in that dtype: "
+        "median / worst"
+    )
     bands = [(-np.inf, 3.72), (3.72, 5), (5, 6.4), (6.4, 9.2)]
     print(f"{'shape':>18}" + "".join(f"{'score < ' + str(high):>22}" for _, high in bands))
     for low, high in [(0, 0.1), (0.1, 1), (1, 3), (3, 10), (10, 100), (100, 3001)]:
@@ -112,14 +138,15 @@ def print_errors(dtype: str, a: np.ndarray, score: np.ndarray, error: np.ndarray
 
 
 def fit_normal_quantile() -> list[float]:
-    """Coefficients of -ndtri(p) in powers of sqrt(-log p) - QUANTILE_CENTER, for p from 2^-33 to 1/2."""
+    """Coefficients of -ndtri(p) in powers of √(-log p) - QUANTILE_CENTER, p from 2^-33 to 1/2."""
     low, high = np.sqrt(np.log(2)), np.sqrt(34 * np.log(2))
     nodes = -np.cos(np.pi * np.arange(3001) / 3000)
     root = (low + high) / 2 + (high - low) / 2 * nodes
     truth = -special.ndtri_exp(-(root**2))
     basis = np.polynomial.chebyshev.chebvander(nodes, QUANTILE_DEGREE)
     fitted = minimax(basis, truth, 1 / np.maximum(truth, 1), rounds=60)
-    polynomial = np.polynomial.Chebyshev(fitted, domain=[low, high]).convert(kind=np.polynomial.Polynomial)
+    chebyshev = np.polynomial.Chebyshev(fitted, domain=[low, high])
+    polynomial = chebyshev.convert(kind=np.polynomial.Polynomial)
     coefficients = polynomial(np.polynomial.Polynomial([QUANTILE_CENTER, 1])).coef.astype("float32")
     evaluated = np.zeros_like(root, dtype="float32")
     for coefficient in coefficients[::-1]:
@@ -131,34 +158,47 @@ def fit_normal_quantile() -> list[float]:
 
 
 def literal(values: list[float], dtype: str, indent: str) -> str:
+    """The values as lines of Python, with all the digits of the dtype."""
     digits = 9 if dtype == "float32" else 17
     text = ", ".join(f"{value:.{digits}g}" for value in values) + ","
-    return textwrap.fill(text, 116, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
 
 
 def write(path: pathlib.Path, quantile: list[float], tables: dict[str, list[list[float]]]) -> None:
     """Writes the coefficients as a Python source file."""
-    lines = ['"""Polynomial coefficients, made and explained by scripts/fit_gamma_gradient.py: do not edit."""', ""]
-    lines += ["# fmt: off", "", "# -ndtri(p) = sum_i C[i] (sqrt(-log p) - 2)^i, float32", "NORMAL_QUANTILE = ("]
-    lines += [literal(quantile, "float32", "    "), ")"]
+    source = "scripts/fit_gamma_gradient.py"
+    lines = [f'"""Polynomial coefficients, made and explained by {source}: do not edit."""']
+    lines += ["", "# fmt: off", "", "# -ndtri(p) = Σ_i C[i] (√(-log p) - 2)^i, float32"]
+    lines += ["NORMAL_QUANTILE = (", literal(quantile, "float32", "    "), ")"]
     for dtype, table in tables.items():
-        lines += ["", "# a d log z / da = sum_ij C[i][j] t^i u^j, t = log(z / (a + 1)) / 3, u = 1 / (a + 1), z >= 1"]
-        lines += [f"GRADIENT_{dtype.upper()} = ("]
+        lines += ["", "# a d log z / da = Σ_ij C[i][j] t^i u^j for z ≥ 1,"]
+        lines += ["# t = log(z / (a + 1)) / 3, u = 1 / (a + 1)", f"GRADIENT_{dtype.upper()} = ("]
         for row in table:
             lines += ["    (", literal(row, dtype, "        "), "    ),"]
         lines += [")"]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("vigamma/random/coefficients.py"))
-    parser.add_argument("--check", action="store_true", help="only compare the series with numerical differentiation")
+    """Compares the series with numerical differentiation, then fits and writes the polynomials."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    output = pathlib.Path("vigamma/random/coefficients.py")
+    parser.add_argument("--output", type=pathlib.Path, default=output)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only compare the series with numerical differentiation",
+    )
     arguments = parser.parse_args()
     mp.mp.dps = 50
     for a, z in [("1e-3", "2"), ("0.3", "0.7"), ("2.5", "6"), ("30", "55"), ("300", "320")]:
-        series, numerical = (f(mp.mpf(a), mp.mpf(z)) for f in (relative_gradient, numerical_gradient))
-        print(f"a = {a:>5}, z = {z:>4}: series {mp.nstr(series, 17)}, by differentiation {mp.nstr(numerical, 17)}")
+        series, numerical = (
+            mp.nstr(gradient(mp.mpf(a), mp.mpf(z)), 17)
+            for gradient in (relative_gradient, numerical_gradient)
+        )
+        print(f"a = {a:>5}, z = {z:>4}: series {series}, by differentiation {numerical}")
     if not arguments.check:
         tables = {dtype: fit_gradient(dtype) for dtype in DEGREES}
         write(arguments.output, fit_normal_quantile(), tables)

@@ -66,7 +66,7 @@ def test_there_are_as_many_devices_as_these_tests_need():
 @pytest.mark.parametrize(
     ("algorithm", "num_steps", "tolerance"),
     [
-        (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-5),
+        (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-6),
         (
             GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()),
             40,

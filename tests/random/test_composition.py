@@ -1,4 +1,4 @@
-"""Shapes, dtypes, errors, and every transformation of JAX; the same draws on any number of devices."""
+"""Shapes, dtypes, errors, transformations of JAX; the same draws on any number of devices."""
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,8 @@ def test_vmap_over_keys_shapes_and_both(draw):
     np.testing.assert_allclose(both, each, **ROUNDING)
     flat = jax.vmap(draw)(keys.reshape(15), jnp.broadcast_to(SHAPES, (15, SHAPES.size)))
     np.testing.assert_allclose(flat.reshape(both.shape), each, **ROUNDING)
-    over_shapes = jax.vmap(draw, (None, 0))(keys[0, 0], SHAPES)  # each row draws as if alone: the first of its key
+    # Each row draws as if alone: the first of its key.
+    over_shapes = jax.vmap(draw, (None, 0))(keys[0, 0], SHAPES)
     np.testing.assert_allclose(over_shapes, [draw(keys[0, 0], a) for a in SHAPES], **ROUNDING)
     last_axis = jax.vmap(draw, (0, None), out_axes=1)(keys[0], SHAPES)
     np.testing.assert_allclose(last_axis.T, each[0], **ROUNDING)
@@ -79,8 +80,9 @@ def test_forward_reverse_vmap_scan_agree(draw):
     reverse = jax.grad(lambda a: draw(KEY, a).sum())
     np.testing.assert_allclose(reverse(SHAPES), slope, **ROUNDING)
     np.testing.assert_allclose(jax.jit(reverse)(SHAPES), slope, **ROUNDING)
-    np.testing.assert_allclose(jax.jacfwd(lambda a: draw(KEY, a))(SHAPES), np.diag(slope), **ROUNDING)
-    np.testing.assert_allclose(jax.jacrev(lambda a: draw(KEY, a))(SHAPES), np.diag(slope), **ROUNDING)
+    for jacobian in (jax.jacfwd, jax.jacrev):
+        matrix = jacobian(lambda a: draw(KEY, a))(SHAPES)
+        np.testing.assert_allclose(matrix, np.diag(slope), **ROUNDING)
     np.testing.assert_allclose(jax.checkpoint(reverse)(SHAPES), slope, **ROUNDING)
 
     keys = jax.random.split(KEY, 4)
@@ -89,7 +91,11 @@ def test_forward_reverse_vmap_scan_agree(draw):
     np.testing.assert_allclose(of_rows, each, **ROUNDING)
     of_sum = jax.grad(lambda a: jax.vmap(lambda key: draw(key, a))(keys).sum())(SHAPES)
     np.testing.assert_allclose(of_sum, each.sum(0), **ROUNDING)
-    scanned = jax.jit(lambda a: jax.lax.scan(lambda c, key: (c, jax.grad(lambda a: draw(key, a).sum())(c)), a, keys)[1])
+
+    def step(a, key):
+        return a, jax.grad(lambda a: draw(key, a).sum())(a)
+
+    scanned = jax.jit(lambda a: jax.lax.scan(step, a, keys)[1])
     np.testing.assert_allclose(scanned(SHAPES), each, **ROUNDING)
 
 
@@ -103,7 +109,8 @@ def on_devices(function, num_devices, **options):
     assert jax.device_count() >= 4
     mesh = jax.make_mesh((num_devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     specs = (PartitionSpec(), PartitionSpec("data"))
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[1], **options))
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[1], **options)
+    return jax.jit(mapped)
 
 
 @pytest.mark.parametrize(("draw", "check_vma"), [(gamma, False), (log_gamma, True)])
@@ -119,13 +126,14 @@ def test_rows_are_bit_identical_on_any_number_of_devices(draw, check_vma):
 
 def test_no_collective_is_compiled():
     a = jnp.ones((8, 5))
+    collectives = ("all-reduce", "all-gather", "all-to-all", "collective-permute")
     for function in (
         lambda key, a: row_draws(log_gamma, key, a),
         lambda key, a: jax.grad(lambda a: row_draws(gamma, key, a).sum())(a),
     ):
         text = on_devices(function, 4).lower(KEY, a).compile().as_text()
         assert "while" in text
-        assert not any(word in text for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))
+        assert not any(word in text for word in collectives)
 
 
 def test_replicated_and_per_device_arguments_mix_in_shard_map():

@@ -28,7 +28,7 @@ def kolmogorov_smirnov(log_z: np.ndarray, a: float) -> float:
 
 
 def moment_scores(log_z: np.ndarray, a: float) -> tuple[float, float]:
-    """How many standard errors the mean and the variance of log z are from digamma(a) and trigamma(a)."""
+    """How many standard errors the mean and the variance of log z are from ψ(a) and ψ'(a)."""
     variance, fourth = special.polygamma(1, a), special.polygamma(3, a)
     mean_score = (log_z.mean() - special.digamma(a)) / np.sqrt(variance / log_z.size)
     variance_score = (log_z.var() - variance) / np.sqrt((fourth + 2 * variance**2) / log_z.size)
@@ -89,15 +89,20 @@ def test_neighboring_draws_and_keys_are_independent():
     keys = jax.random.split(jax.random.key(4), 300)
     draws = np.asarray(jax.vmap(lambda key: log_gamma(key, 2.0, (1000,)))(keys), np.float64)
     score = stats.norm.ppf(quantiles(draws, 2.0))
-    for shifted in (score[:, 1:] * score[:, :-1], score[1:] * score[:-1], score[:, 32:] * score[:, :-32]):
+    for shifted in (
+        score[:, 1:] * score[:, :-1],
+        score[1:] * score[:-1],
+        score[:, 32:] * score[:, :-32],
+    ):
         assert abs(shifted.mean()) < 4 / np.sqrt(shifted.size)
 
 
 def test_draws_are_a_function_of_the_key_and_never_change():
     shapes = jnp.array([1e-3, 0.5, 1.0, 3.0, 300.0, 1e6])
     golden = np.array([-1083.129, -2.942034, 1.369257, 1.403333, 5.730865, 13.81479])
-    np.testing.assert_allclose(log_gamma(jax.random.key(42), shapes), golden, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(np.log(gamma(jax.random.key(42), shapes))[1:], golden[1:], rtol=1e-5, atol=1e-5)
+    log_z, z = log_gamma(jax.random.key(42), shapes), gamma(jax.random.key(42), shapes)
+    np.testing.assert_allclose(log_z, golden, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.log(z)[1:], golden[1:], rtol=1e-5, atol=1e-5)
     assert np.abs(log_gamma(jax.random.key(43), shapes) - golden).min() > 1e-4
 
 
@@ -105,6 +110,13 @@ def test_small_shapes_are_positive_and_finite():
     shapes = jnp.full(100_000, 1e-4)
     assert jnp.all(gamma(jax.random.key(0), shapes) > 0)
     assert jnp.all(jnp.isfinite(log_gamma(jax.random.key(0), shapes)))
+
+
+def test_the_largest_finite_shapes_draw_and_infinity_is_nan():
+    shapes = jnp.array([3e38, jnp.inf, 3e38])
+    z, log_z = gamma(jax.random.key(0), shapes), log_gamma(jax.random.key(0), shapes)
+    np.testing.assert_allclose(z, [3e38, np.nan, 3e38], rtol=1e-6)
+    np.testing.assert_allclose(log_z, np.log([3e38, np.nan, 3e38]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [0.0, -0.5, -3.0, jnp.nan, jnp.inf])

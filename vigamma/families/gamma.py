@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jax.scipy.special import digamma
 
 from vigamma import random
 from vigamma.special import (
@@ -59,8 +58,8 @@ class Gamma:
 
     @property
     def mean_log(self) -> Array:
-        """E[log x] = ψ(a) - log b."""
-        return digamma(self.concentration) - jnp.log(self.rate)
+        """E[log x] = ψ(a) - log b, written as log(a / b) - (log a - ψ(a))."""
+        return log_ratio(self.concentration, self.rate) - log_minus_digamma(self.concentration)
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) in nats; its limit at x = 0, and -inf below."""
