@@ -1,6 +1,6 @@
 """Pictures of a fit. Every function returns a Matplotlib figure; nothing here is random."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +14,7 @@ from vigamma.families.gamma import Gamma
 
 _FIT, _EXACT, _PRIOR = "#d1495b", "#00303d", "#8d96a3"
 _DIAL = matplotlib.colormaps["plasma_r"]
+_METRICS = ("step", "elbo", "kl_to_exact")
 _DPI = 150
 
 
@@ -22,6 +23,37 @@ def save(figure: Figure, path: Path) -> None:
     partial = path.with_name(f".{path.name}")
     figure.savefig(partial, dpi=_DPI, format="png")
     partial.replace(path)
+
+
+def run_figures(
+    knowledge: np.ndarray,
+    counts: np.ndarray,
+    *,
+    prior: Gamma,
+    exact: Gamma,
+    q: Gamma,
+    synthetic: np.ndarray,
+    image_shape: tuple[int, int],
+    metrics: Sequence[Mapping[str, float]],
+    log_evidence: float,
+    tolerance: float,
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of a run on images, one after the other, each with its name.
+
+    Two pixels, a dim and a bright one, stand for all in the densities; the pixel whose data
+    surprised the prior most turns the dial.
+    """
+    by_brightness = np.argsort(np.asarray(exact.mean))
+    two = [int(by_brightness[int(share * len(by_brightness))]) for share in (0.5, 0.97)]
+    yield "posterior_images", posterior_images(knowledge, q, image_shape, len(counts))
+    yield "posterior_densities", posterior_densities(q, exact, prior, two)
+    rows = [("Synthetic: θ ~ q, x ~ Poisson(θ)", synthetic), ("Real", counts[:10])]
+    yield "synthetic_digits", image_rows(rows, image_shape)
+    surprise = np.abs(counts.mean(axis=0) - prior.mean) / np.sqrt(prior.variance)
+    yield "dial", dial(prior, counts, int(surprise.argmax()))
+    if metrics:
+        steps, elbo, kl = ([line[name] for line in metrics] for name in _METRICS)
+        yield "convergence", convergence(steps, elbo, kl, log_evidence, tolerance)
 
 
 def posterior_images(

@@ -2,7 +2,6 @@
 
 import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 
 from vigamma import plotting
 from vigamma.certificate import Certificate, certify, gamma_in_float64, kl_to_exact
@@ -207,44 +205,26 @@ class _Run:
             raise NonFiniteError(f"not finite at step {step + steps[0] + 1}: {names}; {kept}")
 
     def _draw(self, q: MeanFieldGamma, certificate: Certificate) -> None:
-        directory = self._workdir / "figures"
+        directory, config = self._workdir / "figures", self._config
         directory.mkdir(exist_ok=True)
         with self._stop.interruptible(
-            f"all {self._config.num_steps} steps are saved in {self._workdir}; the same command "
-            "draws the figures that are missing"
+            f"all {config.num_steps} steps are saved in {self._workdir}; the same command draws "
+            "the figures that are missing"
         ):
-            for name, figure in self._figures(q, certificate):
-                plotting.save(figure, directory / f"{name}.png")
-
-    def _figures(self, q: MeanFieldGamma, certificate: Certificate) -> Iterator[tuple[str, Figure]]:
-        (knowledge, counts), model, _ = self._problem
-        gamma = gamma_in_float64(q.log_shape[...], q.log_rate[...])
-        brightness = np.argsort(np.asarray(self._exact.mean))
-        dim, bright = (int(brightness[int(share * len(brightness))]) for share in (0.5, 0.97))
-        yield (
-            "posterior_images",
-            plotting.posterior_images(knowledge, gamma, IMAGE_SHAPE, len(counts)),
-        )
-        yield (
-            "posterior_densities",
-            plotting.posterior_densities(gamma, self._exact, model.prior, (dim, bright)),
-        )
-        key = jax.random.fold_in(jax.random.key(self._config.seed), self._config.num_steps)
-        _, synthetic = model.generate(key, q.distribution(), 10)
-        rows = (
-            ("Synthetic: θ ~ q, x ~ Poisson(θ)", np.asarray(synthetic)),
-            ("Real", counts[:10]),
-        )
-        yield "synthetic_digits", plotting.image_rows(rows, IMAGE_SHAPE)
-        surprise = np.abs(counts.mean(axis=0) - model.prior.mean) / np.sqrt(model.prior.variance)
-        yield "dial", plotting.dial(model.prior, counts, int(surprise.argmax()))
-        lines = read_metrics(self._workdir / "metrics.jsonl")
-        if lines:
-            columns = ([line[name] for line in lines] for name in ("step", "elbo", "kl_to_exact"))
-            yield (
-                "convergence",
-                plotting.convergence(*columns, certificate.log_evidence, self._config.tolerance),
+            key = jax.random.fold_in(jax.random.key(config.seed), config.num_steps)
+            figures = plotting.run_figures(
+                *self._problem.data,
+                prior=self._problem.model.prior,
+                exact=self._exact,
+                q=gamma_in_float64(q.log_shape[...], q.log_rate[...]),
+                synthetic=np.asarray(self._problem.model.generate(key, q.distribution(), 10)[1]),
+                image_shape=IMAGE_SHAPE,
+                metrics=read_metrics(self._workdir / "metrics.jsonl"),
+                log_evidence=certificate.log_evidence,
+                tolerance=config.tolerance,
             )
+            for name, figure in figures:
+                plotting.save(figure, directory / f"{name}.png")
 
 
 def _is_main() -> bool:
