@@ -138,7 +138,7 @@ def print_errors(dtype: str, a: np.ndarray, score: np.ndarray, error: np.ndarray
 
 
 def fit_normal_quantile() -> list[float]:
-    """Coefficients of -ndtri(p) in powers of √(-log p) - QUANTILE_CENTER, p from 2^-33 to 1/2."""
+    """Coefficients of -ndtri(p) in powers of √(-log p) - QUANTILE_CENTER, p from 2^-34 to 1/2."""
     low, high = np.sqrt(np.log(2)), np.sqrt(34 * np.log(2))
     nodes = -np.cos(np.pi * np.arange(3001) / 3000)
     root = (low + high) / 2 + (high - low) / 2 * nodes
