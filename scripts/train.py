@@ -11,9 +11,13 @@ def _leave(signum, _frame):
     os._exit(128 + signum)
 
 
+def _on_signals(handler):
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, handler)
+
+
 if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
+    _on_signals(_leave)
 
 from pathlib import Path
 
@@ -56,6 +60,8 @@ def main(argv):
     except vigamma.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        _on_signals(signal.SIG_IGN)  # all is written, and the exit status stands
     if jax.process_index() == 0:
         print(outcome.certificate.table(config.tolerance))
         print(f"written: {workdir}")
