@@ -20,11 +20,16 @@ def get_config() -> Experiment:
         model=DomainKnowledge(weight=2.0, floor=0.1),
         inference=GradientAscent(
             estimator=PathwiseElbo(num_samples=128, sticking_the_landing=True),
-            optimizer=Adam(learning_rate=0.2, decay_steps=5000, final_fraction=0.001),
+            optimizer=Adam(
+                learning_rate=0.2,
+                decay_steps=5000,
+                final_fraction=0.001,
+                second_moment_decay=0.995,
+            ),
         ),
         num_steps=5000,
         log_every=100,
         save_every=1000,
         seed=0,
-        tolerance=0.01,
+        tolerance=1e-5,
     )

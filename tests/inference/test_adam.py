@@ -25,6 +25,7 @@ def test_the_learning_rate_decays_to_its_final_fraction_and_stays():
         {"learning_rate": float("nan")},
         {"decay_steps": 0},
         {"final_fraction": 2.0},
+        {"second_moment_decay": 1.0},
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(bad):
