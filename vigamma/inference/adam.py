@@ -22,13 +22,13 @@ class Adam:
       second_moment_decay: Adam's β₂, in [0, 1). Shorter than the usual 0.999, for the noise of
         sticking-the-landing gradients falls as q comes near: a long memory of the earlier noise
         keeps the steps short along the direction in which the ELBO is flat, a shape and a rate
-        that grow together. (Much shorter, at 0.99, rounding errors grow while steps are large.)
+        that grow together. (Much shorter, at 0.99, rounding errors grow while the steps are large.)
     """
 
     learning_rate: float = 0.2
     decay_steps: int = 5000
     final_fraction: float = 0.001
-    second_moment_decay: float = 0.995
+    second_moment_decay: float = 0.997
 
     def validate(self) -> None:
         """Raises ValueError for hyperparameters out of range."""
