@@ -16,7 +16,6 @@ whose first seven terms are exact to 1e-15 from a = 8 on, in float64 too.
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
@@ -133,4 +132,4 @@ def _stirling_bregman(c: Array, a: Array, difference: Array) -> Array:
 
 def log_factorial(count: Array) -> Array:
     """log(count!) = log Γ(count + 1), in nats."""
-    return jax.scipy.special.gammaln(count + 1.0)
+    return gammaln(count + 1.0)
