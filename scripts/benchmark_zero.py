@@ -16,7 +16,7 @@ from flax import nnx
 
 import vigamma
 from vigamma.mesh import make_mesh, replicate
-from vigamma.train import for_the_device, load_problem
+from vigamma.train import Problem, for_the_device
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Steps of vigamma, in chunks of 100.", lower_bound=100)
 _TUTORIAL_STEPS = flags.DEFINE_integer("tutorial_steps", 200, "Steps of the tutorial's loop.")
@@ -79,18 +79,10 @@ def main(argv):
     """Prints the table."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    problem = load_problem(
-        vigamma.Experiment(
-            data=vigamma.Digits(),
-            model=vigamma.DomainKnowledge(),
-            inference=vigamma.GradientAscent(
-                estimator=vigamma.PathwiseElbo(), optimizer=vigamma.Adam()
-            ),
-            num_steps=_STEPS.value,
-        )
-    )
+    data = vigamma.Digits().load()
+    problem = Problem(data, *vigamma.DomainKnowledge().build(data))
     model, batch = for_the_device(problem)
-    counts = jnp.asarray(problem.data.counts, jnp.float32)
+    counts = jnp.asarray(data.counts, jnp.float32)
     tutorial, broken_at = tutorial_step_seconds(counts, model.prior, _TUTORIAL_STEPS.value)
     rows = {"tutorial": tutorial, "vigamma": vigamma_step_seconds(model, batch, _STEPS.value)}
     print(f"{'ms per step':<12}{'median':>10}{'fastest':>10}{'slowest':>10}")

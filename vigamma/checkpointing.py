@@ -103,19 +103,20 @@ class Checkpointer:
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
         """The newest intact checkpoint, laid out on the mesh like `arrays`; None if there is none.
 
-        Damaged newer checkpoints are set aside as `<step>.damaged`, each with a line to `warn`.
+        Damaged newer checkpoints are set aside as `<step>.damaged-<process>`, each with a line to
+        `warn`.
 
         Raises:
           CheckpointError: if the checkpoint is of another run (its config, data, leaves, shapes
             or dtypes differ: all are named), or if there are checkpoints but none is intact.
         """
-        steps = self._manager.all_steps()
+        steps, leaves = self._manager.all_steps(), _named_leaves(arrays)
 
         def read(step: int) -> PyTree:
             meta = _read_meta(self._workdir / str(step))
             self._check_identity(meta, step)
-            _check_leaves(meta, _named_leaves(arrays), step)
-            return self._restore_leaves(step, arrays, meta)
+            _check_leaves(meta, leaves, step)
+            return _with_leaves(arrays, self._restore_leaves(step, leaves, meta))
 
         found = _newest_intact(self._workdir, steps, read, warn)
         if found is None and steps:
@@ -126,8 +127,9 @@ class Checkpointer:
         self._set_aside([step for step in steps if step > self.last_saved])
         return restored
 
-    def _restore_leaves(self, step: int, arrays: PyTree, meta: Mapping[str, Any]) -> PyTree:
-        leaves = _named_leaves(arrays)
+    def _restore_leaves(
+        self, step: int, leaves: Mapping[str, jax.Array], meta: Mapping[str, Any]
+    ) -> Mapping[str, jax.Array]:
         sharding = replicated(self._mesh)
         target = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -136,7 +138,7 @@ class Checkpointer:
         args = ocp.args.Composite(arrays=ocp.args.StandardRestore(target))
         restored = self._manager.restore(step, args=args)["arrays"]
         _verify(restored, meta)
-        return _with_leaves(arrays, restored)
+        return restored
 
     def _check_identity(self, meta: Mapping[str, Any], step: int) -> None:
         stored, wanted = meta["identity"], json.loads(json.dumps(self._identity))

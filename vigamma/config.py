@@ -102,7 +102,7 @@ def _is_instance(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def flatten(config: Any, path: str = "") -> dict[str, Any]:
+def flatten(config: Any) -> dict[str, Any]:
     """The fields of a config as {"inference.estimator.num_samples": 128, ...}.
 
     A Spec has, beside its fields, an entry with its own path and the name of its class.
@@ -117,7 +117,7 @@ def flatten(config: Any, path: str = "") -> dict[str, Any]:
             name = f"{path}.{field.name}" if path else field.name
             yield from items(getattr(value, field.name), name)
 
-    return dict(items(config, path))
+    return dict(items(config, ""))
 
 
 def identity(config: Experiment) -> dict[str, Any]:
