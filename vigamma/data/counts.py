@@ -1,10 +1,19 @@
 """Counts at the border: checked in NumPy, before JAX can wrap, round or cast them silently."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 LARGEST_COUNT = 2**24
 """Integers up to here are exact in float32."""
+
+_BROKEN_RULES = {
+    "finite": lambda values: ~np.isfinite(values),
+    "≥ 0": lambda values: values < 0,
+    "whole numbers": lambda values: values != np.floor(values),
+    f"at most {LARGEST_COUNT}": lambda values: values > LARGEST_COUNT,
+}
 
 
 def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
@@ -20,23 +29,35 @@ def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
         infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """
     array = np.asarray(counts)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
-        raise TypeError(f"{name} must be numbers, got an array of {array.dtype}")
-    if np.issubdtype(array.dtype, np.complexfloating):
-        raise TypeError(f"{name} must be real numbers, got an array of {array.dtype}")
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"{name} must be a matrix with entries, got shape {array.shape}")
-    rules = (
-        ("finite", ~np.isfinite(array)),
-        ("≥ 0", array < 0),
-        ("whole numbers", array != np.floor(array)),
-        (f"at most {LARGEST_COUNT}", array > LARGEST_COUNT),
-    )
-    for rule, bad in rules:
-        if bad.any():
-            row, column = (int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(
-                f"{name} must be {rule}, but it is {array[row, column]} at row {row}, column "
-                f"{column} ({bad.sum()} of {array.size} such values)"
-            )
+    check_kind(array.dtype, array.shape, name)
+    check_values(array.ravel(), lambda position: divmod(position, array.shape[1]), name)
     return array.astype(np.float64)
+
+
+def check_kind(dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
+    """Raises TypeError unless `dtype` is of real numbers, ValueError unless `shape` is (N, M)."""
+    if not np.issubdtype(dtype, np.number):
+        raise TypeError(f"{name} must be numbers, got an array of {dtype}")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise TypeError(f"{name} must be real numbers, got an array of {dtype}")
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{name} must be a matrix with entries, got shape {shape}")
+
+
+def check_values(values: np.ndarray, cell_of: Callable[[int], tuple[int, int]], name: str) -> None:
+    """Raises ValueError, with the first bad value and its cell, unless all `values` are counts.
+
+    Args:
+      values: the numbers to check, of shape (E,).
+      cell_of: the row and the column of a position in `values`; called for the message only.
+      name: how the message calls them.
+    """
+    for rule, broken in _BROKEN_RULES.items():
+        bad = broken(values)
+        if bad.any():
+            position = int(bad.argmax())
+            row, column = cell_of(position)
+            raise ValueError(
+                f"{name} must be {rule}, but it is {values[position]} at row {row}, column "
+                f"{column} ({bad.sum()} of {values.size} such values)"
+            )
