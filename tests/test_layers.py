@@ -11,7 +11,7 @@ PACKAGE = ROOT / "vigamma"
 LAYERS = [
     ["typing", "errors", "random"],
     ["special", "mesh", "signals", "data.counts"],
-    ["families.gamma", "families.poisson", "data.digits"],
+    ["families.gamma", "families.poisson", "data.digits", "data.sparse_counts"],
     ["families.mean_field", "families.negative_binomial"],
     ["models"],
     ["estimators"],

@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from vigamma.data.sparse_counts import check_sparse_counts, from_cells, read_sparse_counts, rows_of
+
+DENSE = np.array([[0, 3, 0], [7, 0, 0], [0, 0, 0], [1, 0, 200]])
+
+
+def assert_canonical(counts):
+    assert isinstance(counts, sp.csr_array)
+    fresh = sp.csr_array((counts.data, counts.indices, counts.indptr), shape=counts.shape)
+    fresh.check_format(full_check=True)
+    assert fresh.has_canonical_format
+    assert (counts.data > 0).all()
+    assert counts.indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+@pytest.mark.parametrize("form", ["coo", "csr", "csc", "bsr", "lil", "dok", "dia"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_every_format_becomes_canonical_csr(kind, form, dtype):
+    given_counts = getattr(sp, f"{form}_{kind}")(DENSE.astype(dtype))
+    counts = check_sparse_counts(given_counts)
+    assert_canonical(counts)
+    assert counts.dtype == np.uint8
+    np.testing.assert_array_equal(counts.toarray(), DENSE)
+
+
+def test_dense_arrays_are_taken():
+    counts = check_sparse_counts(DENSE.tolist())
+    assert_canonical(counts)
+    np.testing.assert_array_equal(counts.toarray(), DENSE)
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"),
+    [
+        (255, np.uint8),
+        (256, np.uint16),
+        (2**16 - 1, np.uint16),
+        (2**16, np.int32),
+        (2**24, np.int32),
+    ],
+)
+def test_the_type_is_the_smallest_that_holds_all(largest, dtype):
+    counts = check_sparse_counts([[1.0, largest]])
+    assert counts.dtype == dtype
+    assert counts[0, 1] == largest
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    entries=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 255)), min_size=1
+    ),
+    form=st.sampled_from(["coo", "csr", "csc"]),
+)
+def test_duplicates_are_summed_without_wrapping_and_the_input_is_left_alone(entries, form):
+    rows, columns, values = np.array(entries).T
+    expected = np.zeros((4, 5), np.int64)
+    np.add.at(expected, (rows, columns), values)
+    expected[3, 4] += 255 + 255  # more than a uint8 holds
+    stored = with_duplicates(
+        form, np.append(rows, [3, 3]), np.append(columns, [4, 4]), np.append(values, [255, 255])
+    )
+    before = stored.copy()
+    counts = check_sparse_counts(stored)
+    assert_canonical(counts)
+    np.testing.assert_array_equal(counts.toarray(), expected)
+    np.testing.assert_array_equal(stored.data, before.data)
+    for name in ("coords",) if form == "coo" else ("indices", "indptr"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(before, name))
+
+
+def with_duplicates(form, rows, columns, values):
+    """A uint8 matrix of 4 × 5 with all entries as they are: SciPy would sum them, and wrap."""
+    values = values.astype(np.uint8)
+    if form == "coo":
+        return sp.coo_array((values, (rows, columns)), shape=(4, 5))
+    major, minor, size = (rows, columns, 4) if form == "csr" else (columns, rows, 5)
+    order = np.argsort(major, kind="stable")
+    pointers = np.searchsorted(major[order], np.arange(size + 1))
+    make = sp.csr_array if form == "csr" else sp.csc_array
+    return make((values[order], minor[order], pointers), shape=(4, 5))
+
+
+def test_stored_zeros_are_removed_from_the_result_only():
+    columns, row_starts = np.array([0, 1], np.int32), np.array([0, 2], np.int32)
+    stored = sp.csr_array((np.array([0, 5], np.uint8), columns, row_starts), shape=(1, 2))
+    assert check_sparse_counts(stored).nnz == 1
+    for array, expected in ((stored.data, [0, 5]), (columns, [0, 1]), (row_starts, [0, 2])):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_canonical_counts_are_not_copied():
+    counts = check_sparse_counts(DENSE)
+    again = check_sparse_counts(counts)
+    assert np.shares_memory(counts.data, again.data)
+    assert np.shares_memory(counts.indices, again.indices)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.nan, r"must be finite, but it is nan at row 1, column 2 \(1 of 3 such values\)"),
+        (np.inf, "must be finite"),
+        (-1.0, r"must be ≥ 0, but it is -1\.0 at row 1, column 2"),
+        (0.5, r"must be whole numbers, but it is 0\.5"),
+        (2**24 + 1, "must be at most 16777216, but it is 16777217"),
+    ],
+)
+@pytest.mark.parametrize("make", [np.asarray, sp.coo_array, sp.csr_array, sp.csc_array])
+def test_values_that_are_not_counts_are_named(bad, message, make):
+    with pytest.raises(ValueError, match=f"ratings {message}"):
+        check_sparse_counts(make([[1, 0, 0], [0, 4, bad], [0, 0, 0]]), "ratings")
+
+
+def test_the_largest_count_is_one_of_sums():
+    half = 2**23 + 1
+    stored = sp.coo_array(([half, half], ([0, 0], [1, 1])), shape=(2, 2))
+    with pytest.raises(ValueError, match="at most 16777216, but it is 16777218"):
+        check_sparse_counts(stored)
+
+
+@pytest.mark.parametrize("bad", [np.ones(3), np.ones((0, 3)), 3, sp.coo_array([1, 2])])
+def test_what_is_no_matrix_is_refused(bad):
+    with pytest.raises(ValueError, match="must be a matrix with entries"):
+        check_sparse_counts(bad)
+
+
+@pytest.mark.parametrize("bad", [[["a"]], sp.eye_array(2, dtype=bool), 1j * sp.eye_array(2)])
+def test_what_is_no_number_is_refused(bad):
+    with pytest.raises(TypeError, match="numbers"):
+        check_sparse_counts(bad)
+
+
+def test_a_matrix_without_nonzeros_is_refused():
+    stored_zero = sp.csr_array(([0], [0], [0, 1]), shape=(1, 2))
+    for bad in (np.zeros((2, 2)), sp.csr_array((2, 2)), stored_zero):
+        with pytest.raises(ValueError, match="has no nonzero"):
+            check_sparse_counts(bad)
+
+
+def test_more_columns_than_an_int32_counts_are_refused():
+    with pytest.raises(ValueError, match="below 2\\^31"):
+        check_sparse_counts(sp.coo_array(([1], ([0], [2**31])), shape=(1, 2**31 + 1)))
+
+
+@pytest.mark.parametrize("make", [sp.csr_array, sp.csc_matrix])
+@pytest.mark.parametrize("index", [-1, 9])
+def test_indices_outside_of_the_shape_are_refused(make, index):
+    stored = make(np.ones((2, 2)))
+    stored.indices[1] = index
+    with pytest.raises(ValueError, match="counts must be a valid sparse matrix"):
+        check_sparse_counts(stored)
+
+
+@given(dense=hnp.arrays(np.int64, (3, 4), elements=st.sampled_from([0, 0, 1, 300])))
+def test_cells_and_rows_are_inverse(dense):
+    cells = np.flatnonzero(dense)
+    counts = from_cells(cells, dense.ravel()[cells], dense.shape)
+    np.testing.assert_array_equal(counts.toarray(), dense)
+    np.testing.assert_array_equal(rows_of(counts), np.nonzero(dense)[0])
+    assert_canonical(counts)
+
+
+@pytest.mark.parametrize("make", [sp.csr_array, sp.csc_matrix, sp.coo_array])
+def test_a_saved_matrix_is_read(tmp_path, make):
+    sp.save_npz(tmp_path / "counts.npz", make(DENSE))
+    counts = read_sparse_counts(tmp_path / "counts.npz")
+    assert_canonical(counts)
+    np.testing.assert_array_equal(counts.toarray(), DENSE)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.npz"):
+        read_sparse_counts(tmp_path / "none.npz")
+
+
+def write_text(path):
+    path.write_text("no zip at all")
+
+
+def write_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+def write_other_arrays(path):
+    np.savez(path, ratings=np.ones(3))
+
+
+def write_half(path):
+    sp.save_npz(path, sp.csr_array(np.eye(100)))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def write_flipped_bytes(path):
+    sp.save_npz(path, sp.csr_array(np.arange(10_000.0).reshape(100, 100)))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(50)
+    path.write_bytes(content)
+
+
+def write_booleans(path):
+    sp.save_npz(path, sp.eye_array(3, dtype=bool, format="csr"))
+
+
+def write_indices_outside(path):
+    counts = sp.csr_array(np.eye(3))
+    counts.indices[0] = 7
+    sp.save_npz(path, counts)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_text,
+        write_array,
+        write_other_arrays,
+        write_half,
+        write_flipped_bytes,
+        write_booleans,
+        write_indices_outside,
+        lambda path: path.touch(),
+    ],
+)
+def test_a_file_without_counts_is_named_in_one_line(tmp_path, write):
+    path = tmp_path / "broken.npz"
+    write(path)
+    with pytest.raises(ValueError, match=r"broken\.npz") as error:
+        read_sparse_counts(path)
+    assert "\n" not in str(error.value)

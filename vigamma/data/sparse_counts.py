@@ -1,0 +1,133 @@
+"""Sparse matrices of counts at the border: checked, and brought into one form, in SciPy."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import coo_array, csr_array, issparse, load_npz, sparray, spmatrix
+
+from vigamma.data.counts import check_kind, check_values
+
+
+def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_array:
+    """Returns `counts` as canonical CSR, or says what is wrong with them.
+
+    Canonical is: columns sorted within rows, duplicates summed, no stored zero, the counts in the
+    smallest of uint8, uint16 and int32 that holds them, and indices in int32 (below 2^31 nonzeros).
+    The input is not modified, but arrays that are canonical already are shared with the result.
+
+    Args:
+      counts: integers, or floats that are whole numbers, of shape (N, M).
+      name: how error messages call them.
+
+    Raises:
+      TypeError: for a matrix that is not of numbers (objects, strings, booleans).
+      ValueError: for an array that is not a matrix or is empty, for a matrix without any nonzero,
+        for indices that do not fit the shape, and for values that, after duplicates are summed,
+        are NaN, infinite, negative, fractional, or larger than 2^24 (not exact in float32).
+    """
+    counts = counts if issparse(counts) else np.asarray(counts)
+    check_kind(counts.dtype, counts.shape, name)
+    if max(counts.shape) > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} must have rows and columns below 2^31, got shape {counts.shape}")
+    matrix = _summed(_checked_indices(counts, name))
+    check_values(matrix.data, lambda position: _cell_of(matrix, position), name)
+    if not matrix.data.any():
+        raise ValueError(f"the matrix of {name} has no nonzero")
+    small = _small_csr(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
+    return _without_zeros(small)
+
+
+def read_sparse_counts(path: str | PathLike) -> csr_array:
+    """Reads canonical counts of shape (N, M) from an `.npz` of `scipy.sparse.save_npz`.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: for a file that SciPy cannot read, or that holds no counts; names the path.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with Path(path).open("rb") as file:  # SciPy, given a path, leaves broken files open
+            counts = load_npz(file)
+    except Exception as error:  # a broken file can break SciPy, zipfile or zlib anywhere
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is not a sparse matrix saved by SciPy: {reason}") from error
+    try:
+        return check_sparse_counts(counts, f"counts in {path}")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def from_cells(cells: np.ndarray, counts: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Canonical CSR with positive `counts` at `cells`, which are row · M + column and increase.
+
+    Args:
+      cells: int64 of shape (E,), without duplicates.
+      counts: integers of shape (E,).
+      shape: (N, M).
+    """
+    num_rows, num_columns = shape
+    row_starts = np.searchsorted(cells, np.arange(num_rows + 1) * num_columns)
+    return _small_csr(counts, cells % num_columns, row_starts, shape)
+
+
+def rows_of(counts: csr_array) -> np.ndarray:
+    """The row of every stored entry, int32 of shape (E,); `counts.indices` are the columns."""
+    return np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))
+
+
+def _checked_indices(
+    counts: np.ndarray | spmatrix | sparray, name: str
+) -> np.ndarray | spmatrix | sparray:
+    """The same matrix with all indices inside its shape; SciPy trusts those of CSR and CSC."""
+    if not issparse(counts) or counts.format not in ("csr", "csc"):
+        return counts
+    try:
+        arrays = (counts.data, counts.indices, counts.indptr)
+        fresh = type(counts)(arrays, shape=counts.shape)  # the check writes to what it checks
+        fresh.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a valid sparse matrix: {error}") from error
+    return fresh
+
+
+def _summed(counts: np.ndarray | spmatrix | sparray) -> csr_array:
+    """CSR with sorted columns and no duplicates; their sums are in float64, and do not wrap."""
+    if issparse(counts) and counts.format not in ("csr", "csc"):  # others sum as they convert
+        coo = counts.tocoo(copy=False)
+        counts = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
+    matrix = csr_array(counts)
+    if not matrix.has_canonical_format:
+        matrix = matrix.astype(np.float64, copy=True)
+        matrix.sum_duplicates()
+    return matrix
+
+
+def _without_zeros(matrix: csr_array) -> csr_array:
+    if matrix.data.all():
+        return matrix
+    copy = matrix.copy()
+    copy.eliminate_zeros()
+    return copy
+
+
+def _small_csr(
+    counts: np.ndarray, columns: np.ndarray, row_starts: np.ndarray, shape: tuple[int, int]
+) -> csr_array:
+    """CSR in the smallest types; arrays that have them already are not copied."""
+    largest = counts.max(initial=0)
+    dtype = next(t for t in (np.uint8, np.uint16, np.int32) if largest <= np.iinfo(t).max)
+    index_dtype = np.int32 if counts.size <= np.iinfo(np.int32).max else np.int64
+    arrays = (
+        counts.astype(dtype, copy=False),
+        columns.astype(index_dtype, copy=False),
+        row_starts.astype(index_dtype, copy=False),
+    )
+    return csr_array(arrays, shape=shape)
+
+
+def _cell_of(matrix: csr_array, position: int) -> tuple[int, int]:
+    row = np.searchsorted(matrix.indptr, position, side="right") - 1
+    return int(row), int(matrix.indices[position])
