@@ -13,7 +13,7 @@ LAYERS = [
     ["special", "mesh", "signals", "data.counts"],
     ["families.gamma", "families.poisson", "data.digits", "data.sparse_counts"],
     ["families.mean_field", "families.negative_binomial", "data.files"],
-    ["models"],
+    ["models", "data.heldout"],
     ["estimators"],
     ["inference.adam", "inference.natural_gradient"],
     ["inference.gradient_ascent", "certificate"],

@@ -1,0 +1,253 @@
+"""How counts are held out from training, so that a fit can be scored on them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma.data.files import LoadedCounts, Parts
+from vigamma.data.sparse_counts import check_sparse_counts, from_cells, rows_of
+from vigamma.typing import spec
+
+MOST_CELLS = 2 * 10**8
+"""More cells than this are not listed: each takes 12 bytes in a list, and more while drawn."""
+
+_BLOCK = 2**22
+_TRAIN, _VALID, _TEST = range(3)
+
+
+class HeldOutCounts(NamedTuple):
+    """Cells that were not trained on, in the order of rows, then columns.
+
+    Attributes:
+      rows: int32 of shape (E,).
+      columns: int32 of shape (E,).
+      counts: what was held out there; float32 of shape (E,).
+      rate_scale: the counts are Poisson with this multiple of the rate of the training counts.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    counts: np.ndarray
+    rate_scale: float
+
+
+class Split(NamedTuple):
+    """Counts to train on, and counts to score the fit by.
+
+    Attributes:
+      protocol: the name of the protocol that made the split.
+      train: canonical training counts of shape (N, M).
+      missing: uint8 ones at the cells that training must not take for zeros, of shape (N, M); None
+        where every cell of `train` was observed, or is to be treated so.
+      valid: held out for choices during training, or None.
+      test: held out for the final score, or None.
+    """
+
+    protocol: str
+    train: csr_array
+    missing: csr_array | None
+    valid: HeldOutCounts | None
+    test: HeldOutCounts | None
+
+
+@spec
+class HeldOut:
+    """Holds out a random part of the counts, the same one for the same counts and seed.
+
+    Attributes:
+      protocol: `thinning`, `cells` or `entries`: the functions of those names in this module.
+      test_fraction: how much is held out for the test; with 0 there is no test part.
+      valid_fraction: how much is held out for validation; with 0 there is no such part.
+      seed: the seed of the split, at least 0.
+    """
+
+    protocol: str = "thinning"
+    test_fraction: float = 0.2
+    valid_fraction: float = 0.0
+    seed: int = 0
+
+    def validate(self) -> None:
+        """Raises ValueError for an unknown protocol, and for fractions or a seed out of range."""
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be {', '.join(PROTOCOLS)}, got {self.protocol!r}")
+        for name in ("test_fraction", "valid_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0, below 1, got {getattr(self, name)}")
+        if not self.test_fraction + self.valid_fraction < 1:
+            raise ValueError("test_fraction and valid_fraction must leave something to train on")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+
+    def split(self, data: LoadedCounts) -> Split:
+        """Splits `data.counts`, or for `entries` takes `data.parts` as they are, if there are any.
+
+        Args:
+          data: what any source of counts has loaded.
+
+        Raises:
+          ValueError: for fields out of range, and if a fraction holds out nothing, more than
+            `MOST_CELLS` cells, or every nonzero.
+        """
+        self.validate()
+        if self.protocol == "entries" and data.parts is not None:
+            return _published(data.parts)
+        rng = np.random.default_rng([self.seed, 1])  # sources draw from default_rng(seed)
+        split = PROTOCOLS[self.protocol](data.counts, self.valid_fraction, self.test_fraction, rng)
+        for name, part in (("valid_fraction", split.valid), ("test_fraction", split.test)):
+            if getattr(self, name) > 0 and part is None:
+                raise ValueError(f"{name} = {getattr(self, name)} holds out nothing; raise it")
+        return split
+
+
+def thinning(
+    counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
+) -> Split:
+    """Splits every count x by coins, so that Poisson counts fall into independent Poisson parts.
+
+    (train, valid, test) ~ Multinomial(x, (1 - v - t, v, t)). If x ~ Poisson(λ), then train ~
+    Poisson((1 - v - t) λ) and, independently of it, test ~ Poisson(t λ): its `rate_scale` is
+    t / (1 - v - t). The held-out parts list their nonzeros.
+
+    Source: Neufeld, Gao, Popp, Battle & Witten (2023), "Inference after latent variable estimation
+    for single-cell RNA sequencing data", Biostatistics.
+    """
+    test = _binomial(counts.data, test_fraction, rng)
+    rest = counts.data - test
+    valid = _binomial(rest, valid_fraction / (1 - test_fraction), rng)
+    train_fraction = 1 - valid_fraction - test_fraction
+    return Split(
+        protocol="thinning",
+        train=_training(_with_values(counts, rest - valid)),
+        missing=None,
+        valid=_nonzeros(_with_values(counts, valid), valid_fraction / train_fraction),
+        test=_nonzeros(_with_values(counts, test), test_fraction / train_fraction),
+    )
+
+
+def cells(
+    counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
+) -> Split:
+    """Hides ⌊fraction · N · M⌋ cells, zeros and nonzeros alike, drawn without replacement.
+
+    They are zero in `train` and one in `missing`; the held-out parts list all of them.
+
+    Raises:
+      ValueError: for more than `MOST_CELLS` cells.
+    """
+    num_cells = math.prod(counts.shape)
+    sizes = _sizes(num_cells, valid_fraction, test_fraction)
+    if sum(sizes) > MOST_CELLS:
+        raise ValueError(
+            f"{sum(sizes):,} of {num_cells:,} cells would be held out, more than {MOST_CELLS:,}; "
+            "choose a smaller fraction"
+        )
+    drawn = _distinct_cells(num_cells, sum(sizes), rng)
+    labels = _labels(drawn.size, sizes, rng)  # a surplus of the draw is labeled _TRAIN
+    valid, test = (_pattern(drawn[labels == label], counts.shape) for label in (_VALID, _TEST))
+    missing = valid + test
+    return Split(
+        protocol="cells",
+        train=_training(counts - counts.multiply(missing)),
+        missing=missing,
+        valid=_all_cells(counts, valid),
+        test=_all_cells(counts, test),
+    )
+
+
+def entries(
+    counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
+) -> Split:
+    """Takes ⌊fraction · E⌋ of the E nonzeros away, and lets training take them for zeros.
+
+    This is the protocol of papers on recommenders. The held-out parts list their nonzeros.
+    """
+    labels = _labels(counts.nnz, _sizes(counts.nnz, valid_fraction, test_fraction), rng)
+    train, valid, test = (
+        _with_values(counts, counts.data * (labels == label)) for label in (_TRAIN, _VALID, _TEST)
+    )
+    return Split(
+        protocol="entries",
+        train=_training(train),
+        missing=None,
+        valid=_nonzeros(valid, rate_scale=1.0),
+        test=_nonzeros(test, rate_scale=1.0),
+    )
+
+
+PROTOCOLS = {"thinning": thinning, "cells": cells, "entries": entries}
+"""What `HeldOut.protocol` can name."""
+
+
+def _published(parts: Parts) -> Split:
+    return Split(
+        protocol="entries",
+        train=parts.train,
+        missing=None,
+        valid=None if parts.valid is None else _nonzeros(parts.valid, rate_scale=1.0),
+        test=_nonzeros(parts.test, rate_scale=1.0),
+    )
+
+
+def _training(counts: csr_array) -> csr_array:
+    return check_sparse_counts(counts, "training counts")
+
+
+def _with_values(counts: csr_array, values: np.ndarray) -> csr_array:
+    return csr_array((values, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def _nonzeros(counts: csr_array, rate_scale: float) -> HeldOutCounts | None:
+    """The nonzeros of `counts`, which may store zeros; None if there are none."""
+    held = counts.data > 0
+    if not held.any():
+        return None
+    values = counts.data[held].astype(np.float32)
+    return HeldOutCounts(rows_of(counts)[held], counts.indices[held], values, rate_scale)
+
+
+def _all_cells(counts: csr_array, pattern: csr_array) -> HeldOutCounts | None:
+    """The counts at all cells of a pattern of ones, zeros included; None for no cell."""
+    if not pattern.nnz:
+        return None
+    one_more = pattern.astype(np.int32) + counts.multiply(pattern)
+    values = (one_more.data - 1).astype(np.float32)
+    return HeldOutCounts(rows_of(pattern), pattern.indices, values, rate_scale=1.0)
+
+
+def _pattern(cells: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    return from_cells(cells, np.ones(cells.size, np.uint8), shape)
+
+
+def _sizes(total: int, valid_fraction: float, test_fraction: float) -> tuple[int, int]:
+    return math.floor(valid_fraction * total), math.floor(test_fraction * total)
+
+
+def _labels(size: int, sizes: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """So many labels _VALID and _TEST in random places of `size`; the others are _TRAIN."""
+    num_valid, num_test = sizes
+    labels = np.full(size, _TRAIN, np.uint8)
+    labels[:num_valid] = _VALID
+    labels[num_valid : num_valid + num_test] = _TEST
+    rng.shuffle(labels)
+    return labels
+
+
+def _distinct_cells(num_cells: int, at_least: int, rng: np.random.Generator) -> np.ndarray:
+    """A uniform set of cells, given its size: n draws hit about C (1 - exp(-n / C)) of C cells."""
+    num_draws = -num_cells * math.log1p(-at_least / num_cells) + 5 * math.sqrt(at_least) + 10
+    while True:
+        draws = np.sort(rng.integers(num_cells, size=math.ceil(num_draws)))
+        is_new = np.append(True, draws[1:] != draws[:-1])
+        if is_new.sum() >= at_least:
+            return draws[is_new]
+
+
+def _binomial(counts: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Binomial(counts, probability) in the type of `counts`; in blocks, as NumPy draws int64."""
+    drawn = np.empty_like(counts)
+    for start in range(0, counts.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        drawn[block] = rng.binomial(counts[block], probability)
+    return drawn
