@@ -12,7 +12,7 @@ LAYERS = [
     ["typing", "errors", "random"],
     ["special", "mesh", "signals", "data.counts"],
     ["families.gamma", "families.poisson", "data.digits", "data.sparse_counts"],
-    ["families.mean_field", "families.negative_binomial", "data.files"],
+    ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
     ["models", "data.heldout"],
     ["estimators"],
     ["inference.adam", "inference.natural_gradient"],
