@@ -35,13 +35,45 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.jit(lambda leaves: leaves, out_shardings=replicated(mesh))(tree)
 
 
-def on_every_device(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Runs `function` on every device with replicated arguments and results.
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """The sharding that spreads the leading axis of an array evenly over the devices."""
+    return NamedSharding(mesh, PartitionSpec(_AXIS))
 
-    Inside it, `local_sample_keys` and `mean_over_devices` are what differs between devices.
+
+def on_every_device(
+    function: Callable[..., Any], mesh: Mesh, inputs: PyTree = None, outputs: PyTree = None
+) -> Callable[..., Any]:
+    """Runs `function` on every device, each with its own part of what is spread over them.
+
+    Inside it, `local_sample_keys`, `mean_over_devices` and `sum_over_devices` are what may differ
+    between devices or combine them.
+
+    Args:
+      function: takes and returns arrays as one device sees them.
+      mesh: the devices.
+      inputs: the shardings of the arguments, `replicated` or `by_rows`; a prefix of their tuple. By
+        default all are replicated.
+      outputs: the shardings of the results, likewise.
     """
-    spec = PartitionSpec()
-    return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+
+    def specs(shardings: PyTree) -> PyTree:
+        shardings = replicated(mesh) if shardings is None else shardings
+        return jax.tree.map(lambda sharding: sharding.spec, shardings)
+
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=specs(inputs), out_specs=specs(outputs), check_vma=False
+    )
+
+
+def place(tree: PyTree, shardings: PyTree) -> PyTree:
+    """Copies arrays, equal on all processes, to where `shardings`, a prefix, wants their parts."""
+    shardings = jax.tree.broadcast(shardings, tree)
+
+    def put(leaf: Any, sharding: NamedSharding) -> Array:
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(put, tree, shardings)
 
 
 def local_sample_keys(key: Key, num_samples: int) -> Array:
@@ -59,6 +91,12 @@ def mean_over_devices(tree: PyTree) -> PyTree:
     """The mean over devices of every leaf, in a single all-reduce."""
     flat, unravel = ravel_pytree(tree)
     return unravel(jax.lax.pmean(flat, _AXIS))
+
+
+def sum_over_devices(tree: PyTree) -> PyTree:
+    """The sum over devices of every leaf, in a single all-reduce."""
+    flat, unravel = ravel_pytree(tree)
+    return unravel(jax.lax.psum(flat, _AXIS))
 
 
 def check_divisible(num_samples: int, mesh: Mesh, name: str) -> None:

@@ -17,11 +17,12 @@ whose first seven terms are exact to 1e-15 from a = 8 on, in float64 too.
 import math
 
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import gammaln
 
 from vigamma.typing import Array
 
 _LARGE = 8.0
+_PSI_1 = -0.5772156649015329
 # B_2n / (2n (2n - 1)) for n = 1 ... 7.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 # B_2n for n = 1 ... 7.
@@ -51,20 +52,30 @@ def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
 
 
 def log_gamma_defect(a: Array) -> Array:
-    """a log a - a - log Γ(a), which is 1/2 log(a / 2π) - s(a)."""
+    """a log a - a - log Γ(a), which is 1/2 log(a / 2π) - s(a).
+
+    Below 8 through log Γ(a) = log Γ(a + 8) - log a (a+1) ... (a+7): one logarithm, no iteration.
+    """
     large = a >= _LARGE
-    b, small = jnp.where(large, a, _LARGE), jnp.where(large, 1.0, a)
-    stirling = 0.5 * jnp.log(b / (2 * math.pi)) - _odd_series(_STIRLING, 1 / b)
-    return jnp.where(large, stirling, small * jnp.log(small) - small - gammaln(small))
+    b, small = jnp.where(large, a, a + _LARGE), jnp.where(large, 1.0, a)
+    log_b = jnp.log(b)
+    defect_b = 0.5 * (log_b - math.log(2 * math.pi)) - _odd_series(_STIRLING, 1 / b)
+    product, _ = _rising(small)
+    shifted = defect_b - b * log_b + _LARGE + small * jnp.log(small) + jnp.log(product)
+    return jnp.where(large, defect_b, shifted)
 
 
 def log_minus_digamma(a: Array) -> Array:
-    """log a - ψ(a) > 0, about 1/(2a) for large a."""
+    """log a - ψ(a) > 0, about 1/(2a) for large a.
+
+    Below 8 through ψ(a) = ψ(a + 8) - Σ_{j<8} 1/(a+j) (Abramowitz & Stegun 1964, eq. 6.3.6).
+    """
     large = a >= _LARGE
-    b, small = jnp.where(large, a, _LARGE), jnp.where(large, 1.0, a)
+    b, small = jnp.where(large, a, a + _LARGE), jnp.where(large, 1.0, a)
     coefficients = [b2n / (2 * n) for n, b2n in enumerate(_BERNOULLI, 1)]
-    series = 0.5 / b + _odd_series(coefficients, 1 / b) / b
-    return jnp.where(large, series, jnp.log(small) - digamma(small))
+    tail = (0.5 + _odd_series(coefficients, 1 / b)) / b  # log b - ψ(b)
+    product, derivative = _rising(small)
+    return jnp.where(large, tail, tail + derivative / product - jnp.log(b / small))
 
 
 def trigamma_excess(a: Array) -> Array:
@@ -79,6 +90,17 @@ def trigamma_excess(a: Array) -> Array:
     small = jnp.where(large, 1.0, a)
     head = sum((small + j) ** -2 for j in range(int(_LARGE)))
     return jnp.where(large, tail, small * (head + (1 + tail) / b) - 1)
+
+
+def inverse_digamma(value: Array) -> Array:
+    """The a > 0 with ψ(a) = value, by Newton's method from Minka's (2000) starting point."""
+    large = value >= -2.22
+    start = jnp.where(large, jnp.exp(jnp.where(large, value, 0.0)) + 0.5, -1 / (value - _PSI_1))
+    a = start
+    for _ in range(5):
+        digamma = jnp.log(a) - log_minus_digamma(a)
+        a = a - (digamma - value) * a / (1 + trigamma_excess(a))
+    return a
 
 
 def same_mean_kl(a: Array, c: Array) -> Array:
@@ -103,6 +125,15 @@ def same_mean_kl(a: Array, c: Array) -> Array:
     far = (c_low + shift) * y[-1] - c_low * y[0]
     low = sum(map(expm1_minus, y[:-1])) + jnp.where(jnp.abs(y[0]) < 1, near, far)
     return jnp.maximum(jnp.where(large, 0.0, low) + high, 0.0)
+
+
+def _rising(a: Array) -> tuple[Array, Array]:
+    """a (a+1) ... (a+7) and its derivative; their ratio is Σ_{j<8} 1/(a+j)."""
+    product, derivative = a, jnp.ones_like(a)
+    for j in range(1, int(_LARGE)):
+        derivative = derivative * (a + j) + product
+        product = product * (a + j)
+    return product, derivative
 
 
 def _odd_series(coefficients, x: Array) -> Array:

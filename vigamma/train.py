@@ -18,7 +18,7 @@ from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.data.digits import IMAGE_SHAPE, KnowledgeAndCounts
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.families.mean_field import MeanFieldGamma
-from vigamma.inference.gradient_ascent import StepInfo
+from vigamma.inference.info import StepInfo
 from vigamma.mesh import check_divisible, largest_of_processes, make_mesh, replicate
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.models.gamma_poisson import CountStatistics, GammaPoisson

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from vigamma.inference.gradient_ascent import GradientAscent, StepInfo
+from vigamma.inference.gradient_ascent import GradientAscent
+from vigamma.inference.info import StepInfo
 from vigamma.mesh import on_every_device
 from vigamma.typing import Array, Key, PyTree
 
@@ -45,11 +46,8 @@ def compile_steps(
     """Compiles `chunk_steps` fused steps over all devices of the mesh.
 
     Returns:
-      advance(arrays, last_step) -> (arrays, infos): takes steps until `last_step` or until
-      `chunk_steps` are done. `arrays` is `nnx.state(state)`, replicated over the mesh, and is
-      donated; `infos` is a `StepInfo` with a leading axis of `chunk_steps`, zeros in the steps
-      not taken. One program serves every number of steps, so that the result does not depend on
-      where a run was cut.
+      advance(arrays, last_step) -> (arrays, infos), as of `fuse_steps`. `arrays` is
+      `nnx.state(state)`, replicated over the mesh, and is donated.
     """
     graph, arrays = nnx.split(state)
 
@@ -58,22 +56,49 @@ def compile_steps(
         info = algorithm.step(state.optimizer, model, state.q, batch, state.key[...])
         return nnx.state(state), info
 
-    def advance(arrays: PyTree, last_step: Array, model: PyTree, batch: PyTree):
+    def is_before(arrays: PyTree, last_step: Array) -> Array:
+        return arrays.optimizer.step[...] < last_step
+
+    program = on_every_device(fuse_steps(take_step, is_before, chunk_steps), mesh)
+    compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), model, batch)
+    compiled = compiled.compile()
+    return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), model, batch)
+
+
+def fuse_steps(
+    take_step: Callable[..., tuple[PyTree, PyTree]],
+    is_before: Callable[[PyTree, Array], Array],
+    num_steps: int,
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Fuses up to `num_steps` steps into one program.
+
+    One program serves every number of steps, so that the result does not depend on where a run was
+    cut.
+
+    Args:
+      take_step: (arrays, *data) -> (arrays, info).
+      is_before: (arrays, last_step) -> whether to take another step.
+      num_steps: the most steps to take.
+
+    Returns:
+      advance(arrays, last_step, *data) -> (arrays, infos): takes steps until `last_step`, or until
+      `num_steps` are done. `infos` has a leading axis of `num_steps`, zeros in steps not taken.
+    """
+
+    def advance(arrays: PyTree, last_step: Array, *data: PyTree) -> tuple[PyTree, PyTree]:
         no_info = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(take_step, arrays, model, batch)[1],
+            jax.eval_shape(take_step, arrays, *data)[1],
         )
 
-        def body(arrays: PyTree, _: None) -> tuple[PyTree, StepInfo]:
+        def body(arrays: PyTree, _: None) -> tuple[PyTree, PyTree]:
             return jax.lax.cond(
-                arrays.optimizer.step[...] < last_step,
-                lambda arrays: take_step(arrays, model, batch),
+                is_before(arrays, last_step),
+                lambda arrays: take_step(arrays, *data),
                 lambda arrays: (arrays, no_info),
                 arrays,
             )
 
-        return jax.lax.scan(body, arrays, length=chunk_steps)
+        return jax.lax.scan(body, arrays, length=num_steps)
 
-    program = jax.jit(on_every_device(advance, mesh), donate_argnums=0)
-    compiled = program.lower(arrays, jnp.uint32(0), model, batch).compile()
-    return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), model, batch)
+    return advance

@@ -8,23 +8,10 @@ from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
 from vigamma.estimators.score_function import ScoreFunctionElbo
 from vigamma.inference.adam import Adam
+from vigamma.inference.info import StepInfo, all_finite
 from vigamma.inference.natural_gradient import NaturalGradient
 from vigamma.mesh import local_sample_keys, mean_over_devices
-from vigamma.typing import Array, Key, PyTree, record, spec
-
-
-@record
-class StepInfo:
-    """What a person may look at after a step.
-
-    Attributes:
-      elbo: the estimate of the ELBO before the update, in nats; a scalar.
-      finite: whether all values are finite, for "elbo", each gradient, and each parameter after
-        the update; a dict of booleans.
-    """
-
-    elbo: Array
-    finite: dict[str, Array]
+from vigamma.typing import Array, Key, PyTree, spec
 
 
 @spec
@@ -66,16 +53,9 @@ class GradientAscent:
             model, q, batch, jax.random.fold_in(key, optimizer.step[...])
         )
         optimizer.update(q, jax.tree.map(jnp.negative, gradient))  # Optax minimizes: loss = -elbo
-        return StepInfo(elbo, _finite(elbo, gradient, nnx.state(q, nnx.Param)))
-
-
-def _finite(elbo: Array, gradient: nnx.State, params: nnx.State) -> dict[str, Array]:
-    trees = {
-        "elbo": elbo,
-        "gradient of": nnx.to_pure_dict(gradient),
-        "parameter": nnx.to_pure_dict(params),
-    }
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=" "): jnp.isfinite(leaf).all()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(trees)
-    }
+        trees = {
+            "elbo": elbo,
+            "gradient of": nnx.to_pure_dict(gradient),
+            "parameter": nnx.to_pure_dict(nnx.state(q, nnx.Param)),
+        }
+        return StepInfo(elbo, all_finite(trees))

@@ -1,0 +1,112 @@
+"""Rows of sparse counts, with all that a factorization needs to know of them, per device."""
+
+import math
+
+import numpy as np
+import scipy.special
+from scipy.sparse import csr_array
+
+from vigamma.data.blocks import SparseBlocks, make_blocks
+from vigamma.typing import Array, record
+
+ROW_MULTIPLE = 64
+"""Rows are padded to a multiple of this, so that arrays of rows spread evenly over devices."""
+
+
+@record
+class CountRows:
+    """Rows of sparse counts, all of them or a batch; every leaf is spread over the devices.
+
+    Attributes:
+      by_row: the counts of each row.
+      by_column: the same counts, transposed; each device has those of its own rows, as if there
+        were no others.
+      exposures: e_n > 0; 0 for rows that only pad; shape (N,).
+      row_sums: Σ_m x_nm; shape (N,).
+      log_constants: Σ_m (x_nm log e_n - log x_nm!), in nats; shape (N,).
+      missing_by_row: the cells that were not observed, by row; None if there are none.
+      missing_by_column: the same cells, transposed.
+    """
+
+    by_row: SparseBlocks
+    by_column: SparseBlocks
+    exposures: Array
+    row_sums: Array
+    log_constants: Array
+    missing_by_row: SparseBlocks | None = None
+    missing_by_column: SparseBlocks | None = None
+
+
+def padded_rows(num_rows: int, num_shards: int) -> int:
+    """The number of rows with padding: the same for all numbers of devices that divide 64."""
+    multiple = math.lcm(ROW_MULTIPLE, num_shards)
+    return -(-num_rows // multiple) * multiple
+
+
+def lay_out_rows(
+    counts: csr_array,
+    exposures: np.ndarray,
+    missing: csr_array | None,
+    *,
+    num_shards: int,
+    block_slots: int,
+) -> CountRows:
+    """Lays out counts in NumPy, rows in contiguous shards of one size.
+
+    Args:
+      counts: canonical counts of shape (N, M).
+      exposures: e_n > 0; shape (N,).
+      missing: a pattern of ones at cells that were not observed, or None.
+      num_shards: the number of devices.
+      block_slots: the slots of a block, at least 64.
+    """
+    num_padded = padded_rows(counts.shape[0], num_shards)
+
+    def both_ways(matrix: csr_array | None) -> tuple[SparseBlocks | None, SparseBlocks | None]:
+        if matrix is None:
+            return None, None
+        shards = _row_shards(matrix, num_padded, num_shards)
+        by_row = make_blocks(shards, block_slots)
+        return by_row, make_blocks([csr_array(shard.T.tocsr()) for shard in shards], block_slots)
+
+    by_row, by_column = both_ways(counts)
+    missing_by_row, missing_by_column = both_ways(missing)
+    row_sums, log_constants = _row_constants(counts, exposures)
+    return CountRows(
+        by_row,
+        by_column,
+        _padded(exposures, num_padded),
+        _padded(row_sums, num_padded),
+        _padded(log_constants, num_padded),
+        missing_by_row,
+        missing_by_column,
+    )
+
+
+def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr_array]:
+    """Contiguous shards of equally many rows, sharing the arrays of `matrix`."""
+    size = num_padded // num_shards
+    starts = np.append(
+        matrix.indptr, np.full(num_padded - matrix.shape[0], matrix.indptr[-1], matrix.indptr.dtype)
+    )
+    shards = []
+    for first in range(0, num_padded, size):
+        part = starts[first : first + size + 1]
+        entries = slice(part[0], part[-1])
+        arrays = (matrix.data[entries], matrix.indices[entries], part - part[0])
+        shards.append(csr_array(arrays, shape=(size, matrix.shape[1])))
+    return shards
+
+
+def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Σ_m x_nm and Σ_m (x_nm log e_n - log x_nm!), in float64."""
+    log_factorials = scipy.special.gammaln(np.arange(int(counts.data.max()) + 1) + 1.0)
+    of_entries = csr_array(
+        (log_factorials[counts.data], counts.indices, counts.indptr), shape=counts.shape
+    )
+    sums = counts.sum(axis=1)
+    return sums, sums * np.log(exposures) - of_entries.sum(axis=1)
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(values, (0, size - values.size)).astype(np.float32)

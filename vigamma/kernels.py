@@ -1,0 +1,90 @@
+"""The two passes over sparse entries that Poisson factorization needs.
+
+Both gather each entry's row of the other side once, and hold only a block of them at a time: no
+array of entries × components ever exists. The sums of a chunk are added to its row in order.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.data.blocks import SparseBlocks
+from vigamma.typing import Array
+
+_LANES = 8
+"""Components are padded to a multiple of this, the floats of a vector register."""
+
+_UNROLLED_INSTRUCTIONS = 250
+_COPY_INSTRUCTIONS = 4
+_MOST_EXTRA_INSTRUCTIONS = 7
+
+
+def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[Array, Array]:
+    """Shares each count x_nm among K components in proportion to own_nk · other_mk.
+
+    With the rates r_nm = Σ_k own_nk other_mk of the entries, all others being 0:
+
+        shares_nk = own_nk Σ_m (x_nm / r_nm) other_mk,     log_rates = Σ_nm x_nm log r_nm
+
+    so that Σ_k shares_nk = Σ_m x_nm. This is the expectation step of the multinomial auxiliary
+    counts (Cemgil 2009; Gopalan, Hofman & Blei 2013, eq. 11), and the term of the ELBO that is left
+    when they are summed out.
+
+    Args:
+      own_nk: weights of the rows in [0, 1e30], shape (N, K).
+      other_mk: weights of the columns, likewise, shape (M, K).
+      blocks: the counts, by row; where one is positive, so must its rate be.
+
+    Returns:
+      shares, shape (N, K), and log_rates in nats, a scalar.
+    """
+    own, other = _padded(own_nk), _padded(other_mk)
+
+    def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, Array]:
+        gathered = _gather(other, block.columns)
+        counts = block.counts.astype(own.dtype)
+        rates = jnp.einsum("cwk,ck->cw", gathered, own[block.rows])
+        rates = jnp.where(counts > 0, rates, 1.0)
+        sums = _add_to_rows(sums, block, jnp.einsum("cwk,cw->ck", gathered, counts / rates))
+        return sums, (counts * jnp.log(rates)).sum()
+
+    sums, log_rates = jax.lax.scan(add_block, jnp.zeros_like(own), blocks)
+    return own_nk * sums[:, : own_nk.shape[1]], log_rates.sum()
+
+
+def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Array:
+    """Σ_{m in row n} other_mk over the entries of each row, counts apart; shape (num_rows, K)."""
+    other = _padded(other_mk)
+
+    def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, None]:
+        present = (block.counts > 0).astype(other.dtype)
+        of_chunks = jnp.einsum("cwk,cw->ck", _gather(other, block.columns), present)
+        return _add_to_rows(sums, block, of_chunks), None
+
+    sums, _ = jax.lax.scan(add_block, jnp.zeros((num_rows, other.shape[1]), other.dtype), blocks)
+    return sums[:, : other_mk.shape[1]]
+
+
+def _gather(table: Array, columns: Array) -> Array:
+    """table[columns], for values in [1e-30, 1e30].
+
+    On a CPU the loop that copies a short row is unrolled into one move per float: two thirds of the
+    time of a pass. Clipping, which changes nothing, makes the row too long for that, so that it is
+    copied by vector instructions instead (at 56 components a whole pass is 1.8 times faster).
+    """
+    rows = table[columns]
+    wanted = -(-_UNROLLED_INSTRUCTIONS // table.shape[1]) - _COPY_INSTRUCTIONS
+    if wanted <= _MOST_EXTRA_INSTRUCTIONS:
+        for i in range(wanted):
+            rows = (
+                jnp.minimum(rows, 1e30 / (i + 1)) if i % 2 else jnp.maximum(rows, 1e-30 * (i + 1))
+            )
+    return rows
+
+
+def _add_to_rows(sums: Array, block: SparseBlocks, of_chunks: Array) -> Array:
+    """Adds the sums of a block's chunks to their rows; padding, beyond the last row, is dropped."""
+    return sums.at[block.rows].add(of_chunks, indices_are_sorted=True, mode="drop")
+
+
+def _padded(table: Array) -> Array:
+    return jnp.pad(table, ((0, 0), (0, -table.shape[1] % _LANES)))

@@ -1,0 +1,209 @@
+"""Poisson factorization: counts whose rates are inner products of non-negative factors.
+
+x_nm ~ Poisson(e_n Σ_k θ_nk β_mk)
+
+with known exposures e_n and Gamma priors for the factors (Canny 2004; Cemgil 2009; Gopalan, Hofman
+& Blei 2013). Split among the components, x_nm = Σ_k z_nmk, the counts make every conditional Gamma.
+The posterior approximation is a product of Gammas, and the z are summed out of its bound:
+
+ELBO = Σ_nm x_nm log(e_n Σ_k exp(E[log θ_nk] + E[log β_mk])) - Σ_nm e_n Σ_k E[θ_nk] E[β_mk]
+       - Σ_nm log x_nm! - KL(q(θ) ‖ p(θ)) - KL(q(β) ‖ p(β))
+
+All that sums over rows is additive: rows may be spread over devices, or come in batches. The
+`global_statistics` of the parts are added, and `with_global_conditionals` takes the sum.
+"""
+
+from typing import Self
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from vigamma.data.count_rows import CountRows, padded_rows
+from vigamma.families.gamma import Gamma
+from vigamma.families.poisson import Poisson
+from vigamma.kernels import split_counts, sum_over_entries
+from vigamma.models.factor_priors import FixedRatePrior, PriorStatistics, RandomRatePrior
+from vigamma.special import log_minus_digamma
+from vigamma.typing import Array, Key, record
+
+ROW_LATENTS = ("rows", "row_rates")
+"""The latents that belong to single rows."""
+
+Posterior = dict[str, Gamma]
+"""A product of Gammas: "rows" (N, K) and "columns" (M, K); where the prior has random rates, also
+"row_rates" (N,) and "column_rates" (M,)."""
+
+_LOWEST_LOG_WEIGHT = -40.0
+"""Of a component, relative to the largest of its row; e^-80, a product, is still a float32."""
+
+
+@record
+class FactorStatistics:
+    """What some rows say about the columns and the prior, additive over rows.
+
+    Attributes:
+      shares: Σ_n E[z_nmk], the counts that fall to each component; shape (M, K).
+      exposure: Σ_n e_n E[θ_nk] over the rows in which the column was observed; shape (M, K), or
+        (1, K) where nothing is missing.
+      elbo: the part of the ELBO that belongs to the rows, in nats; a scalar.
+      row_prior: what learning the prior of the rows needs.
+    """
+
+    shares: Array
+    exposure: Array
+    elbo: Array
+    row_prior: PriorStatistics
+
+
+@record
+class FactorModel:
+    """x_nm ~ Poisson(e_n Σ_k θ_nk β_mk), with a Gamma prior for each side.
+
+    Attributes:
+      row_prior: the prior of θ.
+      column_prior: the prior of β.
+      num_columns: M; a posterior may have more columns, which only pad.
+    """
+
+    row_prior: FixedRatePrior | RandomRatePrior
+    column_prior: FixedRatePrior | RandomRatePrior
+    num_columns: int = flax.struct.field(pytree_node=False)
+
+    def initial(self, key: Key, num_rows: int, num_factors: int) -> Posterior:
+        """The prior, its means tilted by up to 10 % at random: where coordinate ascent may start.
+
+        Nearly the same in all components, so that the first sweeps find what all data share. The
+        columns are padded like rows.
+        """
+        posterior = {}
+        num_columns = padded_rows(self.num_columns, 1)
+        sides = (("row", num_rows, self.row_prior), ("column", num_columns, self.column_prior))
+        for index, (side, size, prior) in enumerate(sides):
+            factors, rates = prior.initial(size, num_factors)
+            tilt = jax.random.uniform(
+                jax.random.fold_in(key, index), (size, num_factors), minval=1.0, maxval=1.1
+            )
+            tilted = Gamma(factors.concentration * tilt, factors.rate)
+            posterior |= _named(side, tilted, rates)
+        return posterior
+
+    def with_local_conditionals(self, q: Posterior, batch: CountRows) -> Posterior:
+        """q with the latents of the rows in `batch` at their complete conditionals given the rest.
+
+        θ_nk: Gamma(a + Σ_m E[z_nmk], rate + e_n Σ_m E[β_mk]), and then the rates, if random.
+        """
+        own, other = _weights(q["rows"])[0], _weights(q["columns"])[0]
+        shares, _ = split_counts(own, other, batch.by_row)
+        seen = self._column_means(q).sum(axis=0)[None]
+        if batch.missing_by_row is not None:
+            seen = seen - sum_over_entries(q["columns"].mean, batch.missing_by_row, len(shares))
+        exposure = batch.exposures[:, None] * seen
+        own = self.row_prior.conditional(shares, exposure, q.get("row_rates"))
+        return q | _named("row", *own)
+
+    def global_statistics(self, q: Posterior, batch: CountRows) -> FactorStatistics:
+        """What the rows in `batch` say about the columns, and their part of the ELBO of q."""
+        (own, own_shifts), (other, other_shifts) = _weights(q["columns"]), _weights(q["rows"])
+        shares, log_rates = split_counts(own, other, batch.by_column)
+        log_rates = log_rates + (batch.row_sums * other_shifts).sum()
+        log_rates = log_rates + (shares.sum(axis=1) * own_shifts).sum()
+        seen = batch.exposures[:, None] * q["rows"].mean
+        exposure = seen.sum(axis=0)[None]
+        if batch.missing_by_column is not None:
+            exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
+        expected_counts = (exposure * self._column_means(q)).sum()
+        is_row = batch.exposures > 0
+        divergence = self.row_prior.kl_divergence(q["rows"], q.get("row_rates"))
+        return FactorStatistics(
+            shares=shares,
+            exposure=exposure,
+            elbo=log_rates
+            + batch.log_constants.sum()
+            - expected_counts
+            - jnp.where(is_row, divergence, 0.0).sum(),
+            row_prior=self.row_prior.statistics(q["rows"], q.get("row_rates"), is_row),
+        )
+
+    def with_global_conditionals(self, q: Posterior, statistics: FactorStatistics) -> Posterior:
+        """q with the latents of the columns at their complete conditionals given the rest.
+
+        β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
+        """
+        own = self.column_prior.conditional(
+            statistics.shares, statistics.exposure, q.get("column_rates")
+        )
+        return q | _named("column", *own)
+
+    def global_elbo(self, q: Posterior) -> Array:
+        """The part of the ELBO that belongs to the columns, -KL(q(β) ‖ p(β)), in nats; a scalar."""
+        divergence = self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
+        return -jnp.where(self._is_column(q), divergence, 0.0).sum()
+
+    def elbo(self, q: Posterior, batch: CountRows) -> Array:
+        """The ELBO of q, where `batch` has all rows, in nats; a scalar."""
+        return self.global_statistics(q, batch).elbo + self.global_elbo(q)
+
+    def learned(self, q: Posterior, statistics: FactorStatistics) -> Self:
+        """The model with priors that have a higher ELBO at q (empirical Bayes)."""
+        of_columns = self.column_prior.statistics(
+            q["columns"], q.get("column_rates"), self._is_column(q)
+        )
+        return self.replace(
+            row_prior=self.row_prior.learned(statistics.row_prior),
+            column_prior=self.column_prior.learned(of_columns),
+        )
+
+    def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
+        """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
+
+        The density is that of the latents, not of their logarithms. `batch` has all rows, and none
+        that only pads.
+        """
+        log_theta, log_beta = log_latents["rows"], log_latents["columns"]
+        theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
+        shares, log_rates = split_counts(
+            jnp.exp(log_beta - beta_shift[:, None]),
+            jnp.exp(log_theta - theta_shift[:, None]),
+            batch.by_column,
+        )
+        column_sums = jax.lax.stop_gradient(shares.sum(axis=1))
+        log_rates = (
+            log_rates + (batch.row_sums * theta_shift).sum() + (column_sums * beta_shift).sum()
+        )
+        seen = batch.exposures[:, None] * jnp.exp(log_theta)
+        exposure = seen.sum(axis=0)[None]
+        if batch.missing_by_column is not None:
+            exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
+        log_likelihood = (
+            log_rates + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
+        )
+        of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
+        of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
+        return log_likelihood + of_rows.sum() + of_columns.sum()
+
+    def _is_column(self, q: Posterior) -> Array:
+        return jnp.arange(len(q["columns"].rate)) < self.num_columns
+
+    def _column_means(self, q: Posterior) -> Array:
+        return jnp.where(self._is_column(q)[:, None], q["columns"].mean, 0.0)
+
+    def generate_prior(
+        self, key: Key, num_rows: int, num_factors: int
+    ) -> tuple[Array, Array, Array]:
+        """Draws all from the prior, exposures being 1: (θ, β, int32 counts (N, M))."""
+        key_rows, key_columns, key_counts = jax.random.split(key, 3)
+        theta_nk = jnp.exp(self.row_prior.generate(key_rows, num_rows, num_factors))
+        beta_mk = jnp.exp(self.column_prior.generate(key_columns, self.num_columns, num_factors))
+        return theta_nk, beta_mk, Poisson(theta_nk @ beta_mk.T).sample(key_counts)
+
+
+def _weights(factors: Gamma) -> tuple[Array, Array]:
+    """exp(E[log θ_nk] - shift_n), and shift_n = max_k E[log θ_nk], which cancels in the shares."""
+    mean_log = jnp.log(factors.mean) - log_minus_digamma(factors.concentration)
+    shifts = mean_log.max(axis=1)
+    return jnp.exp(jnp.maximum(mean_log - shifts[:, None], _LOWEST_LOG_WEIGHT)), shifts
+
+
+def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:
+    return {f"{side}s": factors} | ({} if rates is None else {f"{side}_rates": rates})

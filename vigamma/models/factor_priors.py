@@ -1,0 +1,211 @@
+"""The priors of one side of a factorization: Gammas with a rate that is fixed, or random per row.
+
+Siblings with one signature. A side is a matrix of factors θ of shape (N, K), the rows or the
+columns of the counts; its posterior is a Gamma of that shape and, where the rate is random, a Gamma
+of shape (N,) for the rates.
+"""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.families.gamma import Gamma
+from vigamma.special import inverse_digamma, log_gamma_defect, log_minus_digamma
+from vigamma.typing import Array, Key, record
+
+_RATE_UPDATES = 3
+"""Times that the rates of a row and the means of its factors are updated in turn."""
+
+
+@record
+class PriorStatistics:
+    """Expectations over rows that decide the best prior of their factors, additive over rows.
+
+    Attributes:
+      num_rows: the number of rows.
+      num_latents: the number of their factors.
+      mean: Σ_nk E[θ_nk].
+      mean_log: Σ_nk E[log θ_nk] + E[log rate_n].
+      rate: Σ_n E[rate_n].
+      log_rate: Σ_n E[log rate_n].
+    """
+
+    num_rows: Array
+    num_latents: Array
+    mean: Array
+    mean_log: Array
+    rate: Array
+    log_rate: Array
+
+
+@record
+class FixedRatePrior:
+    """θ_nk ~ Gamma(shape, rate).
+
+    Attributes:
+      concentration: the shape; a scalar.
+      rate: the rate; a scalar.
+    """
+
+    concentration: Array
+    rate: Array
+
+    def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, None]:
+        """The prior itself, as a posterior of N × K factors."""
+        full = jnp.full((num_rows, num_factors), self.concentration)
+        return Gamma(full, jnp.full_like(full, self.rate)), None
+
+    def conditional(self, shares: Array, exposure: Array, rates: None) -> tuple[Gamma, None]:
+        """The complete conditional of the factors: Gamma(shape + shares, rate + exposure).
+
+        Args:
+          shares: the expected counts that fall to each factor; shape (N, K).
+          exposure: the expected coefficient of each factor in the Poisson rates; shape (N, K), or
+            one that broadcasts to it.
+          rates: None.
+        """
+        return _conditional(self.concentration, self.rate, shares, exposure), rates
+
+    def kl_divergence(self, factors: Gamma, rates: None) -> Array:
+        """KL(q ‖ prior) in nats, of each row; shape (N,)."""
+        del rates
+        return _kl(factors, self.concentration, self.rate, jnp.log(self.rate)).sum(axis=1)
+
+    def statistics(self, factors: Gamma, rates: None, is_row: Array) -> PriorStatistics:
+        """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
+        del rates
+        return _statistics(
+            factors,
+            *(jnp.full_like(is_row, v, self.rate.dtype) for v in (self.rate, jnp.log(self.rate))),
+            is_row,
+        )
+
+    def learned(self, statistics: PriorStatistics) -> Self:
+        """The prior with the shape that has the highest ELBO at this rate, then the best rate."""
+        concentration = inverse_digamma(statistics.mean_log / statistics.num_latents)
+        return type(self)(concentration, concentration * statistics.num_latents / statistics.mean)
+
+    def log_prob(self, log_factors: Array, log_rates: None) -> Array:
+        """log p(θ) in nats, at θ = exp(log_factors), as a density of θ; shape (N,)."""
+        del log_rates
+        prior = Gamma(self.concentration, self.rate)
+        return prior.log_prob_from_log(log_factors).sum(axis=1)
+
+    def generate(self, key: Key, num_rows: int, num_factors: int) -> Array:
+        """Draws log θ; shape (N, K)."""
+        return self.initial(num_rows, num_factors)[0].log_sample(key)
+
+
+@record
+class RandomRatePrior:
+    """θ_nk ~ Gamma(shape, ξ_n),  ξ_n ~ Gamma(shape', rate') (Gopalan, Hofman & Blei 2015).
+
+    ξ_n is small for a row with much in it: its *activity*, or the *popularity* of a column.
+
+    Attributes:
+      concentration: the shape of the factors; a scalar.
+      rate: the distribution of the rates ξ_n; scalars.
+    """
+
+    concentration: Array
+    rate: Gamma
+
+    def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, Gamma]:
+        """The prior, its rates at their mean, as a posterior of N × K factors and N rates."""
+        full = jnp.full((num_rows, num_factors), self.concentration)
+        rates = Gamma(
+            jnp.full((num_rows,), self._rate_concentration(num_factors)),
+            jnp.full((num_rows,), self._rate_concentration(num_factors) / self.rate.mean),
+        )
+        return Gamma(full, jnp.full_like(full, self.rate.mean)), rates
+
+    def conditional(self, shares: Array, exposure: Array, rates: Gamma) -> tuple[Gamma, Gamma]:
+        """The complete conditionals of the factors and of the rates, in turn, three times.
+
+        θ_nk: Gamma(shape + shares, E[ξ_n] + exposure)
+        ξ_n:  Gamma(shape' + K shape, rate' + Σ_k E[θ_nk])
+        """
+        concentration = self._rate_concentration(shares.shape[1])
+        for _ in range(_RATE_UPDATES):
+            factors = _conditional(self.concentration, rates.mean[:, None], shares, exposure)
+            rates = Gamma(
+                jnp.full_like(rates.rate, concentration), self.rate.rate + factors.mean.sum(axis=1)
+            )
+        return factors, rates
+
+    def kl_divergence(self, factors: Gamma, rates: Gamma) -> Array:
+        """KL(q ‖ prior) in nats, of each row and its rate; shape (N,)."""
+        of_factors = _kl(
+            factors, self.concentration, rates.mean[:, None], rates.mean_log[:, None]
+        ).sum(axis=1)
+        return of_factors + rates.kl_divergence(
+            jax.tree.map(lambda leaf: jnp.full_like(rates.rate, leaf), self.rate)
+        )
+
+    def statistics(self, factors: Gamma, rates: Gamma, is_row: Array) -> PriorStatistics:
+        """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
+        return _statistics(factors, rates.mean, rates.mean_log, is_row)
+
+    def learned(self, statistics: PriorStatistics) -> Self:
+        """The prior with the shapes that have the highest ELBO, then the best rate of the rates."""
+        mean_rate, mean_log_rate = (
+            total / statistics.num_rows for total in (statistics.rate, statistics.log_rate)
+        )
+        rate_concentration = inverse_digamma(jnp.log(self.rate.rate) + mean_log_rate)
+        return type(self)(
+            inverse_digamma(statistics.mean_log / statistics.num_latents),
+            Gamma(rate_concentration, rate_concentration / mean_rate),
+        )
+
+    def log_prob(self, log_factors: Array, log_rates: Array) -> Array:
+        """log p(θ, ξ) in nats, as a density of θ and ξ; shape (N,)."""
+        rate = jnp.exp(log_rates)[:, None]
+        prior = Gamma(jnp.full_like(rate, self.concentration), rate)
+        of_factors = prior.log_prob_from_log(log_factors).sum(axis=1)
+        return of_factors + self.rate.log_prob_from_log(log_rates)
+
+    def generate(self, key: Key, num_rows: int, num_factors: int) -> Array:
+        """Draws rates, then log θ; shape (N, K)."""
+        key_rates, key_factors = jax.random.split(key)
+        log_rates = self.rate.log_sample(key_rates, (num_rows,))
+        standard = Gamma(self.concentration, jnp.ones_like(self.concentration))
+        return standard.log_sample(key_factors, (num_rows, num_factors)) - log_rates[:, None]
+
+    def _rate_concentration(self, num_factors: int) -> Array:
+        return self.rate.concentration + num_factors * self.concentration
+
+
+def _conditional(concentration: Array, rate: Array, shares: Array, exposure: Array) -> Gamma:
+    rate = rate + exposure
+    return Gamma(concentration + shares, jnp.broadcast_to(rate, shares.shape))
+
+
+def _statistics(factors: Gamma, rate_n: Array, log_rate_n: Array, is_row: Array) -> PriorStatistics:
+    def total(of_rows: Array) -> Array:
+        return jnp.where(is_row, of_rows, 0.0).sum()
+
+    num_factors = factors.mean.shape[1]
+    num_rows = total(jnp.ones_like(rate_n))
+    return PriorStatistics(
+        num_rows=num_rows,
+        num_latents=num_rows * num_factors,
+        mean=total(factors.mean.sum(axis=1)),
+        mean_log=total(factors.mean_log.sum(axis=1) + num_factors * log_rate_n),
+        rate=total(rate_n),
+        log_rate=total(log_rate_n),
+    )
+
+
+def _kl(q: Gamma, concentration: Array, mean_rate: Array, mean_log_rate: Array) -> Array:
+    """E_rate[KL(q ‖ Gamma(c, rate))] in nats, elementwise, for q = Gamma(a, ·) of mean m.
+
+        r m - c - c (l + log(m / c))  +  D(a) - D(c) - (a - c) (log a - ψ(a))
+
+    with r = E[rate], l = E[log rate] and D(a) = a log a - a - log Γ(a): a part for the means, and
+    one for the shapes.
+    """
+    a, m, c = q.concentration, q.mean, concentration
+    of_means = mean_rate * m - c - c * (mean_log_rate + jnp.log(m) - jnp.log(c))
+    of_shapes = log_gamma_defect(a) - log_gamma_defect(c) - (a - c) * log_minus_digamma(a)
+    return of_means + of_shapes
