@@ -15,8 +15,7 @@ from absl import app, flags, logging
 from flax import nnx
 
 import vigamma
-from vigamma.mesh import make_mesh, replicate
-from vigamma.train import Problem, for_the_device
+from vigamma.mesh import in_default_float, make_mesh, place, replicated
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Steps of vigamma, in chunks of 100.", lower_bound=100)
 _TUTORIAL_STEPS = flags.DEFINE_integer("tutorial_steps", 200, "Steps of the tutorial's loop.")
@@ -67,7 +66,7 @@ def vigamma_step_seconds(model, batch, num_steps: int) -> list[float]:
     state = vigamma.TrainState(vigamma.MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
     mesh = make_mesh()
     advance = vigamma.compile_steps(state, algorithm, model, batch, mesh, 100)
-    arrays, seconds = replicate(nnx.state(state), mesh), []
+    arrays, seconds = place(nnx.state(state), replicated(mesh)), []
     for step in range(100, num_steps + 1, 100):
         started = time.perf_counter()
         arrays, _ = jax.block_until_ready(advance(arrays, step))
@@ -80,8 +79,7 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     data = vigamma.Digits().load()
-    problem = Problem(data, *vigamma.DomainKnowledge().build(data))
-    model, batch = for_the_device(problem)
+    model, batch = in_default_float(vigamma.DomainKnowledge().build(data))
     counts = jnp.asarray(data.counts, jnp.float32)
     tutorial, broken_at = tutorial_step_seconds(counts, model.prior, _TUTORIAL_STEPS.value)
     rows = {"tutorial": tutorial, "vigamma": vigamma_step_seconds(model, batch, _STEPS.value)}

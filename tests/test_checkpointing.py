@@ -23,7 +23,7 @@ from vigamma import (
     TrainState,
 )
 from vigamma.checkpointing import Checkpointer, read_latest
-from vigamma.mesh import make_mesh, replicate
+from vigamma.mesh import make_mesh, place, replicated
 
 IDENTITY = {"seed": 0, "model": "DomainKnowledge"}
 
@@ -32,7 +32,7 @@ def make_arrays(size=5, optimizer=None, num_devices=1, seed=0, scale=1.0):
     algorithm = GradientAscent(estimator=PathwiseElbo(), optimizer=optimizer or Adam())
     q = MeanFieldGamma(Gamma(scale * jnp.arange(1.0, size + 1), jnp.ones(size)))
     state = TrainState(q, algorithm, jax.random.key(seed))
-    return replicate(nnx.state(state), make_mesh(jax.devices()[:num_devices]))
+    return place(nnx.state(state), replicated(make_mesh(jax.devices()[:num_devices])))
 
 
 def leaves(arrays):

@@ -21,7 +21,7 @@ from vigamma import (
     compile_steps,
     train_state,
 )
-from vigamma.mesh import local_sample_keys, make_mesh, on_every_device, replicate
+from vigamma.mesh import local_sample_keys, make_mesh, on_every_device, place, replicated
 
 ADAM = GradientAscent(
     estimator=PathwiseElbo(num_samples=8), optimizer=Adam(learning_rate=0.05, decay_steps=500)
@@ -34,7 +34,7 @@ def take_steps(problem, algorithm, num_steps, *, num_devices=1, chunk_steps=50, 
     mesh = make_mesh(jax.devices()[:num_devices])
     state = TrainState(MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
     advance = compile_steps(state, algorithm, model, batch, mesh, chunk_steps)
-    arrays, step, elbos = replicate(nnx.state(state), mesh), 0, []
+    arrays, step, elbos = place(nnx.state(state), replicated(mesh)), 0, []
     while step < num_steps:
         last = min([step + chunk_steps, num_steps, *(cut for cut in cuts if cut > step)])
         arrays, infos = advance(arrays, last)

@@ -3,7 +3,11 @@
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
-from vigamma.data.digits import Digits
+from vigamma.data.digits import DigitCounts, Digits
+from vigamma.data.files import SparseCounts
+from vigamma.data.heldout import HeldOut
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.data.synthetic import SyntheticFactors
 from vigamma.errors import (
     CheckpointError,
     ConfigError,
@@ -19,9 +23,13 @@ from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.inference.adam import Adam
+from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
+from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
+from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
@@ -31,13 +39,18 @@ __all__ = [
     "Certificate",
     "CheckpointError",
     "ConfigError",
+    "CoordinateAscent",
     "CountStatistics",
+    "DigitCounts",
     "Digits",
     "DomainKnowledge",
     "Experiment",
+    "FactorModel",
     "Gamma",
     "GammaPoisson",
     "GradientAscent",
+    "HeldOut",
+    "HierarchicalPoissonFactorization",
     "Interrupted",
     "MeanFieldGamma",
     "NaturalGradient",
@@ -45,11 +58,15 @@ __all__ = [
     "NonFiniteError",
     "PathwiseElbo",
     "Poisson",
+    "PoissonFactorization",
     "RunError",
     "ScoreFunctionElbo",
+    "SparseCounts",
+    "SyntheticFactors",
     "TrainState",
     "certify",
     "check_counts",
+    "check_sparse_counts",
     "compile_steps",
     "run_experiment",
     "scale_by_inverse_fisher",

@@ -18,10 +18,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
-from jax.sharding import Mesh
 
 from vigamma.errors import CheckpointError
-from vigamma.mesh import replicated
 from vigamma.typing import PyTree
 
 _KEPT_STEPS = 3
@@ -36,18 +34,17 @@ class Checkpointer:
       last_saved: the newest step on disk that this object saved or restored, or None.
     """
 
-    def __init__(self, workdir: Path, identity: Mapping[str, Any], mesh: Mesh):
+    def __init__(self, workdir: Path, identity: Mapping[str, Any]):
         """Locks `workdir`, creates it if needed, and removes what a killed save left behind.
 
         Args:
           workdir: the directory of the run.
           identity: what a checkpoint must share with the run that resumes it; JSON values.
-          mesh: the devices to restore to.
 
         Raises:
           CheckpointError: if the directory cannot be written, or another run is at work in it.
         """
-        self._workdir, self._identity, self._mesh = workdir.absolute(), dict(identity), mesh
+        self._workdir, self._identity = workdir.absolute(), dict(identity)
         self.last_saved: int | None = None
         self._lock = None
         if jax.process_index() == 0:
@@ -72,7 +69,7 @@ class Checkpointer:
             self._lock.close()
 
     def save(self, step: int, arrays: PyTree) -> None:
-        """Saves `arrays`, a pytree of replicated arrays, as `step`; returns when it is on disk.
+        """Saves `arrays`, a pytree, as `step`; returns when it is on disk.
 
         Raises:
           CheckpointError: if it could not be saved.
@@ -101,7 +98,7 @@ class Checkpointer:
         self.last_saved = step
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
-        """The newest intact checkpoint, laid out on the mesh like `arrays`; None if there is none.
+        """The newest intact checkpoint, on the devices like `arrays`; None if there is none.
 
         Damaged newer checkpoints are set aside as `<step>.damaged-<process>`, each with a line to
         `warn`.
@@ -130,9 +127,8 @@ class Checkpointer:
     def _restore_leaves(
         self, step: int, leaves: Mapping[str, jax.Array], meta: Mapping[str, Any]
     ) -> Mapping[str, jax.Array]:
-        sharding = replicated(self._mesh)
         target = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for name, leaf in leaves.items()
         }
         args = ocp.args.Composite(arrays=ocp.args.StandardRestore(target))
@@ -229,7 +225,7 @@ def _lock(workdir: Path):
 
 def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:
     """The leaves of a pytree by path, typed PRNG keys as their data."""
-    pure = nnx.to_pure_dict(arrays)
+    pure = nnx.to_pure_dict(arrays) if isinstance(arrays, nnx.State) else arrays
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): _key_data(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(pure)

@@ -11,10 +11,16 @@ from typing import Any
 
 from absl import flags
 
-from vigamma.data.digits import Digits
+from vigamma.data.digits import DigitCounts, Digits
+from vigamma.data.files import SparseCounts
+from vigamma.data.heldout import HeldOut
+from vigamma.data.synthetic import SyntheticFactors
 from vigamma.errors import ConfigError
+from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.models.gamma_poisson import DomainKnowledge
+from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.typing import spec
 
 _MAY_CHANGE = ("num_steps", "log_every", "save_every", "tolerance")
@@ -29,7 +35,9 @@ class Experiment:
       data: the counts, and what was known before.
       model: the model of the counts.
       inference: how the posterior is found.
-      num_steps: the updates of the whole run; a finished run goes on if this grows.
+      num_steps: the most updates (sweeps, for coordinate ascent) of the whole run; a finished run
+        goes on if this grows.
+      heldout: which part of sparse counts is held out, to score the fit; None for nothing.
       log_every: steps between two lines of `metrics.jsonl`, and the most that are fused into one
         device program.
       save_every: steps between two checkpoints; one is always saved at the end.
@@ -38,10 +46,11 @@ class Experiment:
         to stay below; only reported.
     """
 
-    data: Digits
-    model: DomainKnowledge
-    inference: GradientAscent
+    data: Digits | DigitCounts | SparseCounts | SyntheticFactors
+    model: DomainKnowledge | PoissonFactorization | HierarchicalPoissonFactorization
+    inference: GradientAscent | CoordinateAscent
     num_steps: int
+    heldout: HeldOut | None = None
     log_every: int = 100
     save_every: int = 1000
     seed: int = 0
@@ -56,6 +65,16 @@ class Experiment:
             raise ValueError(f"seed must be 0 to 2^32 - 1, got {self.seed}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+        kinds = {
+            type(self.data) is Digits,
+            type(self.model) is DomainKnowledge,
+            type(self.inference) is GradientAscent,
+        }
+        if len(kinds) > 1:
+            raise ValueError(
+                "data, model, inference: Digits, DomainKnowledge and GradientAscent "
+                "belong together, and so do sparse counts, factorizations and coordinate ascent"
+            )
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:

@@ -4,6 +4,7 @@ Nothing outside this module names the axis. Keys are folded in by sample index, 
 index, so that any number of devices draws the same numbers.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,14 +26,19 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def use_all_cores() -> None:
+    """Makes every core of a CPU a device, unless the user has chosen their number.
+
+    To be called before JAX is first used. XLA spreads large matrix products over cores by itself,
+    but not a loop over sparse entries.
+    """
+    if jax.config.jax_num_cpu_devices < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding that keeps a whole copy of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
-
-
-def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Copies every array of `tree`, equal on all processes, to all devices of the mesh."""
-    return jax.jit(lambda leaves: leaves, out_shardings=replicated(mesh))(tree)
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
@@ -74,6 +80,11 @@ def place(tree: PyTree, shardings: PyTree) -> PyTree:
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
     return jax.tree.map(put, tree, shardings)
+
+
+def in_default_float(tree: PyTree) -> PyTree:
+    """NumPy arrays as JAX arrays of the default float type, float32 unless x64 is enabled."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), tree)
 
 
 def local_sample_keys(key: Key, num_samples: int) -> Array:

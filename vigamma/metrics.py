@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import resource
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +63,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
     replace_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had resident so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike ru_maxrss, not inherited from the process that started this one
+        (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -91,7 +91,7 @@ def posterior_densities(q: Gamma, exact: Gamma, prior: Gamma, columns: Sequence[
         axes.set_ylim(bottom=0)
         axes.set_xlim(theta[0], theta[-1])
         axes.legend(frameon=False)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -134,7 +134,7 @@ def convergence(
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
         axes.legend(frameon=False)
-        _plain(axes)
+        plain(axes)
     return figure
 
 
@@ -169,7 +169,7 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
         )
     axes.set(xlabel=rf"intensity $\theta$ of pixel {column} (counts)", ylabel="posterior density")
     axes.legend(frameon=False, loc="center right")
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -184,5 +184,6 @@ def _frozen(gamma: Gamma, column: int):
     return scipy.stats.gamma(a, scale=1 / b)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Takes the box around a plot away."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,11 +1,13 @@
 """Scikit-learn's handwritten digits: 1,797 images of 8 × 8 pixels, intensities 0 to 16."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
 
 from vigamma.data.counts import check_counts
+from vigamma.data.files import LoadedCounts
+from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.typing import spec
 
 IMAGE_SHAPE = (8, 8)
@@ -52,3 +54,28 @@ class Digits:
         images = check_counts(pixels[labels == self.digit], f"images of the digit {self.digit}")
         knowledge, counts = np.split(images, [self.num_knowledge_images])
         return KnowledgeAndCounts(knowledge.mean(axis=0), counts)
+
+
+@spec
+class DigitCounts:
+    """The images as a sparse matrix of counts: a row for every image, a column for every pixel.
+
+    Attributes:
+      digit: which digit, 0 to 9; None for all.
+    """
+
+    digit: int | None = 0
+
+    image_shape: ClassVar[tuple[int, int]] = IMAGE_SHAPE
+
+    def validate(self) -> None:
+        """Raises ValueError for a digit that does not exist."""
+        if self.digit is not None and not 0 <= self.digit <= 9:
+            raise ValueError(f"digit must be 0 to 9 or None, got {self.digit}")
+
+    def load(self) -> LoadedCounts:
+        """Loads the images, in the data set's own order."""
+        self.validate()
+        pixels, labels = load_digits(return_X_y=True)
+        chosen = slice(None) if self.digit is None else labels == self.digit
+        return LoadedCounts(check_sparse_counts(pixels[chosen]))

@@ -1,6 +1,7 @@
 """Coordinate ascent: full sweeps over all latents, extrapolated where that helps."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ class AscentState:
       momentum: the number of sweeps kept since the last one that was not.
       elbo: the ELBO of the last sweep that was kept, in nats.
       calm: the number of sweeps in a row in which it hardly rose.
+      valid: the best validation log-likelihood so far.
     """
 
     step: Array
@@ -34,6 +36,7 @@ class AscentState:
     momentum: Array
     elbo: Array
     calm: Array
+    valid: Array
 
 
 @spec
@@ -52,6 +55,8 @@ class CoordinateAscent:
       extrapolate: whether to extrapolate.
       tolerance: the run stops after three sweeps in a row that raise the ELBO by less than this
         part of its size; 0 for never.
+      stop_on_validation: whether the run also stops where the log-likelihood of validation counts,
+        looked at whenever metrics are logged, no longer rises.
       learn_priors: whether the priors are moved to a higher ELBO after every sweep.
       num_restarts: so many random starts, of which the best goes on.
       restart_sweeps: the sweeps after which they are compared.
@@ -59,9 +64,12 @@ class CoordinateAscent:
 
     extrapolate: bool = True
     tolerance: float = 1e-5
+    stop_on_validation: bool = False
     learn_priors: bool = False
     num_restarts: int = 1
     restart_sweeps: int = 20
+
+    spreads_over_cores: ClassVar[bool] = True
 
     def validate(self) -> None:
         """Raises ValueError for a field out of range."""
@@ -73,19 +81,29 @@ class CoordinateAscent:
 
     def init(self, model: PyTree, q: PyTree) -> AscentState:
         """The state before the first sweep."""
+        lowest = jnp.asarray(-jnp.inf, jnp.result_type(float))
         return AscentState(
             step=jnp.uint32(0),
             model=model,
             q=q,
             previous=q,
             momentum=jnp.int32(0),
-            elbo=jnp.asarray(-jnp.inf, jnp.result_type(float)),
+            elbo=lowest,
             calm=jnp.int32(0),
+            valid=lowest,
         )
 
     def is_done(self, state: AscentState) -> Array:
         """Whether the stopping rule holds."""
         return state.calm >= _CALM_SWEEPS
+
+    def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
+        """The state that has noted the log-likelihood of the validation counts."""
+        is_over = self.stop_on_validation & (log_likelihood <= state.valid)
+        return state.replace(
+            calm=jnp.where(is_over, _CALM_SWEEPS, state.calm),
+            valid=jnp.maximum(state.valid, log_likelihood),
+        )
 
     def step(
         self,
@@ -110,7 +128,10 @@ class CoordinateAscent:
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = keep & (elbo - state.elbo <= self.tolerance * jnp.abs(elbo))
-        info = StepInfo(elbo, all_finite({"elbo": elbo, "parameter": q}))
+        finite = all_finite({"elbo": elbo, "parameter": q})
+        info = StepInfo(
+            jnp.where(keep, elbo, state.elbo), {name: ok | ~keep for name, ok in finite.items()}
+        )
         kept = AscentState(
             step=state.step + 1,
             model=model,
@@ -119,6 +140,7 @@ class CoordinateAscent:
             momentum=state.momentum + 1,
             elbo=elbo,
             calm=jnp.where(is_calm, state.calm + 1, 0),
+            valid=state.valid,
         )
         discarded = state.replace(
             step=state.step + 1, previous=state.q, momentum=jnp.int32(0), calm=jnp.int32(0)

@@ -1,5 +1,7 @@
 """Gradient ascent of the ELBO: any estimator, any Optax transformation."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -25,6 +27,8 @@ class GradientAscent:
 
     estimator: PathwiseElbo | ScoreFunctionElbo | AnalyticElbo
     optimizer: Adam | NaturalGradient
+
+    spreads_over_cores: ClassVar[bool] = False
 
     def init(self, q: nnx.Module) -> nnx.Optimizer:
         """The state of the optimizer before the first step; its `step` counts updates."""

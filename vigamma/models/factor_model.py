@@ -188,6 +188,30 @@ class FactorModel:
     def _column_means(self, q: Posterior) -> Array:
         return jnp.where(self._is_column(q)[:, None], q["columns"].mean, 0.0)
 
+    @staticmethod
+    def generate_rows(key: Key, q: Posterior, num_rows: int) -> tuple[Array, Array]:
+        """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
+
+        Row i is a function of (key, i) alone; exposures are 1.
+
+        Args:
+          key: the PRNG key.
+          q: a posterior without padding.
+          num_rows: how many to draw.
+
+        Returns:
+          the rates and the int32 counts; both of shape (num_rows, M).
+        """
+
+        def row(index: Array) -> tuple[Array, Array]:
+            keys = jax.random.split(jax.random.fold_in(key, index), 4)
+            n = jax.random.randint(keys[0], (), 0, len(q["rows"].rate))
+            theta_k = jax.tree.map(lambda leaf: leaf[n], q["rows"]).sample(keys[1])
+            rates_m = q["columns"].sample(keys[2]) @ theta_k
+            return rates_m, Poisson(rates_m).sample(keys[3])
+
+        return jax.lax.map(row, jnp.arange(num_rows))
+
     def generate_prior(
         self, key: Key, num_rows: int, num_factors: int
     ) -> tuple[Array, Array, Array]:

@@ -1,0 +1,1 @@
+"""How good a fit is: on counts that it has not seen."""

@@ -1,0 +1,129 @@
+"""The log-likelihood of held-out counts, one function for each protocol of `HeldOut`.
+
+A score takes the posterior mean rates, r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact, as the
+factors are independent under q. Nothing of N × M is computed: the sum of all rates is
+(Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import gammaln
+
+from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.data.sparse_counts import rows_of
+from vigamma.typing import Array
+
+_SMALLEST_RATE = 1e-30
+_BLOCK = 2**12
+
+
+class Score(NamedTuple):
+    """The log-likelihood of held-out counts.
+
+    Attributes:
+      log_likelihood: its mean over what the protocol counts, in nats.
+      num_heldout: how much that is.
+    """
+
+    log_likelihood: float
+    num_heldout: int
+
+
+def heldout_log_likelihood(
+    theta: Array, beta: Array, split: Split, heldout: HeldOutCounts
+) -> Score:
+    """Scores `heldout`, a part of `split`, by the function that its protocol is called after.
+
+    Args:
+      theta: e_n E[θ_nk]; shape (N, K).
+      beta: E[β_mk]; shape (M, K).
+      split: all parts, and the protocol.
+      heldout: `split.test` or `split.valid`.
+    """
+    functions = {"thinning": thinning, "cells": cells, "entries": entries}
+    return functions[split.protocol](theta, beta, split, heldout)
+
+
+def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+    """The mean over held-out counts (a cell with 3 has three) of the likelihood of all cells.
+
+    (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included, with the ratio s of
+    the held-out part to the training part.
+    """
+    del split
+    log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
+    total = heldout.rate_scale * _sum_of_all_rates(theta, beta)
+    num_counts = heldout.counts.sum(dtype=float)
+    log_likelihood = _terms(heldout, log_rates).sum() - total
+    return Score(float(log_likelihood / num_counts), int(num_counts))
+
+
+def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+    """The mean of log Poisson(y_nm | r_nm) over the held-out cells, zeros and nonzeros alike."""
+    del split
+    rates = _rates(theta, beta, heldout)
+    log_likelihood = (_terms(heldout, np.log(rates)) - rates).mean()
+    return Score(float(log_likelihood), heldout.counts.size)
+
+
+def entries(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+    """The log-likelihood of a random sample of all cells, for each of its nonzeros.
+
+    mean over held-out nonzeros of log Poisson(y_nm | r_nm)
+        - (their share of all nonzeros) (Σ_nm r_nm over the zeros) / (number of held-out nonzeros)
+
+    Rows and columns without a training nonzero are left out of the mean.
+    """
+    rates = _rates(theta, beta, heldout)
+    of_nonzeros = _terms(heldout, np.log(rates)) - rates
+    seen = _is_seen(split, heldout)
+    parts = [part for part in (_train_cells(split), split.valid, split.test) if part is not None]
+    at_zeros = _sum_of_all_rates(theta, beta) - sum(
+        _rates(theta, beta, part).sum(dtype=float) for part in parts
+    )
+    num_nonzeros = sum(part.rows.size for part in parts)
+    log_likelihood = of_nonzeros[seen].mean() - at_zeros / num_nonzeros
+    return Score(float(log_likelihood), int(seen.sum()))
+
+
+def _terms(heldout: HeldOutCounts, log_rates: np.ndarray) -> np.ndarray:
+    """y log r - log y! of every cell, in float64."""
+    counts = heldout.counts.astype(float)
+    return counts * log_rates - gammaln(counts + 1)
+
+
+def _rates(theta: Array, beta: Array, heldout: HeldOutCounts) -> np.ndarray:
+    """Σ_k θ_nk β_mk at the held-out cells, in float64; in blocks."""
+    num_blocks = -(-heldout.rows.size // _BLOCK)
+    padding = num_blocks * _BLOCK - heldout.rows.size
+    rows, columns = (
+        np.pad(indices, (0, padding)).reshape(num_blocks, _BLOCK)
+        for indices in (heldout.rows, heldout.columns)
+    )
+    rates = np.asarray(_block_rates(theta, beta, rows, columns), float)
+    return np.maximum(rates.ravel()[: heldout.rows.size], _SMALLEST_RATE)
+
+
+@jax.jit
+def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Array:
+    def of_block(block: tuple[Array, Array]) -> Array:
+        return (theta[block[0]] * beta[block[1]]).sum(axis=1)
+
+    return jax.lax.map(of_block, (rows, columns))
+
+
+def _sum_of_all_rates(theta: Array, beta: Array) -> float:
+    sum_theta, sum_beta = (np.asarray(table).sum(axis=0, dtype=float) for table in (theta, beta))
+    return float(sum_theta @ sum_beta)
+
+
+def _train_cells(split: Split) -> HeldOutCounts:
+    return HeldOutCounts(rows_of(split.train), split.train.indices, split.train.data, 1.0)
+
+
+def _is_seen(split: Split, heldout: HeldOutCounts) -> np.ndarray:
+    row_seen = np.diff(split.train.indptr) > 0
+    column_seen = np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0
+    return row_seen[heldout.rows] & column_seen[heldout.columns]

@@ -1,0 +1,71 @@
+"""What a run needs to know of a fit: the loop in `vigamma.train` knows nothing else."""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jax.sharding import Mesh
+from matplotlib.figure import Figure
+
+from vigamma.inference.info import StepInfo
+from vigamma.typing import PyTree
+
+Advance = Callable[[PyTree, int], tuple[PyTree, StepInfo]]
+"""(arrays, last_step) -> (arrays, infos); the arrays that it takes are used up."""
+
+
+class Report(NamedTuple):
+    """What a fit has come to.
+
+    Attributes:
+      summary: what `summary.json` says of it.
+      table: the same for people.
+    """
+
+    summary: dict[str, Any]
+    table: str
+
+
+class Fit(Protocol):
+    """Data, a model and an algorithm, of one experiment.
+
+    Attributes:
+      checksum: of all numbers that the fit starts from; a run that resumes must share it.
+    """
+
+    checksum: int
+
+    def start(self, mesh: Mesh, say: Callable[[str], None]) -> PyTree:
+        """The arrays before the first step, on the devices; `say` prints a line."""
+
+    def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:
+        """The program that takes up to `most_steps` steps."""
+
+    def step_of(self, arrays: PyTree) -> int:
+        """The number of completed steps."""
+
+    def is_done(self, arrays: PyTree) -> bool:
+        """Whether the algorithm's own rule says to stop."""
+
+    def observe(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
+        """What `metrics.jsonl` says beside the ELBO; and the arrays, if they take note of it."""
+
+    def report(self, arrays: PyTree) -> Report:
+        """The outcome."""
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """How `summary.json` calls the seconds per step; None if no step was left to take."""
+
+    def figures(
+        self, arrays: PyTree, metrics: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, Figure]]:
+        """The pictures of `figures/`, by name."""
+
+
+def checksum(leaves: Iterable[Any]) -> int:
+    """A checksum of arrays."""
+    value = 0
+    for leaf in leaves:
+        value = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), value)
+    return value

@@ -1,0 +1,68 @@
+"""Poisson factorization with fixed priors, and how its model is built from counts."""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_priors import FixedRatePrior
+from vigamma.typing import spec
+
+
+@spec
+class PoissonFactorization:
+    """x_nm ~ Poisson(e_n Σ_k θ_nk β_mk),   θ_nk ~ Gamma(a, a/s),   β_mk ~ Gamma(c, c/s).
+
+    The prior mean s of all factors is not a choice: K s² is the mean of the training counts over
+    all observed cells, so that the prior expects as many counts as there are.
+
+    Attributes:
+      num_factors: K.
+      row_shape: a > 0; smaller is sparser.
+      column_shape: c > 0.
+      row_sum_exposures: whether e_n is the sum of the counts of row n over its mean (library size,
+        document length), rather than 1.
+    """
+
+    num_factors: int = 20
+    row_shape: float = 0.3
+    column_shape: float = 0.3
+    row_sum_exposures: bool = False
+
+    def validate(self) -> None:
+        """Raises ValueError for a number of factors or a shape that is not positive."""
+        validate_factors(self)
+
+    def build(self, counts: csr_array, exposures: np.ndarray, num_missing: int) -> FactorModel:
+        """The model of these counts, its priors in NumPy float32.
+
+        Args:
+          counts: canonical counts of shape (N, M).
+          exposures: e_n; shape (N,).
+          num_missing: the number of cells that were not observed.
+        """
+        self.validate()
+        mean = prior_mean(counts, exposures, num_missing, self.num_factors)
+        row_prior, column_prior = (
+            FixedRatePrior(np.float32(shape), np.float32(shape / mean))
+            for shape in (self.row_shape, self.column_shape)
+        )
+        return FactorModel(row_prior, column_prior, counts.shape[1])
+
+
+def validate_factors(model) -> None:
+    """Raises ValueError for a number of factors or a shape that is not positive and finite."""
+    if model.num_factors < 1:
+        raise ValueError(f"num_factors must be at least 1, got {model.num_factors}")
+    for name in ("row_shape", "column_shape"):
+        value = getattr(model, name)
+        if not (np.isfinite(value) and value >= 0.01):
+            raise ValueError(f"{name} must be finite and at least 0.01, got {value}")
+
+
+def prior_mean(
+    counts: csr_array, exposures: np.ndarray, num_missing: int, num_factors: int
+) -> float:
+    """The s with K s² = Σ x_nm / Σ e_n, both sums over the observed cells."""
+    num_cells = exposures.sum(dtype=float) * counts.shape[1]
+    observed = num_cells * (1 - num_missing / (counts.shape[0] * counts.shape[1]))
+    return float(np.sqrt(counts.sum(dtype=float) / observed / num_factors))

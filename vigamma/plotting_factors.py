@@ -1,0 +1,110 @@
+"""Pictures of a factorization: the way to it, its factors, and images if the counts are of any."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vigamma.plotting import image_rows, plain
+
+_FIT = "C0"
+_SCORES = {
+    "heldout_log_likelihood": ("held out for the test", "C3"),
+    "valid_log_likelihood": ("held out for validation", "C1"),
+}
+
+
+def convergence(metrics: Sequence[dict[str, Any]], independent: float | None) -> Figure:
+    """The ELBO against the sweep, and below it the log-likelihood of the held-out counts.
+
+    Args:
+      metrics: the lines of `metrics.jsonl`.
+      independent: the test log-likelihood of independent columns, if there is a test.
+    """
+    names = [name for name in _SCORES if name in metrics[0]]
+    figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(2 if names else 1, 1, sharex=True))
+    sweeps = [line["step"] for line in metrics]
+    panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
+    panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))
+    for name in names:
+        label, color = _SCORES[name]
+        values = [line[name] for line in metrics]
+        panels[1].plot(sweeps, values, color=color, marker="o", ms=3, label=label)
+    if names:
+        panels[1].set_ylabel("log-likelihood (nats)")
+        if independent is not None:
+            panels[1].axhline(independent, color="0.5", ls=":", label="independent columns")
+        panels[1].legend(frameon=False)
+    panels[-1].set_xlabel("sweep")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in panels:
+        plain(axes)
+    return figure
+
+
+def _tail_limits(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that show the last 90 % of the sweeps: the first ones would hide all the rest."""
+    shown = np.asarray(values)[len(values) // 10 :]
+    margin = 0.05 * max(np.ptp(shown), 1e-6 * abs(shown[-1]))
+    return shown.min() - margin, shown.max() + margin
+
+
+def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
+    """The share of all expected counts that falls to each factor, largest first."""
+    shares = np.sort(_shares(theta, beta))[::-1]
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(np.arange(1, shares.size + 1), shares, color=_FIT)
+    axes.set(xlabel="factor, by weight", ylabel="share of all counts")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain(axes)
+    return figure
+
+
+def factor_images(
+    theta: np.ndarray, beta: np.ndarray, image_shape: tuple[int, int], per_row: int = 10
+) -> Figure:
+    """Each factor as an image, at its mean contribution to a row of counts; heaviest first."""
+    order = np.argsort(-_shares(theta, beta))
+    images = (beta * theta.mean(axis=0)).T[order]
+    rows = [
+        ("Factors, heaviest first (mean counts)" if start == 0 else "", images[start:][:per_row])
+        for start in range(0, len(images), per_row)
+    ]
+    return image_rows(rows, image_shape)
+
+
+def synthetic_images(
+    real: np.ndarray,
+    factors: np.ndarray,
+    independent: np.ndarray,
+    image_shape: tuple[int, int],
+) -> Figure:
+    """Images drawn from the factorization, above those of independent pixels and real ones."""
+    rows = [
+        ("Real", real),
+        ("Drawn from the factorization", factors),
+        ("Drawn from independent pixels", independent),
+    ]
+    return image_rows(rows, image_shape)
+
+
+def factor_figures(
+    theta: np.ndarray,
+    beta: np.ndarray,
+    metrics: Sequence[dict[str, Any]],
+    independent: float | None,
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of every factorization, by name."""
+    if metrics:
+        yield "convergence", convergence(metrics, independent)
+    yield "factor_weights", factor_weights(theta, beta)
+
+
+def _shares(theta: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    weights = theta.sum(axis=0, dtype=float) * beta.sum(axis=0, dtype=float)
+    return weights / weights.sum()
