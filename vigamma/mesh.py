@@ -6,7 +6,7 @@ index, so that any number of devices draws the same numbers.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,9 @@ def place(tree: PyTree, shardings: PyTree) -> PyTree:
     shardings = jax.tree.broadcast(shardings, tree)
 
     def put(leaf: Any, sharding: NamedSharding) -> Array:
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf), sharding)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         leaf = np.asarray(leaf)
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
@@ -108,6 +111,31 @@ def sum_over_devices(tree: PyTree) -> PyTree:
     """The sum over devices of every leaf, in a single all-reduce."""
     flat, unravel = ravel_pytree(tree)
     return unravel(jax.lax.psum(flat, _AXIS))
+
+
+class Collectives(NamedTuple):
+    """How the parts of a sum or a table that lie on several devices come together.
+
+    Attributes:
+      total: the sum over devices of every leaf of a tree.
+      gather: a whole array, on every device, of the parts of its leading axis.
+      scatter_total: each device's part, along the leading axis, of the sum over devices.
+    """
+
+    total: Callable[[PyTree], PyTree]
+    gather: Callable[[Array], Array]
+    scatter_total: Callable[[Array], Array]
+
+
+ALONE = Collectives(*3 * (lambda tree: tree,))
+"""On one device there is nothing to do."""
+
+ACROSS_DEVICES = Collectives(
+    total=sum_over_devices,
+    gather=lambda part: jax.lax.all_gather(part, _AXIS, tiled=True),
+    scatter_total=lambda whole: jax.lax.psum_scatter(whole, _AXIS, tiled=True),
+)
+"""Inside `on_every_device`, with leading axes that the number of devices divides."""
 
 
 def check_divisible(num_samples: int, mesh: Mesh, name: str) -> None:

@@ -149,11 +149,11 @@ class _Run:
                 self._check_finite(infos, step, last_step)
                 elbo = float(infos.elbo[last_step - step - 1])
                 step = last_step
-                is_last = step == config.num_steps or fit.is_done(arrays)
-                if step % config.log_every == 0 or is_last:
+                if step % config.log_every == 0 or fit.is_done(arrays):
                     arrays, observed = fit.observe(arrays)
                     metrics.write(step, elbo=elbo, **observed)
-                if step % config.save_every == 0 or is_last or fit.is_done(arrays):
+                is_last = step == config.num_steps or fit.is_done(arrays)
+                if step % config.save_every == 0 or is_last:
                     self._checkpoints.save(step, arrays)
                 self._progress.update(step, elbo)
                 self._stop_if_requested(step, arrays)

@@ -10,12 +10,15 @@ from vigamma.data.blocks import SparseBlocks, make_blocks
 from vigamma.typing import Array, record
 
 ROW_MULTIPLE = 64
-"""Rows are padded to a multiple of this, so that arrays of rows spread evenly over devices."""
+"""Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
+loops over them fill vector registers (an odd number of rows can cost five times as much)."""
 
 
 @record
 class CountRows:
     """Rows of sparse counts, all of them or a batch; every leaf is spread over the devices.
+
+    Leading axes of N rows, M columns, or blocks are padded.
 
     Attributes:
       by_row: the counts of each row.
@@ -24,6 +27,7 @@ class CountRows:
       exposures: e_n > 0; 0 for rows that only pad; shape (N,).
       row_sums: Σ_m x_nm; shape (N,).
       log_constants: Σ_m (x_nm log e_n - log x_nm!), in nats; shape (N,).
+      is_column: whether a column is real, and does not only pad; shape (M,).
       missing_by_row: the cells that were not observed, by row; None if there are none.
       missing_by_column: the same cells, transposed.
     """
@@ -33,12 +37,13 @@ class CountRows:
     exposures: Array
     row_sums: Array
     log_constants: Array
+    is_column: Array
     missing_by_row: SparseBlocks | None = None
     missing_by_column: SparseBlocks | None = None
 
 
 def padded_rows(num_rows: int, num_shards: int) -> int:
-    """The number of rows with padding: the same for all numbers of devices that divide 64."""
+    """The number of rows, or columns, with padding: the same for 1, 2, 4, ... 64 devices."""
     multiple = math.lcm(ROW_MULTIPLE, num_shards)
     return -(-num_rows // multiple) * multiple
 
@@ -78,6 +83,7 @@ def lay_out_rows(
         _padded(exposures, num_padded),
         _padded(row_sums, num_padded),
         _padded(log_constants, num_padded),
+        np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1],
         missing_by_row,
         missing_by_column,
     )

@@ -19,7 +19,7 @@ from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.families.gamma import Gamma
 from vigamma.fits.base import Advance, Report, checksum
 from vigamma.inference.coordinate_ascent import AscentState
-from vigamma.mesh import by_rows, on_every_device, place, replicated, sum_over_devices
+from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.models.factor_model import ROW_LATENTS
 from vigamma.train_state import fuse_steps
@@ -54,7 +54,7 @@ class FactorFit:
 
     def start(self, mesh: Mesh, say: Callable[[str], None]) -> AscentState:
         """The prior with a random tilt; of several such starts, the best after some sweeps."""
-        inference, num_rows = self._config.inference, self.split.train.shape[0]
+        inference = self._config.inference
         self._batch = place(
             lay_out_rows(
                 self.split.train,
@@ -68,7 +68,8 @@ class FactorFit:
         model = jax.tree.map(jnp.asarray, self.model)
 
         def initial(key: Array) -> AscentState:
-            q = model.initial(key, padded_rows(num_rows, mesh.size), self._config.model.num_factors)
+            sizes = (padded_rows(size, mesh.size) for size in self.split.train.shape)
+            q = model.initial(key, *sizes, self._config.model.num_factors)
             state = inference.init(model, q)
             return place(state, _shardings(state, mesh))
 
@@ -94,7 +95,7 @@ class FactorFit:
         inference = self._config.inference
 
         def take_step(state: AscentState, batch: PyTree):
-            return inference.step(state, batch, sum_over_devices)
+            return inference.step(state, batch, ACROSS_DEVICES)
 
         def is_before(state: AscentState, last_step: Array) -> Array:
             return (state.step < last_step) & ~inference.is_done(state)
@@ -229,14 +230,14 @@ def _exposures(train, from_row_sums: bool) -> np.ndarray:
     return sums / sums.mean()
 
 
-def _shardings(state: AscentState, mesh: Mesh) -> PyTree:
-    """Where the parts of a state live: latents of rows with their rows, all others everywhere."""
-
-    def sharding(path: tuple[Any, ...], _: Array):
-        names = {getattr(key, "key", None) for key in path}
-        return by_rows(mesh) if names & set(ROW_LATENTS) else replicated(mesh)
-
-    return jax.tree_util.tree_map_with_path(sharding, state)
+def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
+    """Where the parts of a state live: the latents of rows and columns are spread over devices."""
+    everywhere, spread = replicated(mesh), by_rows(mesh)
+    shardings = jax.tree.map(lambda _: everywhere, state)
+    return shardings.replace(
+        q=jax.tree.map(lambda _: spread, state.q),
+        previous=jax.tree.map(lambda _: spread, state.previous),
+    )
 
 
 def _table(summary: dict[str, Any]) -> str:

@@ -1,12 +1,12 @@
 """Coordinate ascent: full sweeps over all latents, extrapolated where that helps."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from vigamma.inference.info import StepInfo, all_finite
+from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, record, spec
 
 _CALM_SWEEPS = 3
@@ -43,10 +43,11 @@ class AscentState:
 class CoordinateAscent:
     """Sets every latent to its complete conditional in turn: the ELBO never falls.
 
-    Extrapolated, a sweep starts at y = q (q / q')^w, elementwise in the shapes and rates, where q'
-    is the posterior before the last sweep and w = t / (t + 3) grows with the number t of sweeps
-    (Nesterov 1983). If the ELBO then falls, the sweep is discarded and t starts at 0 again
-    (O'Donoghue & Candès 2015), so that the ELBO of the sweeps that are kept never falls either.
+    Extrapolated, a sweep starts at y = q + w (q - q') q / q', elementwise in the shapes and rates,
+    between q/2 and 2q, where q' is the posterior before the last sweep and w = t / (t + 3) grows
+    with the number t of sweeps (Nesterov 1983). If the ELBO then falls, the sweep is discarded and
+    t starts at 0 again (O'Donoghue & Candès 2015), so that the ELBO of the sweeps that are kept
+    never falls either.
 
     The ELBO is that of the rows of this sweep and the columns that it started from: the pass over
     the counts that updates the columns has it for free.
@@ -106,52 +107,59 @@ class CoordinateAscent:
         )
 
     def step(
-        self,
-        state: AscentState,
-        batch: PyTree,
-        total: Callable[[PyTree], PyTree] = lambda statistics: statistics,
+        self, state: AscentState, batch: PyTree, devices: Collectives = ALONE
     ) -> tuple[AscentState, StepInfo]:
         """One sweep.
 
         Args:
           state: where the last sweep has led to.
           batch: the data, all of them or those of one device.
-          total: sums statistics over the devices, if there are several.
+          devices: how the parts of several devices come together, if there are several.
         """
         model, start = state.model, self._start(state)
-        q = model.with_local_conditionals(start, batch)
-        statistics = total(model.global_statistics(q, batch))
-        elbo = statistics.elbo + model.global_elbo(q)
+        table = model.table(start, batch).gathered(devices)
+        q = model.with_local_conditionals(start, table, batch)
+        statistics = model.statistics(q, table, batch).total(devices)
+        of_columns, of_prior = devices.total(
+            (
+                model.global_elbo(q, statistics, batch.is_column),
+                model.column_statistics(q, batch.is_column),
+            )
+        )
+        elbo = statistics.elbo + of_columns
         q = model.with_global_conditionals(q, statistics)
         if self.learn_priors:
-            model = model.learned(q, statistics)
-        rounding = _ROUNDING * jnp.abs(elbo)
-        keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
-        is_calm = keep & (elbo - state.elbo <= self.tolerance * jnp.abs(elbo))
-        finite = all_finite({"elbo": elbo, "parameter": q})
-        info = StepInfo(
-            jnp.where(keep, elbo, state.elbo), {name: ok | ~keep for name, ok in finite.items()}
-        )
-        kept = AscentState(
-            step=state.step + 1,
-            model=model,
-            q=q,
-            previous=state.q,
-            momentum=state.momentum + 1,
-            elbo=elbo,
-            calm=jnp.where(is_calm, state.calm + 1, 0),
-            valid=state.valid,
-        )
-        discarded = state.replace(
-            step=state.step + 1, previous=state.q, momentum=jnp.int32(0), calm=jnp.int32(0)
-        )
-        return jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded), info
+            model = model.learned(statistics, of_prior)
+        return self._kept_or_discarded(state, model, q, elbo)
 
     def _start(self, state: AscentState) -> PyTree:
+        """q, moved on by the part w = t / (t + 3) of its last relative change."""
         if not self.extrapolate:
             return state.q
         momentum = state.momentum.astype(state.elbo.dtype)
         weight = momentum / (momentum + 3.0)
-        return jax.tree.map(
-            lambda new, old: new * jnp.exp(weight * jnp.log(new / old)), state.q, state.previous
+
+        def moved(new: Array, old: Array) -> Array:
+            return new * jnp.clip(1.0 + weight * (new - old) / old, 0.5, 2.0)
+
+        return jax.tree.map(moved, state.q, state.previous)
+
+    def _kept_or_discarded(
+        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array
+    ) -> tuple[AscentState, StepInfo]:
+        """The state after a sweep from `state` to `q`, and what there is to see of it."""
+        rounding = _ROUNDING * jnp.abs(elbo)
+        keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
+        is_calm = keep & (elbo - state.elbo <= self.tolerance * jnp.abs(elbo))
+        finite = all_finite({"elbo": elbo, "parameter": q})
+        kept = state.replace(
+            model=model,
+            q=q,
+            momentum=state.momentum + 1,
+            elbo=elbo,
+            calm=jnp.where(is_calm, state.calm + 1, 0),
         )
+        discarded = state.replace(momentum=jnp.int32(0), calm=jnp.int32(0))
+        after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
+        info = StepInfo(after.elbo, {name: ok | ~keep for name, ok in finite.items()})
+        return after.replace(step=state.step + 1, previous=state.q), info

@@ -9,20 +9,20 @@ The posterior approximation is a product of Gammas, and the z are summed out of 
 ELBO = Σ_nm x_nm log(e_n Σ_k exp(E[log θ_nk] + E[log β_mk])) - Σ_nm e_n Σ_k E[θ_nk] E[β_mk]
        - Σ_nm log x_nm! - KL(q(θ) ‖ p(θ)) - KL(q(β) ‖ p(β))
 
-All that sums over rows is additive: rows may be spread over devices, or come in batches. The
-`global_statistics` of the parts are added, and `with_global_conditionals` takes the sum.
+Rows may be spread over devices, or come in batches: their `statistics` are added, and
+`with_global_conditionals` takes the sum. Columns may be spread as well: rows see a `table` of all.
 """
 
 from typing import Self
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from vigamma.data.count_rows import CountRows, padded_rows
+from vigamma.data.count_rows import CountRows
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.kernels import split_counts, sum_over_entries
+from vigamma.mesh import Collectives
 from vigamma.models.factor_priors import FixedRatePrior, PriorStatistics, RandomRatePrior
 from vigamma.special import log_minus_digamma
 from vigamma.typing import Array, Key, record
@@ -39,21 +39,55 @@ _LOWEST_LOG_WEIGHT = -40.0
 
 
 @record
+class ColumnTable:
+    """What the rows need to know of the columns; on several devices, of all of them.
+
+    Attributes:
+      weights: exp(E[log β_mk]), up to a factor for each column; shape (M, K).
+      total: Σ_m E[β_mk]; shape (1, K).
+      means: E[β_mk], where cells are missing, else None; shape (M, K).
+    """
+
+    weights: Array
+    total: Array
+    means: Array | None
+
+    def gathered(self, devices: Collectives) -> Self:
+        """The table of all columns, from the tables of each device's own."""
+        means = None if self.means is None else devices.gather(self.means)
+        return type(self)(devices.gather(self.weights), devices.total(self.total), means)
+
+
+@record
 class FactorStatistics:
     """What some rows say about the columns and the prior, additive over rows.
 
     Attributes:
       shares: Σ_n E[z_nmk], the counts that fall to each component; shape (M, K).
-      exposure: Σ_n e_n E[θ_nk] over the rows in which the column was observed; shape (M, K), or
-        (1, K) where nothing is missing.
+      exposure: Σ_n e_n E[θ_nk]; shape (1, K).
+      missing_exposure: the same over the rows in which a column was not observed; shape (M, K);
+        None where nothing is missing.
       elbo: the part of the ELBO that belongs to the rows, in nats; a scalar.
       row_prior: what learning the prior of the rows needs.
     """
 
     shares: Array
     exposure: Array
+    missing_exposure: Array | None
     elbo: Array
     row_prior: PriorStatistics
+
+    def total(self, devices: Collectives) -> Self:
+        """The sum over devices; each gets the (M, K) parts for its own columns only."""
+        missing = self.missing_exposure
+        exposure, elbo, row_prior = devices.total((self.exposure, self.elbo, self.row_prior))
+        return type(self)(
+            shares=devices.scatter_total(self.shares),
+            exposure=exposure,
+            missing_exposure=None if missing is None else devices.scatter_total(missing),
+            elbo=elbo,
+            row_prior=row_prior,
+        )
 
 
 @record
@@ -63,21 +97,17 @@ class FactorModel:
     Attributes:
       row_prior: the prior of θ.
       column_prior: the prior of β.
-      num_columns: M; a posterior may have more columns, which only pad.
     """
 
     row_prior: FixedRatePrior | RandomRatePrior
     column_prior: FixedRatePrior | RandomRatePrior
-    num_columns: int = flax.struct.field(pytree_node=False)
 
-    def initial(self, key: Key, num_rows: int, num_factors: int) -> Posterior:
+    def initial(self, key: Key, num_rows: int, num_columns: int, num_factors: int) -> Posterior:
         """The prior, its means tilted by up to 10 % at random: where coordinate ascent may start.
 
-        Nearly the same in all components, so that the first sweeps find what all data share. The
-        columns are padded like rows.
+        Nearly the same in all components, so that the first sweeps find what all data share.
         """
         posterior = {}
-        num_columns = padded_rows(self.num_columns, 1)
         sides = (("row", num_rows, self.row_prior), ("column", num_columns, self.column_prior))
         for index, (side, size, prior) in enumerate(sides):
             factors, rates = prior.initial(size, num_factors)
@@ -88,39 +118,46 @@ class FactorModel:
             posterior |= _named(side, tilted, rates)
         return posterior
 
-    def with_local_conditionals(self, q: Posterior, batch: CountRows) -> Posterior:
+    def table(self, q: Posterior, batch: CountRows) -> ColumnTable:
+        """What the rows in `batch` need to know of the columns of q."""
+        means = batch.is_column[:, None] * q["columns"].mean
+        return ColumnTable(
+            weights=_weights(q["columns"])[0],
+            total=means.sum(axis=0, keepdims=True),
+            means=None if batch.missing_by_row is None else means,
+        )
+
+    def with_local_conditionals(
+        self, q: Posterior, table: ColumnTable, batch: CountRows
+    ) -> Posterior:
         """q with the latents of the rows in `batch` at their complete conditionals given the rest.
 
         θ_nk: Gamma(a + Σ_m E[z_nmk], rate + e_n Σ_m E[β_mk]), and then the rates, if random.
         """
-        own, other = _weights(q["rows"])[0], _weights(q["columns"])[0]
-        shares, _ = split_counts(own, other, batch.by_row)
-        seen = self._column_means(q).sum(axis=0)[None]
+        shares, _ = split_counts(_weights(q["rows"])[0], table.weights, batch.by_row)
+        seen = table.total
         if batch.missing_by_row is not None:
-            seen = seen - sum_over_entries(q["columns"].mean, batch.missing_by_row, len(shares))
+            seen = seen - sum_over_entries(table.means, batch.missing_by_row, len(shares))
         exposure = batch.exposures[:, None] * seen
         own = self.row_prior.conditional(shares, exposure, q.get("row_rates"))
         return q | _named("row", *own)
 
-    def global_statistics(self, q: Posterior, batch: CountRows) -> FactorStatistics:
-        """What the rows in `batch` say about the columns, and their part of the ELBO of q."""
-        (own, own_shifts), (other, other_shifts) = _weights(q["columns"]), _weights(q["rows"])
-        shares, log_rates = split_counts(own, other, batch.by_column)
-        log_rates = log_rates + (batch.row_sums * other_shifts).sum()
-        log_rates = log_rates + (shares.sum(axis=1) * own_shifts).sum()
-        seen = batch.exposures[:, None] * q["rows"].mean
-        exposure = seen.sum(axis=0)[None]
+    def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
+        """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
+        weights, shifts = _weights(q["rows"])
+        shares, log_rates = split_counts(table.weights, weights, batch.by_column)
+        expected = batch.exposures[:, None] * q["rows"].mean
+        missing = None
         if batch.missing_by_column is not None:
-            exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
-        expected_counts = (exposure * self._column_means(q)).sum()
+            missing = sum_over_entries(expected, batch.missing_by_column, len(shares))
         is_row = batch.exposures > 0
         divergence = self.row_prior.kl_divergence(q["rows"], q.get("row_rates"))
         return FactorStatistics(
             shares=shares,
-            exposure=exposure,
+            exposure=expected.sum(axis=0, keepdims=True),
+            missing_exposure=missing,
             elbo=log_rates
-            + batch.log_constants.sum()
-            - expected_counts
+            + (batch.row_sums * shifts + batch.log_constants).sum()
             - jnp.where(is_row, divergence, 0.0).sum(),
             row_prior=self.row_prior.statistics(q["rows"], q.get("row_rates"), is_row),
         )
@@ -131,28 +168,41 @@ class FactorModel:
         β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
         """
         own = self.column_prior.conditional(
-            statistics.shares, statistics.exposure, q.get("column_rates")
+            statistics.shares, _observed_exposure(statistics), q.get("column_rates")
         )
         return q | _named("column", *own)
 
-    def global_elbo(self, q: Posterior) -> Array:
-        """The part of the ELBO that belongs to the columns, -KL(q(β) ‖ p(β)), in nats; a scalar."""
-        divergence = self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
-        return -jnp.where(self._is_column(q), divergence, 0.0).sum()
+    def global_elbo(self, q: Posterior, statistics: FactorStatistics, is_column: Array) -> Array:
+        """The part of the ELBO of q that belongs to the columns, in nats; a scalar.
+
+        Args:
+          q: the posterior that the statistics were made with.
+          statistics: of all rows.
+          is_column: whether a column is real, and does not only pad; shape (M,).
+        """
+        _, shifts = _weights(q["columns"])
+        of_column = (
+            statistics.shares.sum(axis=1) * shifts
+            - (_observed_exposure(statistics) * q["columns"].mean).sum(axis=1)
+            - self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
+        )
+        return jnp.where(is_column, of_column, 0.0).sum()
 
     def elbo(self, q: Posterior, batch: CountRows) -> Array:
-        """The ELBO of q, where `batch` has all rows, in nats; a scalar."""
-        return self.global_statistics(q, batch).elbo + self.global_elbo(q)
+        """The ELBO of q, where `batch` has all rows, on one device, in nats; a scalar."""
+        statistics = self.statistics(q, self.table(q, batch), batch)
+        return statistics.elbo + self.global_elbo(q, statistics, batch.is_column)
 
-    def learned(self, q: Posterior, statistics: FactorStatistics) -> Self:
-        """The model with priors that have a higher ELBO at q (empirical Bayes)."""
-        of_columns = self.column_prior.statistics(
-            q["columns"], q.get("column_rates"), self._is_column(q)
+    def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
+        """The model with priors that have a higher ELBO (empirical Bayes), from sums over all."""
+        return type(self)(
+            self.row_prior.learned(statistics.row_prior),
+            self.column_prior.learned(column_statistics),
         )
-        return self.replace(
-            row_prior=self.row_prior.learned(statistics.row_prior),
-            column_prior=self.column_prior.learned(of_columns),
-        )
+
+    def column_statistics(self, q: Posterior, is_column: Array) -> PriorStatistics:
+        """What learning the prior of the columns needs, additive over columns."""
+        return self.column_prior.statistics(q["columns"], q.get("column_rates"), is_column)
 
     def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
@@ -182,12 +232,6 @@ class FactorModel:
         of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
         return log_likelihood + of_rows.sum() + of_columns.sum()
 
-    def _is_column(self, q: Posterior) -> Array:
-        return jnp.arange(len(q["columns"].rate)) < self.num_columns
-
-    def _column_means(self, q: Posterior) -> Array:
-        return jnp.where(self._is_column(q)[:, None], q["columns"].mean, 0.0)
-
     @staticmethod
     def generate_rows(key: Key, q: Posterior, num_rows: int) -> tuple[Array, Array]:
         """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
@@ -213,13 +257,19 @@ class FactorModel:
         return jax.lax.map(row, jnp.arange(num_rows))
 
     def generate_prior(
-        self, key: Key, num_rows: int, num_factors: int
+        self, key: Key, num_rows: int, num_columns: int, num_factors: int
     ) -> tuple[Array, Array, Array]:
         """Draws all from the prior, exposures being 1: (θ, β, int32 counts (N, M))."""
         key_rows, key_columns, key_counts = jax.random.split(key, 3)
         theta_nk = jnp.exp(self.row_prior.generate(key_rows, num_rows, num_factors))
-        beta_mk = jnp.exp(self.column_prior.generate(key_columns, self.num_columns, num_factors))
+        beta_mk = jnp.exp(self.column_prior.generate(key_columns, num_columns, num_factors))
         return theta_nk, beta_mk, Poisson(theta_nk @ beta_mk.T).sample(key_counts)
+
+
+def _observed_exposure(statistics: FactorStatistics) -> Array:
+    if statistics.missing_exposure is None:
+        return statistics.exposure
+    return statistics.exposure - statistics.missing_exposure
 
 
 def _weights(factors: Gamma) -> tuple[Array, Array]:

@@ -14,9 +14,6 @@ from vigamma.families.gamma import Gamma
 from vigamma.special import inverse_digamma, log_gamma_defect, log_minus_digamma
 from vigamma.typing import Array, Key, record
 
-_RATE_UPDATES = 3
-"""Times that the rates of a row and the means of its factors are updated in turn."""
-
 
 @record
 class PriorStatistics:
@@ -121,18 +118,14 @@ class RandomRatePrior:
         return Gamma(full, jnp.full_like(full, self.rate.mean)), rates
 
     def conditional(self, shares: Array, exposure: Array, rates: Gamma) -> tuple[Gamma, Gamma]:
-        """The complete conditionals of the factors and of the rates, in turn, three times.
+        """The complete conditional of the factors, and then of the rates.
 
         θ_nk: Gamma(shape + shares, E[ξ_n] + exposure)
         ξ_n:  Gamma(shape' + K shape, rate' + Σ_k E[θ_nk])
         """
-        concentration = self._rate_concentration(shares.shape[1])
-        for _ in range(_RATE_UPDATES):
-            factors = _conditional(self.concentration, rates.mean[:, None], shares, exposure)
-            rates = Gamma(
-                jnp.full_like(rates.rate, concentration), self.rate.rate + factors.mean.sum(axis=1)
-            )
-        return factors, rates
+        factors = _conditional(self.concentration, rates.mean[:, None], shares, exposure)
+        concentration = jnp.full_like(rates.rate, self._rate_concentration(shares.shape[1]))
+        return factors, Gamma(concentration, self.rate.rate + factors.mean.sum(axis=1))
 
     def kl_divergence(self, factors: Gamma, rates: Gamma) -> Array:
         """KL(q ‖ prior) in nats, of each row and its rate; shape (N,)."""

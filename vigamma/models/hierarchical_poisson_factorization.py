@@ -47,4 +47,4 @@ class HierarchicalPoissonFactorization:
             rate = Gamma(np.float32(self.rate_shape), np.float32(self.rate_shape * mean / shape))
             return RandomRatePrior(np.float32(shape), rate)
 
-        return FactorModel(prior(self.row_shape), prior(self.column_shape), counts.shape[1])
+        return FactorModel(prior(self.row_shape), prior(self.column_shape))

@@ -46,7 +46,7 @@ class PoissonFactorization:
             FixedRatePrior(np.float32(shape), np.float32(shape / mean))
             for shape in (self.row_shape, self.column_shape)
         )
-        return FactorModel(row_prior, column_prior, counts.shape[1])
+        return FactorModel(row_prior, column_prior)
 
 
 def validate_factors(model) -> None:
