@@ -233,11 +233,13 @@ def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:
 
 
 def _with_leaves(arrays: PyTree, leaves: Mapping[str, jax.Array]) -> PyTree:
-    """`arrays` with its leaves, in order, replaced by those of `_named_leaves`."""
+    """`arrays` with its leaves replaced by those of the same names."""
     old, structure = jax.tree.flatten(arrays)
     new = [
-        jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
-        for like, leaf in zip(old, leaves.values(), strict=True)
+        jax.random.wrap_key_data(leaves[name], impl=jax.random.key_impl(like))
+        if _is_key(like)
+        else leaves[name]
+        for like, name in zip(old, _named_leaves(arrays), strict=True)
     ]
     return jax.tree.unflatten(structure, new)
 

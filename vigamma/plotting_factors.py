@@ -80,16 +80,17 @@ def factor_images(
 
 def synthetic_images(
     real: np.ndarray,
-    factors: np.ndarray,
-    independent: np.ndarray,
+    factors: tuple[np.ndarray, np.ndarray],
+    independent: tuple[np.ndarray, np.ndarray],
     image_shape: tuple[int, int],
 ) -> Figure:
-    """Images drawn from the factorization, above those of independent pixels and real ones."""
-    rows = [
-        ("Real", real),
-        ("Drawn from the factorization", factors),
-        ("Drawn from independent pixels", independent),
-    ]
+    """Real images, and intensities and counts drawn from two models; rows of flat images."""
+    rows = [("Real", real)]
+    for name, (rates, counts) in (
+        ("the factorization", factors),
+        ("independent pixels", independent),
+    ):
+        rows += [(f"Intensities from {name}", rates), (f"Counts from {name}", counts)]
     return image_rows(rows, image_shape)
 
 

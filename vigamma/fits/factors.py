@@ -175,22 +175,17 @@ class FactorFit:
         image_shape = getattr(self._config.data, "image_shape", None)
         if image_shape is not None:
             yield "factors", plotting_factors.factor_images(theta, beta, image_shape)
-            real, synthetic, blurred = self._images(arrays)
-            yield (
-                "synthetic_images",
-                plotting_factors.synthetic_images(real, synthetic, blurred, image_shape),
-            )
+            images = plotting_factors.synthetic_images(*self._images(arrays), image_shape)
+            yield "synthetic_images", images
 
-    def _images(self, arrays: AscentState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ten rows of counts: real ones, replicates of random rows, and of independent columns."""
+    def _images(self, arrays: AscentState):
+        """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
         key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
         q = {name: self._without_padding(name, gamma) for name, gamma in arrays.q.items()}
-        synthetic = self.model.generate_rows(key, q, 10)[1]
-        exposures, rates = self._independent_columns()
-        independent = np.random.default_rng(self._config.seed).poisson(
-            (exposures[:10] @ rates.T).clip(0)
-        )
-        return self._data.counts[:10].toarray(), np.asarray(synthetic), independent
+        drawn = jax.tree.map(np.asarray, self.model.generate_rows(key, q, 10))
+        rates = np.tile(self._independent_columns()[1].T, (10, 1))
+        counts = np.random.default_rng(self._config.seed).poisson(rates)
+        return self._data.counts[:10].toarray(), drawn, (rates, counts)
 
     def _without_padding(self, name: str, gamma: Gamma) -> Gamma:
         size = self.split.train.shape[0 if name in ROW_LATENTS else 1]
