@@ -1,0 +1,187 @@
+"""Times Poisson factorization beside scHPF and hpfrec, each in a process of its own, in one run.
+
+    python scripts/benchmark_factorization.py --only sweeps --counts counts.npz --num_factors 20,50
+    python scripts/benchmark_factorization.py --only stop --counts FOLDER --num_factors 20
+    python scripts/benchmark_factorization.py --only scaling --nonzeros 1e5,1e6,1e7 --num_factors 50
+
+`sweeps` prints seconds per full sweep and the peak memory of each; `stop` the time from start to
+the held-out score at which the peers stop by themselves (FOLDER has train.npz, valid.npz and
+test.npz); `scaling` seconds per sweep, memory, and the cost of the input pipeline in sweeps, on
+synthetic counts. Peers that are not installed are left out.
+"""
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import scipy.sparse
+from absl import app, flags, logging
+
+import vigamma
+from vigamma.data.files import LoadedCounts
+from vigamma.fits.factors import FactorFit
+from vigamma.mesh import make_mesh, use_all_cores
+from vigamma.metrics import peak_memory_bytes, read_metrics
+
+_ONLY = flags.DEFINE_enum("only", "sweeps", ["sweeps", "stop", "scaling"], "Which table.")
+_COUNTS = flags.DEFINE_string("counts", None, "An .npz of scipy.sparse, or a folder of three.")
+_NUM_FACTORS = flags.DEFINE_list("num_factors", ["20", "50"], "Numbers of factors.")
+_NUM_SWEEPS = flags.DEFINE_integer("num_sweeps", 20, "Sweeps to time, of each system.")
+_NONZEROS = flags.DEFINE_list("nonzeros", ["1e5", "1e6", "1e7"], "For --only scaling.")
+_CHILD = flags.DEFINE_string("child", None, "Used by the benchmark itself.")
+_SCRIPTS = Path(__file__).parent
+_PEERS = {"schpf": "schpf", "hpfrec": "hpfrec"}
+_CHUNK = 5
+
+
+def main(argv):
+    """Prints one table."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    if _CHILD.value:
+        print(json.dumps(sweep_seconds(Path(_CHILD.value), int(_NUM_FACTORS.value[0]))))
+        return
+    {"sweeps": compare_sweeps, "stop": compare_stops, "scaling": scale}[_ONLY.value]()
+
+
+def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
+    """Seconds per sweep of vigamma in this process, and what came before the first."""
+    use_all_cores()
+    matrix = vigamma.check_sparse_counts(scipy.sparse.load_npz(counts))
+    config = vigamma.Experiment(
+        data=vigamma.SparseCounts(path=str(counts)),
+        model=vigamma.HierarchicalPoissonFactorization(num_factors=num_factors),
+        inference=vigamma.CoordinateAscent(tolerance=0.0),
+        num_steps=_NUM_SWEEPS.value,
+    )
+    started = time.perf_counter()
+    mesh = make_mesh()
+    fit = FactorFit(config, LoadedCounts(matrix))
+    state = jax.block_until_ready(fit.start(mesh, lambda line: None))
+    piped = time.perf_counter()
+    advance = fit.compile(state, mesh, _CHUNK)
+    compiled = time.perf_counter()
+    seconds = []
+    for last_step in range(_CHUNK, _NUM_SWEEPS.value + _CHUNK + 1, _CHUNK):
+        began = time.perf_counter()
+        state, infos = advance(state, last_step)
+        jax.block_until_ready((state, infos))
+        seconds.append((time.perf_counter() - began) / _CHUNK)
+    return {
+        "num_nonzeros": int(matrix.nnz),
+        "median_seconds": statistics.median(seconds[1:]),
+        "pipeline_seconds": piped - started,
+        "compile_seconds": compiled - piped,
+        "peak_mb": peak_memory_bytes() / 1e6,
+    }
+
+
+def compare_sweeps() -> None:
+    """One row for each system and number of factors; vigamma before and after its peers."""
+    print(f"{'K':>4}  {'system':<10}{'s a sweep':>10}{'times ours':>12}{'peak MB':>9}")
+    for num_factors in _NUM_FACTORS.value:
+        before = _ours(_COUNTS.value, num_factors)
+        rows = {name: _peer_sweeps(name, num_factors) for name in _installed()}
+        after = _ours(_COUNTS.value, num_factors)
+        ours = statistics.mean([before["median_seconds"], after["median_seconds"]])
+        for name, row in {"vigamma": before, **rows, "vigamma ": after}.items():
+            ratio = row["median_seconds"] / ours
+            print(
+                f"{num_factors:>4}  {name:<10}{row['median_seconds']:>10.4f}{ratio:>12.1f}"
+                f"{row['peak_mb']:>9.0f}",
+                flush=True,
+            )
+
+
+def compare_stops() -> None:
+    """The seconds that vigamma needs, from its start, to where each peer stops by itself."""
+    folder = Path(_COUNTS.value)
+    for num_factors in _NUM_FACTORS.value:
+        seconds, scores = _our_trace(folder, num_factors)
+        print(f"K {num_factors}: vigamma ends after {seconds[-1]:.1f} s at {scores[-1]:.4f} nats")
+        for name in _installed():
+            parts = [str(folder / f"{part}.npz") for part in ("train", "valid", "test")]
+            peer = _json_of("benchmark_peers.py", "fit_to_stop", name, *parts, num_factors, "0")
+            score = peer["scores"]["pop_ll_exact"]
+            reached = [s for s, value in zip(seconds, scores, strict=True) if value >= score]
+            ours = f"{reached[0]:.1f} s, 1/{peer['seconds'] / reached[0]:.0f}" if reached else "-"
+            print(f"  {name}: {peer['seconds']:.1f} s to {score:.4f} nats; vigamma {ours}")
+
+
+def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]]:
+    """(seconds since the start of the process, held-out score) at every logged sweep."""
+    with tempfile.TemporaryDirectory() as workdir:
+        command = [
+            sys.executable, str(_SCRIPTS / "train.py"), "--workdir", workdir,
+            "--config", str(_SCRIPTS.parent / "configs" / "counts_factors.py"),
+            f"--config.data.path={folder}", "--config.heldout.protocol=entries",
+            f"--config.model.num_factors={num_factors}", "--config.log_every=5",
+        ]  # fmt: skip
+        started = time.time()
+        subprocess.run(command, check=True, capture_output=True)
+        ended = time.time()
+        lines = read_metrics(Path(workdir) / "metrics.jsonl")
+        summary = json.loads((Path(workdir) / "summary.json").read_text())
+    before = ended - started - summary["seconds"]  # imports, and what follows the summary
+    start_of_steps = before + summary["seconds"] - summary["seconds_after_start"]
+    return (
+        [start_of_steps + line["seconds"] for line in lines],
+        [line["heldout_log_likelihood"] for line in lines],
+    )
+
+
+def scale() -> None:
+    """vigamma on synthetic counts of growing size."""
+    print(f"{'nonzeros':>12}{'K':>5}{'s a sweep':>11}{'ns/(nnz K)':>12}{'pipeline':>10}{'MB':>8}")
+    for nonzeros in map(float, _NONZEROS.value):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "counts.npz"
+            size = int(np.sqrt(nonzeros))
+            source = vigamma.SyntheticFactors(
+                num_rows=16 * size, num_columns=4 * size, num_nonzeros=int(nonzeros)
+            )
+            scipy.sparse.save_npz(path, source.load().counts, compressed=False)
+            for num_factors in _NUM_FACTORS.value:
+                row = _ours(path, num_factors)
+                each = 1e9 * row["median_seconds"] / row["num_nonzeros"] / int(num_factors)
+                pipeline = row["pipeline_seconds"] / row["median_seconds"]
+                print(
+                    f"{row['num_nonzeros']:>12,}{num_factors:>5}{row['median_seconds']:>11.4f}"
+                    f"{each:>12.3f}{pipeline:>10.1f}{row['peak_mb']:>8.0f}",
+                    flush=True,
+                )
+
+
+def _installed() -> list[str]:
+    return [name for name, module in _PEERS.items() if importlib.util.find_spec(module)]
+
+
+def _ours(counts: str | Path, num_factors: str) -> dict[str, float]:
+    return _json_of(
+        "benchmark_factorization.py", f"--child={counts}", f"--num_factors={num_factors}",
+        f"--num_sweeps={_NUM_SWEEPS.value}",
+    )  # fmt: skip
+
+
+def _peer_sweeps(name: str, num_factors: str) -> dict[str, float]:
+    num_sweeps = min(_NUM_SWEEPS.value, 6)
+    return _json_of(
+        "benchmark_peers.py", "sweep_seconds", name, _COUNTS.value, num_factors, num_sweeps, "0"
+    )
+
+
+def _json_of(script: str, *arguments: object) -> dict:
+    command = [sys.executable, str(_SCRIPTS / script), *map(str, arguments)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    app.run(main)
