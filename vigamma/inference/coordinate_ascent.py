@@ -85,7 +85,7 @@ class CoordinateAscent:
 
     def is_done(self, state: AscentState) -> Array:
         """Whether the stopping rule holds."""
-        return state.calm >= _CALM_SWEEPS
+        return (state.calm >= _CALM_SWEEPS) & (self.tolerance > 0)
 
     def step(
         self,
@@ -109,7 +109,7 @@ class CoordinateAscent:
             model = model.learned(q, statistics)
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
-        is_calm = keep & (elbo - state.elbo <= self.tolerance * jnp.abs(elbo))
+        is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo))
         info = StepInfo(elbo, all_finite({"elbo": elbo, "parameter": q}))
         kept = AscentState(
             step=state.step + 1,
