@@ -20,6 +20,13 @@ def _clear_trace_counts():
 
 
 @pytest.fixture
+def x64():
+    """JAX in float64, for what is exact up to rounding."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def data():
     """Counts of 7 columns and 12 rows; one column is always 0, as in the digits."""
     rng = np.random.default_rng(0)

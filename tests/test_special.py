@@ -58,3 +58,15 @@ def test_log_factorial():
     np.testing.assert_allclose(
         special.log_factorial(jnp.float32([0, 1, 5])), np.log([1, 1, 120]), atol=1e-6
     )
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_inverse_digamma_from_tiny_to_huge_shapes(dtype, rtol):
+    # On both sides of -2.22, where the starting point changes, too.
+    shapes = np.concatenate([SHAPES, np.linspace(0.3, 0.6, 31)])
+    values = mp_values(mpmath.digamma, shapes).astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        got = special.inverse_digamma(jnp.asarray(values))
+        chex.assert_type(got, dtype)
+    # The value is rounded: a relative error of eps |ψ(a)| / (a ψ'(a)) in a.
+    np.testing.assert_allclose(got, shapes, rtol=rtol)

@@ -21,13 +21,13 @@ _MOST_EXTRA_INSTRUCTIONS = 7
 def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[Array, Array]:
     """Shares each count x_nm among K components in proportion to own_nk · other_mk.
 
-    With the rates r_nm = Σ_k own_nk other_mk of the entries, all others being 0:
+    With the rates r_nm = Σ_k own_nk other_mk of the entries:
 
-        shares_nk = own_nk Σ_m (x_nm / r_nm) other_mk,     log_rates = Σ_nm x_nm log r_nm
+        shares_nk = own_nk Σ_m (x_nm / r_nm) other_mk,     fit = Σ_nm x_nm log(r_nm / x_nm)
 
     so that Σ_k shares_nk = Σ_m x_nm. This is the expectation step of the multinomial auxiliary
     counts (Cemgil 2009; Gopalan, Hofman & Blei 2013, eq. 11), and the term of the ELBO that is left
-    when they are summed out.
+    when they are summed out, without Σ x log x: as small as it can be, also for large counts.
 
     Args:
       own_nk: weights of the rows in [0, 1e30], shape (N, K).
@@ -35,20 +35,21 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
       blocks: the counts, by row; where one is positive, so must its rate be.
 
     Returns:
-      shares, shape (N, K), and log_rates in nats, a scalar.
+      shares, shape (N, K), and the fit in nats, a scalar.
     """
     own, other = _padded(own_nk), _padded(other_mk)
 
     def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, Array]:
         gathered = _gather(other, block.columns)
         counts = block.counts.astype(own.dtype)
+        is_entry = counts > 0
         rates = jnp.einsum("cwk,ck->cw", gathered, own[block.rows])
-        rates = jnp.where(counts > 0, rates, 1.0)
-        sums = _add_to_rows(sums, block, jnp.einsum("cwk,cw->ck", gathered, counts / rates))
-        return sums, (counts * jnp.log(rates)).sum()
+        ratios = counts / jnp.where(is_entry, rates, 1.0)
+        sums = _add_to_rows(sums, block, jnp.einsum("cwk,cw->ck", gathered, ratios))
+        return sums, -jnp.vdot(counts, jnp.log(jnp.where(is_entry, ratios, 1.0)))
 
-    sums, log_rates = jax.lax.scan(add_block, jnp.zeros_like(own), blocks)
-    return own_nk * sums[:, : own_nk.shape[1]], log_rates.sum()
+    sums, fits = jax.lax.scan(add_block, jnp.zeros_like(own), blocks)
+    return own_nk * sums[:, : own_nk.shape[1]], fits.sum()
 
 
 def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Array:

@@ -26,7 +26,7 @@ class CountRows:
         were no others.
       exposures: e_n > 0; 0 for rows that only pad; shape (N,).
       row_sums: Σ_m x_nm; shape (N,).
-      log_constants: Σ_m (x_nm log e_n - log x_nm!), in nats; shape (N,).
+      log_constants: Σ_m (x_nm log(x_nm e_n) - log x_nm!), in nats; shape (N,).
       is_column: whether a column is real, and does not only pad; shape (M,).
       missing_by_row: the cells that were not observed, by row; None if there are none.
       missing_by_column: the same cells, transposed.
@@ -105,13 +105,14 @@ def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr
 
 
 def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Σ_m x_nm and Σ_m (x_nm log e_n - log x_nm!), in float64."""
-    log_factorials = scipy.special.gammaln(np.arange(int(counts.data.max()) + 1) + 1.0)
+    """Σ_m x_nm and Σ_m (x_nm log(x_nm e_n) - log x_nm!), in float64."""
+    values = np.arange(int(counts.data.max()) + 1, dtype=float)
+    of_values = scipy.special.xlogy(values, values) - scipy.special.gammaln(values + 1)
     of_entries = csr_array(
-        (log_factorials[counts.data], counts.indices, counts.indptr), shape=counts.shape
+        (of_values[counts.data], counts.indices, counts.indptr), shape=counts.shape
     )
     sums = counts.sum(axis=1)
-    return sums, sums * np.log(exposures) - of_entries.sum(axis=1)
+    return sums, sums * np.log(exposures) + of_entries.sum(axis=1)
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:

@@ -150,7 +150,7 @@ class CoordinateAscent:
         """The state after a sweep from `state` to `q`, and what there is to see of it."""
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
-        is_calm = keep & (elbo - state.elbo <= self.tolerance * jnp.abs(elbo))
+        is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo)) & (self.tolerance > 0)
         finite = all_finite({"elbo": elbo, "parameter": q})
         kept = state.replace(
             model=model,

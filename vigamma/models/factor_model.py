@@ -37,6 +37,8 @@ Posterior = dict[str, Gamma]
 _LOWEST_LOG_WEIGHT = -40.0
 """Of a component, relative to the largest of its row; e^-80, a product, is still a float32."""
 
+_LARGEST_LOG_WEIGHT = 20.0
+
 
 @record
 class ColumnTable:
@@ -145,7 +147,7 @@ class FactorModel:
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
         """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
         weights, shifts = _weights(q["rows"])
-        shares, log_rates = split_counts(table.weights, weights, batch.by_column)
+        shares, fit = split_counts(table.weights, weights, batch.by_column)
         expected = batch.exposures[:, None] * q["rows"].mean
         missing = None
         if batch.missing_by_column is not None:
@@ -156,7 +158,7 @@ class FactorModel:
             shares=shares,
             exposure=expected.sum(axis=0, keepdims=True),
             missing_exposure=missing,
-            elbo=log_rates
+            elbo=fit
             + (batch.row_sums * shifts + batch.log_constants).sum()
             - jnp.where(is_row, divergence, 0.0).sum(),
             row_prior=self.row_prior.statistics(q["rows"], q.get("row_rates"), is_row),
@@ -212,21 +214,19 @@ class FactorModel:
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
         theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
-        shares, log_rates = split_counts(
+        shares, fit = split_counts(
             jnp.exp(log_beta - beta_shift[:, None]),
             jnp.exp(log_theta - theta_shift[:, None]),
             batch.by_column,
         )
         column_sums = jax.lax.stop_gradient(shares.sum(axis=1))
-        log_rates = (
-            log_rates + (batch.row_sums * theta_shift).sum() + (column_sums * beta_shift).sum()
-        )
+        fit = fit + (batch.row_sums * theta_shift).sum() + (column_sums * beta_shift).sum()
         seen = batch.exposures[:, None] * jnp.exp(log_theta)
         exposure = seen.sum(axis=0)[None]
         if batch.missing_by_column is not None:
             exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
         log_likelihood = (
-            log_rates + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
+            fit + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
         )
         of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
         of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
@@ -273,10 +273,15 @@ def _observed_exposure(statistics: FactorStatistics) -> Array:
 
 
 def _weights(factors: Gamma) -> tuple[Array, Array]:
-    """exp(E[log θ_nk] - shift_n), and shift_n = max_k E[log θ_nk], which cancels in the shares."""
+    """exp(E[log θ_nk] - shift_n), and the shift_n that cancel in the shares.
+
+    A shift is 0 unless the largest of its row is beyond e^±20, where products might leave float32.
+    """
     mean_log = jnp.log(factors.mean) - log_minus_digamma(factors.concentration)
-    shifts = mean_log.max(axis=1)
-    return jnp.exp(jnp.maximum(mean_log - shifts[:, None], _LOWEST_LOG_WEIGHT)), shifts
+    largest = mean_log.max(axis=1)
+    shifts = largest - jnp.clip(largest, -_LARGEST_LOG_WEIGHT, _LARGEST_LOG_WEIGHT)
+    lowest = (largest - shifts + _LOWEST_LOG_WEIGHT)[:, None]
+    return jnp.exp(jnp.maximum(mean_log - shifts[:, None], lowest)), shifts
 
 
 def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:

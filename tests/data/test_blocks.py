@@ -1,0 +1,111 @@
+"""Blocks hold exactly the entries of the matrix, and nothing else that counts."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from vigamma.data.blocks import _CHUNK_COST, _WIDTHS, make_blocks
+
+BLOCK_SLOTS = 64
+
+
+def matrices_of(blocks, shape, num_shards: int) -> list[np.ndarray]:
+    """The matrix of each shard, from its slots alone; checks what padding must look like."""
+    num_rows = shape[0]
+    of_shards = [
+        np.split(leaf, num_shards) for leaf in (blocks.columns, blocks.counts, blocks.rows)
+    ]
+    matrices = []
+    for columns, counts, rows in zip(*of_shards, strict=True):
+        rows = rows.ravel()
+        columns, counts = (x.reshape(rows.size, -1).astype(np.int64) for x in (columns, counts))
+        assert (np.diff(rows) >= 0).all()
+        assert (counts[rows == num_rows] == 0).all()
+        assert (columns[counts == 0] == 0).all()
+        assert (counts[rows < num_rows].sum(axis=1) > 0).all()  # no chunk in vain
+        chunk, slot = np.nonzero(counts)
+        matrix = np.zeros(shape, np.int64)
+        np.add.at(matrix, (rows[chunk], columns[chunk, slot]), counts[chunk, slot])
+        assert np.count_nonzero(matrix) == chunk.size  # no cell twice
+        matrices.append(matrix)
+    return matrices
+
+
+def cost(matrices, width: int) -> float:
+    """In slots; a chunk costs as much as `_CHUNK_COST` more of them."""
+    lengths = [np.count_nonzero(row) for matrix in matrices for row in matrix]
+    return sum((width + _CHUNK_COST) * -(-length // width) for length in lengths)
+
+
+def check(dense: list[np.ndarray], dtype=np.uint8):
+    blocks = make_blocks([sp.csr_array(matrix.astype(dtype)) for matrix in dense], BLOCK_SLOTS)
+    width = blocks.columns.shape[2]
+    assert blocks.counts.dtype == dtype
+    assert blocks.rows.dtype == np.int32
+    assert blocks.columns.shape == blocks.counts.shape == (*blocks.rows.shape, width)
+    assert blocks.rows.shape[1] * width == BLOCK_SLOTS
+    assert blocks.rows.shape[0] % len(dense) == 0  # as many blocks for each shard
+    assert cost(dense, width) == min(cost(dense, other) for other in _WIDTHS)
+    for got, wanted in zip(matrices_of(blocks, dense[0].shape, len(dense)), dense, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    return blocks
+
+
+@st.composite
+def shards(draw) -> list[np.ndarray]:
+    """Matrices of one shape whose rows are empty, short or full, as their density decides."""
+    num_shards = draw(st.sampled_from([1, 2, 4]))
+    shape = draw(st.integers(1, 12)), draw(st.integers(1, 150))
+    density = draw(
+        st.lists(
+            st.sampled_from([0.0, 0.02, 0.3, 1.0]),
+            min_size=num_shards * shape[0],
+            max_size=num_shards * shape[0],
+        )
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    is_entry = rng.random((num_shards * shape[0], shape[1])) < np.array(density)[:, None]
+    return np.split(is_entry * rng.integers(1, 256, is_entry.shape), num_shards)
+
+
+@settings(max_examples=200, deadline=None)
+@given(dense=shards())
+@example(dense=[np.zeros((3, 5), np.int64)])
+@example(dense=[np.full((1, 1), 255)])
+@example(dense=[np.ones((1, 130), np.int64), np.zeros((1, 130), np.int64)])
+@example(dense=[np.ones((40, 1), np.int64)])
+def test_the_matrix_comes_back_from_its_blocks(dense):
+    check(dense)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_the_type_of_the_counts_is_kept(dtype):
+    check([np.array([[0, np.iinfo(dtype).max, 1], [0, 0, 3]])], dtype)
+
+
+@pytest.mark.parametrize(
+    ("num_columns", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.int32), (200_000, np.int32)]
+)
+def test_columns_are_stored_in_the_smallest_type_that_holds_them(num_columns, dtype):
+    last = num_columns - 1
+    matrix = np.zeros((3, num_columns), np.uint8)
+    matrix[[0, 0, 2], [0, last, last]] = 1, 2, 3
+    assert check([matrix]).columns.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("lengths", "width"),
+    [([1] * 50, 4), ([4] * 50, 4), ([5] * 50, 8), ([16] * 50, 16), ([64] * 9, 64), ([200] * 9, 16)],
+)
+def test_the_width_follows_the_lengths_of_the_rows(lengths, width):
+    matrix = np.arange(200) < np.array(lengths)[:, None]
+    assert check([matrix.astype(np.int64)]).columns.shape[2] == width
+
+
+def test_a_shard_without_entries_has_only_padding_and_as_many_blocks_as_the_others():
+    blocks = check([np.ones((30, 10), np.int64), np.zeros((30, 10), np.int64)])
+    first, second = np.split(blocks.rows, 2)
+    assert (first < 30).any()
+    assert (second == 30).all()

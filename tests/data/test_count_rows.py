@@ -1,0 +1,108 @@
+"""Rows on devices: their padding, shards, sums and constants."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.sparse import csr_array
+
+from tests.data.test_blocks import matrices_of
+from vigamma.data.count_rows import lay_out_rows, padded_rows
+
+NUM_ROWS, NUM_COLUMNS = 70, 11
+
+
+def counts_and_missing():
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(rng.gamma(0.4, 5.0, (NUM_ROWS, NUM_COLUMNS))).astype(np.uint8)
+    missing = rng.random(counts.shape) < 0.15
+    counts[missing] = 0
+    counts[[0, 30]], missing[[5, 69]] = 0, False
+    return counts, missing
+
+
+def lay_out(counts, *, exposures=None, missing=None, num_shards=1):
+    return lay_out_rows(
+        csr_array(counts),
+        np.ones(len(counts)) if exposures is None else exposures,
+        None if missing is None else csr_array(missing.astype(np.uint8)),
+        num_shards=num_shards,
+        block_slots=64,
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_shards", "padded"),
+    [
+        (1, 1, 64),
+        (64, 1, 64),
+        (65, 4, 128),
+        (64, 64, 64),
+        (1, 3, 192),
+        (193, 3, 384),
+        (5, 128, 128),
+    ],
+)
+def test_rows_are_padded_to_a_multiple_of_64_and_of_the_devices(num_rows, num_shards, padded):
+    assert padded_rows(num_rows, num_shards) == padded
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 3, 4])
+def test_shards_are_the_rows_in_order_and_their_transposes(num_shards):
+    counts, missing = counts_and_missing()
+    rows = lay_out(counts, missing=missing, num_shards=num_shards)
+    size = padded_rows(NUM_ROWS, num_shards) // num_shards
+    for dense, by_row, by_column in (
+        (counts, rows.by_row, rows.by_column),
+        (missing, rows.missing_by_row, rows.missing_by_column),
+    ):
+        whole = np.zeros((num_shards * size, NUM_COLUMNS), np.int64)
+        whole[:NUM_ROWS] = dense
+        parts = np.split(whole, num_shards)
+        transposed = [part.T for part in parts]
+        np.testing.assert_array_equal(matrices_of(by_row, parts[0].shape, num_shards), parts)
+        np.testing.assert_array_equal(
+            matrices_of(by_column, parts[0].T.shape, num_shards), transposed
+        )
+
+
+def test_nothing_is_missing_unless_said():
+    rows = lay_out(counts_and_missing()[0])
+    assert rows.missing_by_row is None
+    assert rows.missing_by_column is None
+
+
+def test_every_leaf_can_be_spread_over_the_devices():
+    counts, missing = counts_and_missing()
+    for leaf in jax.tree.leaves(lay_out(counts, missing=missing, num_shards=4)):
+        assert len(leaf) % 4 == 0
+
+
+def test_sums_and_constants_complete_the_poisson_likelihood():
+    """With rates r: log p(x) = Σ x log r - e r + log_constants, here in SciPy's float64."""
+    counts, _ = counts_and_missing()
+    rng = np.random.default_rng(3)
+    exposures, rates = rng.gamma(2.0, 1.0, NUM_ROWS), rng.gamma(2.0, 2.0, counts.shape)
+    rows = lay_out(counts, exposures=exposures)
+    scaled = exposures[:, None] * rates
+    log_likelihood = scipy.stats.poisson(scaled).logpmf(counts).sum(axis=1)
+    constants = log_likelihood - (counts * np.log(rates) - scaled).sum(axis=1)
+    np.testing.assert_allclose(rows.log_constants[:NUM_ROWS], constants, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(rows.row_sums[:NUM_ROWS], counts.sum(axis=1, dtype=np.int64))
+    np.testing.assert_array_equal(rows.exposures[:NUM_ROWS], exposures.astype(np.float32))
+    for name in ("exposures", "row_sums", "log_constants"):
+        leaf = getattr(rows, name)
+        assert leaf.dtype == np.float32
+        assert leaf.shape == (128,)
+        assert (leaf[NUM_ROWS:] == 0).all()
+
+
+def test_sums_of_small_integers_do_not_wrap():
+    rows = lay_out(np.full((1, 300), 255, np.uint8))
+    assert rows.row_sums[0] == 300 * 255
+
+
+def test_huge_counts_have_the_constants_of_scipy():
+    rows = lay_out(np.array([[10**6, 0], [1, 2**24]], np.int32))
+    exact = -scipy.special.gammaln([1e6 + 1, 2.0**24 + 1])
+    np.testing.assert_allclose(rows.log_constants[:2], exact, rtol=1e-7)

@@ -1,0 +1,280 @@
+"""Coordinate ascent: it rises, it arrives, and it does not care where it runs."""
+
+import functools
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from tests.factors import (
+    KINDS,
+    Problem,
+    dense,
+    dense_elbo,
+    largest,
+    log_gradient,
+    make_model,
+    make_problem,
+    random_posterior,
+)
+from vigamma.data.synthetic import SyntheticFactors
+from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
+from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated, sum_over_devices
+from vigamma.models.factor_model import ROW_LATENTS
+from vigamma.train_state import fuse_steps
+
+PLAIN = CoordinateAscent(extrapolate=False, tolerance=0)
+EXTRAPOLATED = CoordinateAscent(tolerance=0)
+ROUNDING = 2e-7  # relative: a smaller fall of the ELBO, a sum in float32, is not seen as one
+
+
+@functools.cache
+def sweeps(algorithm: CoordinateAscent, num_sweeps: int):
+    """(state, batch) -> (state, infos), until `num_sweeps` are done or the algorithm stops."""
+
+    def is_before(state, last_step):
+        return (state.step < last_step) & ~algorithm.is_done(state)
+
+    advance = fuse_steps(algorithm.step, is_before, num_sweeps)
+    return jax.jit(lambda state, batch: advance(state, jnp.uint32(num_sweeps), batch))
+
+
+@functools.cache
+def synthetic() -> Problem:
+    spec = SyntheticFactors(num_rows=128, num_columns=64, num_factors=4, num_nonzeros=1500, seed=1)
+    counts = spec.load().counts.toarray().astype(np.int64)
+    return Problem(counts, np.ones(128), np.zeros(counts.shape, bool))
+
+
+def start(algorithm, kind: str, problem: Problem, num_factors: int = 4) -> AscentState:
+    model = make_model(kind, problem.counts.shape[1])
+    num_rows = -(-len(problem.counts) // 64) * 64
+    return algorithm.init(model, model.initial(jax.random.key(0), num_rows, num_factors))
+
+
+def run(algorithm, kind: str, problem: Problem, num_sweeps: int):
+    """The last state, and the ELBO of every sweep."""
+    state, infos = sweeps(algorithm, num_sweeps)(
+        start(algorithm, kind, problem), problem.batch(block_slots=1024)
+    )
+    return state, np.asarray(infos.elbo)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_extrapolated_sweeps_never_fall_and_arrive_sooner_than_plain_ones(kind):
+    plain_state, plain = run(PLAIN, kind, synthetic(), 100)
+    assert plain[-1] > plain[0] + 1000
+    assert (np.diff(plain) > -1e-12 * np.abs(plain[1:])).all()
+    assert float(plain_state.elbo) == plain[-1]
+
+    state, fast = run(EXTRAPOLATED, kind, synthetic(), 60)
+    kept = [fast[0]]
+    for value in fast[1:]:
+        if value >= kept[-1] - ROUNDING * abs(value):
+            kept.append(value)
+    assert 2 * len(kept) > len(fast)
+    assert float(state.elbo) == kept[-1]  # the discarded ones left no trace
+    assert plain[60] < plain[-1] - 1e-5 * abs(plain[-1]) < kept[-1]
+    assert kept[-1] > plain[-1]
+    assert int(state.step) == 60
+
+
+def test_a_sweep_that_fell_is_discarded_and_momentum_starts_again(x64):
+    problem = make_problem()
+    batch = problem.batch()
+    good, _ = sweeps(PLAIN, 30)(start(PLAIN, "flat", problem), batch)
+    # The last sweep came from far off: with so much momentum, the next goes as far beyond.
+    wild = good.replace(
+        previous=jax.tree.map(
+            lambda leaf: leaf * jnp.linspace(0.1, 10, leaf.size).reshape(leaf.shape), good.q
+        ),
+        momentum=jnp.int32(1000),
+        calm=jnp.int32(2),
+    )
+    step = jax.jit(EXTRAPOLATED.step)
+    after, info = step(wild, batch)
+    assert float(info.elbo) < float(good.elbo) - 1
+    assert int(after.step) == 31
+    assert int(after.momentum) == int(after.calm) == 0
+    assert float(after.elbo) == float(good.elbo)
+    chex.assert_trees_all_equal(after.q, good.q)
+    chex.assert_trees_all_equal(after.previous, good.q)
+    # The next sweep is a plain one, and is kept.
+    plain, _ = jax.jit(PLAIN.step)(good, batch)
+    after, info = step(after, batch)
+    assert float(info.elbo) >= float(good.elbo)
+    assert int(after.momentum) == 1
+    chex.assert_trees_all_close(after.q, plain.q, rtol=1e-13)
+    chex.assert_trees_all_equal(after.previous, good.q)
+
+
+def test_without_momentum_even_a_fall_is_kept(x64):
+    """As when the priors moved: there is no better sweep to go back to."""
+    problem = make_problem()
+    state = start(EXTRAPOLATED, "flat", problem).replace(elbo=jnp.asarray(1e6))
+    after, info = jax.jit(EXTRAPOLATED.step)(state, problem.batch())
+    assert float(after.elbo) == float(info.elbo) < 0
+    assert int(after.momentum) == 1
+
+
+def test_the_start_is_extrapolated_in_the_logarithms(x64):
+    problem = make_problem()
+    state = start(EXTRAPOLATED, "flat", problem)
+    previous = random_posterior(state.model, 0, num_factors=4)
+    state = state.replace(previous=previous, momentum=jnp.int32(6))
+    got = EXTRAPOLATED._start(state)
+    expected = jax.tree.map(lambda q, p: np.asarray(q) * (q / p) ** (6 / 9), state.q, previous)
+    chex.assert_trees_all_close(got, expected, rtol=1e-13)
+    chex.assert_trees_all_equal(PLAIN._start(state), state.q)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fixed_point_has_no_gradient(kind):
+    """That of the dense ELBO, in every logarithm of a shape or rate."""
+    problem = make_problem("exposures and missing")
+    algorithm = EXTRAPOLATED
+    first = start(algorithm, kind, problem, 2)
+    last, _ = sweeps(algorithm, 1500)(first, problem.batch())
+
+    def slope(state) -> float:
+        def value(q) -> float:
+            return dense_elbo(state.model, q, problem)
+
+        return largest(log_gradient(value, dense(state.q, problem)))
+
+    assert slope(first) > 10
+    assert slope(last) < 1e-3
+
+
+def test_it_stops_after_three_calm_sweeps():
+    tolerance = 1e-4
+    algorithm = CoordinateAscent(tolerance=tolerance)
+    state, elbos = run(algorithm, "flat", synthetic(), 300)
+    num_sweeps = int(state.step)
+    assert 5 < num_sweeps < 300
+    assert bool(algorithm.is_done(state))
+    assert (elbos[num_sweeps:] == 0).all()  # no sweep was taken
+    rises = np.diff(elbos[:num_sweeps]) / np.abs(elbos[1:num_sweeps])
+    assert (np.abs(rises[-3:]) < tolerance).all()
+    assert not algorithm.is_done(state.replace(calm=jnp.int32(2)))
+    windows = np.lib.stride_tricks.sliding_window_view(rises[:-1], 3)
+    assert not ((windows >= -ROUNDING) & (windows < tolerance)).all(axis=1).any()
+
+
+def test_a_tolerance_of_0_never_stops_a_run():
+    """Not even where rounding lets the ELBO stand still, or fall a little."""
+    state, elbos = run(EXTRAPOLATED, "flat", synthetic(), 300)
+    assert (np.diff(elbos) <= 0).sum() > 10
+    assert int(state.step) == 300
+    assert (elbos < 0).all()  # they are 0 for sweeps not taken
+    assert not EXTRAPOLATED.is_done(state.replace(calm=jnp.int32(100)))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_learned_priors_end_at_a_higher_elbo(kind):
+    algorithm = CoordinateAscent(extrapolate=False, tolerance=0, learn_priors=True)
+    fixed, _ = run(PLAIN, kind, synthetic(), 100)
+    learned, elbos = run(algorithm, kind, synthetic(), 100)
+    assert float(learned.elbo) > float(fixed.elbo) + 10
+    assert (np.diff(elbos) > -1e-12 * np.abs(elbos[1:])).all()
+    before, after = map(np.array, (jax.tree.leaves(fixed.model), jax.tree.leaves(learned.model)))
+    assert (np.abs(np.log(after / before)) > 0.01).all()
+
+
+EXTREMES = {
+    "one nonzero": (np.arange(40 * 50) == 361).astype(np.int64).reshape(40, 50),
+    "counts up to a million, empty rows and columns": np.random.default_rng(0).integers(
+        0, 10**6, (20, 20)
+    )
+    * np.outer(np.arange(20) % 3 > 0, np.arange(20) % 4 > 0),
+    "one row": np.arange(30)[None],
+    "one column": np.arange(30)[:, None],
+    "one cell": np.array([[3]]),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_counts_stay_finite_and_rise(name):
+    counts = EXTREMES[name]
+    problem = Problem(counts, np.ones(len(counts)), np.zeros(counts.shape, bool))
+    algorithm = CoordinateAscent(tolerance=0, learn_priors=True)
+    state, infos = sweeps(algorithm, 50)(
+        start(algorithm, "flat" if "one" in name else "hierarchical", problem),
+        problem.batch(block_slots=1024),
+    )
+    chex.assert_tree_all_finite((state, infos.elbo))
+    assert all(np.asarray(leaf).all() for leaf in jax.tree.leaves(infos.finite))
+    assert (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.q)]) > 0).all()
+    assert float(state.elbo) > float(infos.elbo[0])
+    assert float(state.elbo) < 0
+    # The columns and priors are those after the sweep, and no worse. In float32, log x! cancels all
+    # but a part of x log r, and each divergence is a difference of terms of size 10.
+    q = dense(state.q, problem)
+    expected = dense_elbo(state.model, q, problem)
+    num_latents = q["rows"].rate.size + q["columns"].rate.size
+    rounding = 1e-6 * (abs(expected) + special.gammaln(counts + 1.0).sum() + num_latents)
+    assert expected > float(state.elbo) - rounding
+
+
+@functools.cache
+def on_devices(num_devices: int):
+    """(the compiled program, its arguments) of 20 sweeps over that many devices; to run in x64."""
+    problem = make_problem("exposures and missing", num_rows=100, num_columns=40)
+    mesh = make_mesh(jax.devices()[:num_devices])
+    state = start(EXTRAPOLATED, "hierarchical", problem)
+    everywhere, spread = replicated(mesh), by_rows(mesh)
+    of_q = {name: spread if name in ROW_LATENTS else everywhere for name in state.q}
+    of_state = AscentState(
+        **dict.fromkeys(("step", "model", "momentum", "elbo", "calm"), everywhere),
+        q=of_q,
+        previous=of_q,
+    )
+
+    def take_step(state, batch):
+        return EXTRAPOLATED.step(state, batch, sum_over_devices)
+
+    advance = fuse_steps(take_step, lambda state, last: state.step < last, 20)
+    inputs = (of_state, everywhere, spread)
+    program = jax.jit(on_every_device(advance, mesh, inputs, (of_state, everywhere)))
+    batch = problem.batch(num_shards=num_devices)
+    arguments = place((state, np.uint32(20), batch), inputs)
+    return program.lower(*arguments).compile(), arguments
+
+
+@pytest.mark.usefixtures("x64")  # rounding grows, from a start where all components are alike
+def test_one_two_and_four_devices_agree():
+    ends = []
+    for num_devices in (1, 2, 4):
+        program, arguments = on_devices(num_devices)
+        ends.append(jax.tree.map(np.asarray, program(*arguments)))
+        first = jax.tree.map(np.asarray, arguments[0])
+    (one, infos), *others = ends
+    assert infos.elbo[-1] > infos.elbo[0] + 100
+    assert np.abs(np.log(one.q["columns"].rate / first.q["columns"].rate)).max() > 1
+    for other, other_infos in others:
+        chex.assert_trees_all_close(other, one, rtol=1e-9)
+        np.testing.assert_allclose(other_infos.elbo, infos.elbo, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_sweep_has_one_all_reduce():
+    text = on_devices(4)[0].as_text()
+    assert len(re.findall(r"= .* all-reduce(?:-start)?\(", text)) == 1
+    assert not re.search(r"all-gather|all-to-all|collective-permute|reduce-scatter", text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("tolerance", -0.1), ("tolerance", 1.0), ("num_restarts", 0), ("restart_sweeps", 0)],
+)
+def test_fields_out_of_range_are_refused(field, value):
+    CoordinateAscent().validate()
+    with pytest.raises(ValueError, match=f"{field} must be at least .*got {value}"):
+        CoordinateAscent(**{field: value}).validate()

@@ -1,0 +1,105 @@
+"""Arrays on a mesh of devices: where their parts are, and how they are summed."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigamma.mesh import (
+    by_rows,
+    check_divisible,
+    largest_of_processes,
+    make_mesh,
+    mean_over_devices,
+    on_every_device,
+    place,
+    replicate,
+    replicated,
+    sum_over_devices,
+)
+
+TREE = {"a": np.arange(24, dtype=np.float32).reshape(8, 3), "b": np.float32([5.0] * 4 + [1.0] * 4)}
+
+
+def mesh_of(num_devices: int):
+    return make_mesh(jax.devices()[:num_devices])
+
+
+def test_a_mesh_has_all_devices_unless_told():
+    assert make_mesh().size == jax.device_count() == 4
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_rows_are_spread_in_order(num_devices):
+    mesh = mesh_of(num_devices)
+    placed = place(TREE["a"], by_rows(mesh))
+    size = 8 // num_devices
+    for i, shard in enumerate(sorted(placed.addressable_shards, key=lambda s: s.device.id)):
+        np.testing.assert_array_equal(shard.data, TREE["a"][i * size : (i + 1) * size])
+    np.testing.assert_array_equal(placed, TREE["a"])
+
+
+def test_place_takes_a_prefix_of_shardings():
+    mesh = mesh_of(4)
+    placed = place(
+        {"batch": TREE, "step": np.uint32(7)}, {"batch": by_rows(mesh), "step": replicated(mesh)}
+    )
+    assert [s.data.shape for s in placed["batch"]["a"].addressable_shards] == [(2, 3)] * 4
+    assert [s.data.shape for s in placed["batch"]["b"].addressable_shards] == [(2,)] * 4
+    assert [int(s.data) for s in placed["step"].addressable_shards] == [7] * 4
+    assert placed["step"].dtype == jnp.uint32
+
+
+def test_replicas_are_whole():
+    copies = replicate(TREE["a"], mesh_of(4)).addressable_shards
+    assert len(copies) == 4
+    for copy in copies:
+        np.testing.assert_array_equal(copy.data, TREE["a"])
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_sums_and_means_over_devices(num_devices):
+    mesh = mesh_of(num_devices)
+
+    def totals(tree):
+        local = jax.tree.map(lambda leaf: leaf.sum(axis=0), tree)
+        return sum_over_devices(local), mean_over_devices(local)
+
+    program = jax.jit(on_every_device(totals, mesh, (by_rows(mesh),)))
+    summed, mean = program(place(TREE, by_rows(mesh)))
+    for name, leaf in TREE.items():
+        np.testing.assert_array_equal(summed[name], leaf.sum(axis=0))
+        np.testing.assert_array_equal(mean[name], leaf.sum(axis=0) / num_devices)
+
+
+def test_a_tree_is_summed_in_one_all_reduce():
+    mesh = mesh_of(4)
+    program = jax.jit(on_every_device(sum_over_devices, mesh, (by_rows(mesh),)))
+    text = program.lower(place(TREE, by_rows(mesh))).compile().as_text()
+    assert len(re.findall(r"= .* all-reduce(?:-start)?\(", text)) == 1
+
+
+def test_results_may_be_spread_too():
+    mesh = mesh_of(4)
+
+    def center(rows, total):
+        return rows - rows.mean(), total + 1
+
+    shardings = (by_rows(mesh), replicated(mesh))
+    program = jax.jit(on_every_device(center, mesh, shardings, shardings))
+    rows, total = program(*place((TREE["b"], np.float32(2)), shardings))
+    assert [s.data.shape for s in rows.addressable_shards] == [(2,)] * 4
+    np.testing.assert_array_equal(rows, np.zeros(8))  # each device has its own mean
+    assert total == 3
+
+
+def test_samples_must_be_divisible():
+    check_divisible(8, mesh_of(4), "samples")
+    with pytest.raises(ValueError, match=r"samples must be divisible .*\(4\), got 6"):
+        check_divisible(6, mesh_of(4), "samples")
+
+
+def test_one_process_has_the_largest_value():
+    assert largest_of_processes(3) == 3
