@@ -225,9 +225,7 @@ class FactorModel:
         exposure = seen.sum(axis=0)[None]
         if batch.missing_by_column is not None:
             exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
-        log_likelihood = (
-            fit + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
-        )
+        log_likelihood = fit + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
         of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
         of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
         return log_likelihood + of_rows.sum() + of_columns.sum()
