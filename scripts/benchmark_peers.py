@@ -1,11 +1,12 @@
 """Runs other packages for Poisson factorization, scHPF and hpfrec, as their users would.
 
     python scripts/benchmark_peers.py sweep_seconds PEER TRAIN.npz K NUM_SWEEPS SEED
-    python scripts/benchmark_peers.py fit_to_stop PEER TRAIN.npz VALID.npz TEST.npz K SEED [--cells CELLS.npz]
+    python scripts/benchmark_peers.py fit_to_stop PEER TRAIN.npz VALID.npz TEST.npz K SEED
     python scripts/benchmark_peers.py split COUNTS.npz FOLDER SEED
 
 PEER is schpf or hpfrec. One process runs one fit, so that peak memory and compilation are its own;
-its standard output is one line of JSON, and what a peer prints goes to standard error.
+its standard output is one line of JSON, and what a peer prints goes to standard error. Sampled
+zeros can be scored too, with --cells CELLS.npz after SEED.
 """
 
 import argparse

@@ -15,7 +15,9 @@ from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.data.synthetic import SyntheticCounts
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
+from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.families.gamma import Gamma
 from vigamma.fits.base import Advance, Report, checksum
 from vigamma.inference.coordinate_ascent import AscentState
@@ -157,7 +159,24 @@ class FactorFit:
                 "heldout_log_likelihood_independent": independent.log_likelihood,
                 "num_heldout": score.num_heldout,
             }
+        if isinstance(self._data, SyntheticCounts):
+            summary |= self._recovery(arrays)
         return Report(summary, _table(summary))
+
+    def _recovery(self, arrays: AscentState) -> dict[str, float]:
+        """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
+        truth, split = self._data, self.split
+        rng = np.random.default_rng(self._config.seed)
+        row, column = (rng.integers(size, size=10_000) for size in split.train.shape)
+        scale = split.train.sum(dtype=float) / truth.counts.sum(dtype=float)
+        coverage = interval_coverage(
+            jax.random.fold_in(jax.random.key(self._config.seed), 2),
+            jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[row]), arrays.q["rows"]),
+            jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[column]), arrays.q["columns"]),
+            jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1)),
+        )
+        cosines = matched_cosines(self._means(arrays)[1], truth.beta)
+        return {"smallest_cosine": float(cosines.min()), "coverage_of_90_percent": coverage}
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
         """The seconds of a step, which is a sweep."""
@@ -248,5 +267,10 @@ def _table(summary: dict[str, Any]) -> str:
             f"({summary['heldout_protocol']}, {summary['num_heldout']:,})",
             f"  of independent columns    "
             f"{summary['heldout_log_likelihood_independent']:>18.4f} nats",
+        ]
+    if "smallest_cosine" in summary:
+        lines += [
+            f"  true factors matched with cosines of at least {summary['smallest_cosine']:.4f}",
+            f"  true rates within their 90 % intervals: {summary['coverage_of_90_percent']:.1%}",
         ]
     return "\n".join(["Factorization", *lines])
