@@ -1,7 +1,7 @@
 """New rows of counts from the posterior of a finished or interrupted run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vigamma.checkpointing import read_latest
+from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
+from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import GammaPoisson
+
+_IMAGES = {Digits.__name__, DigitCounts.__name__}
 
 
 class Generated(NamedTuple):
@@ -22,20 +26,23 @@ class Generated(NamedTuple):
       theta: the Poisson rates that were drawn, float32; shape (num_rows, M).
       counts: the counts drawn from them, int32; shape (num_rows, M).
       step: the training step of the posterior.
+      image_shape: the shape of a row where it is an image, else None.
     """
 
     theta: np.ndarray
     counts: np.ndarray
     step: int
+    image_shape: tuple[int, int] | None
 
 
 def generate(
     workdir: Path, num_rows: int, seed: int, warn: Callable[[str], None] = warnings.warn
 ) -> Generated:
-    """Samples θ ~ q, then x ~ Poisson(θ), from the newest intact checkpoint in `workdir`.
+    """Samples rates from q, then x ~ Poisson, from the newest intact checkpoint in `workdir`.
 
-    The same checkpoint and seed give the same rows; row i does not depend on `num_rows`. Damaged
-    checkpoints are passed over, each with a line to `warn`.
+    Of a factorization the rows are replicates of random rows, with exposure 1. The same checkpoint
+    and seed give the same rows; row i does not depend on `num_rows`. Damaged checkpoints are passed
+    over, each with a line to `warn`.
 
     Raises:
       CheckpointError: if there is no intact checkpoint, or it holds no Gamma posterior.
@@ -43,9 +50,21 @@ def generate(
     """
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
-    step, leaves, _ = read_latest(workdir, warn)
-    if "q.log_shape" not in leaves:
-        raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape")
-    q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
-    theta_nm, counts_nm = GammaPoisson.generate(jax.random.key(seed), q, num_rows)
-    return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step)
+    step, leaves, identity = read_latest(workdir, warn)
+    key = jax.random.key(seed)
+    if "q.log_shape" in leaves:
+        q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
+        theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
+    elif "q.rows.rate" in leaves:
+        sides = {"rows": identity["num_rows"], "columns": identity["num_columns"]}
+        q = {name: _unpadded(leaves, name, size) for name, size in sides.items()}
+        theta_nm, counts_nm = FactorModel.generate_rows(key, q, num_rows)
+    else:
+        raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape and no q.rows")
+    image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
+    return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step, image_shape)
+
+
+def _unpadded(leaves: Mapping[str, np.ndarray], name: str, size: int) -> Gamma:
+    parts = (leaves[f"q.{name}.{part}"][:size] for part in ("concentration", "rate"))
+    return Gamma(*map(jnp.asarray, parts))

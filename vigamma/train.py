@@ -53,7 +53,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
         with stop.interruptible("before the first step"):
             fit = load_fit(config)
             arrays = fit.start(mesh, progress.say)
-        with Checkpointer(workdir, identity(config) | {_CHECKSUM: fit.checksum}) as checkpoints:
+        with Checkpointer(workdir, identity(config) | fit.identity) as checkpoints:
             run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
             return run.to_the_end(arrays, mesh, started)
 
@@ -69,9 +69,6 @@ def load_fit(config: Experiment) -> Fit:
         return kind(config, data)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.model: {error}") from error
-
-
-_CHECKSUM = "data and prior (checksum)"
 
 
 class _Run:

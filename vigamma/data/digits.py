@@ -61,21 +61,21 @@ class DigitCounts:
     """The images as a sparse matrix of counts: a row for every image, a column for every pixel.
 
     Attributes:
-      digit: which digit, 0 to 9; None for all.
+      digit: which digit, 0 to 9; -1 for all.
     """
 
-    digit: int | None = 0
+    digit: int = 0
 
     image_shape: ClassVar[tuple[int, int]] = IMAGE_SHAPE
 
     def validate(self) -> None:
         """Raises ValueError for a digit that does not exist."""
-        if self.digit is not None and not 0 <= self.digit <= 9:
-            raise ValueError(f"digit must be 0 to 9 or None, got {self.digit}")
+        if not -1 <= self.digit <= 9:
+            raise ValueError(f"digit must be 0 to 9, or -1 for all, got {self.digit}")
 
     def load(self) -> LoadedCounts:
         """Loads the images, in the data set's own order."""
         self.validate()
         pixels, labels = load_digits(return_X_y=True)
-        chosen = slice(None) if self.digit is None else labels == self.digit
+        chosen = slice(None) if self.digit == -1 else labels == self.digit
         return LoadedCounts(check_sparse_counts(pixels[chosen]))

@@ -31,10 +31,11 @@ class Fit(Protocol):
     """Data, a model and an algorithm, of one experiment.
 
     Attributes:
-      checksum: of all numbers that the fit starts from; a run that resumes must share it.
+      identity: what a run that resumes must share beside the config: a checksum of all numbers
+        that the fit starts from.
     """
 
-    checksum: int
+    identity: dict[str, int]
 
     def start(self, mesh: Mesh, say: Callable[[str], None]) -> PyTree:
         """The arrays before the first step, on the devices; `say` prints a line."""
@@ -63,9 +64,9 @@ class Fit(Protocol):
         """The pictures of `figures/`, by name."""
 
 
-def checksum(leaves: Iterable[Any]) -> int:
-    """A checksum of arrays."""
+def checksum_of(leaves: Iterable[Any]) -> dict[str, int]:
+    """A checksum of arrays, named for `Fit.identity`."""
     value = 0
     for leaf in leaves:
-        value = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), value)
-    return value
+        value = zlib.crc32(np.ascontiguousarray(leaf), value)
+    return {"data and prior (checksum)": value}

@@ -15,7 +15,7 @@ from vigamma.config import Experiment
 from vigamma.data.digits import IMAGE_SHAPE, KnowledgeAndCounts
 from vigamma.errors import ConfigError
 from vigamma.families.mean_field import MeanFieldGamma
-from vigamma.fits.base import Advance, Report, checksum
+from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.mesh import check_divisible, in_default_float, place, replicated
 from vigamma.train_state import TrainState, compile_steps
 from vigamma.typing import PyTree
@@ -25,7 +25,7 @@ class ConjugateFit:
     """A Gamma-Poisson model, in float64, and its variational posterior.
 
     Attributes:
-      checksum: of the prior and the statistics of the data.
+      identity: a checksum of the prior and the statistics of the data.
       model: the model.
       batch: the sufficient statistics of its data.
     """
@@ -34,7 +34,7 @@ class ConjugateFit:
         """Builds the model; raises ValueError where config and data do not allow it."""
         self._config, self._data = config, data
         self.model, self.batch = config.model.build(data)
-        self.checksum = checksum(jax.tree.leaves((self.model, self.batch)))
+        self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
         self._exact = self.model.exact_posterior(self.batch)
 
     def start(self, mesh: Mesh, say: Callable[[str], None]) -> PyTree:

@@ -14,12 +14,13 @@ from vigamma.config import Experiment
 from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
-from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
 from vigamma.data.synthetic import SyntheticCounts
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
+from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.fits.base import Advance, Report, checksum
+from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.inference.coordinate_ascent import AscentState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.metrics import peak_memory_bytes
@@ -32,7 +33,7 @@ class FactorFit:
     """Sparse counts, a part of them held out, and the factors of the rest.
 
     Attributes:
-      checksum: of the training counts and of those held out.
+      identity: a checksum of the training counts and of those held out, and their shape.
       split: the counts.
       model: the model of the training counts.
     """
@@ -40,11 +41,7 @@ class FactorFit:
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         self._config, self._data = config, data
-        self.split = (
-            Split("", data.counts, None, None, None)
-            if config.heldout is None
-            else config.heldout.split(data)
-        )
+        self.split = _split(config.heldout, data)
         train, missing = self.split.train, self.split.missing
         self._exposures = _exposures(train, config.model.row_sum_exposures)
         num_missing = 0 if missing is None else missing.nnz
@@ -52,7 +49,8 @@ class FactorFit:
         arrays = [train.data, train.indices, train.indptr]
         for part in (self.split.valid, self.split.test):
             arrays += [] if part is None else part[:3]
-        self.checksum = checksum(arrays)
+        num_rows, num_columns = train.shape
+        self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
 
     def start(self, mesh: Mesh, say: Callable[[str], None]) -> AscentState:
         """The prior with a random tilt; of several such starts, the best after some sweeps."""
@@ -231,6 +229,15 @@ class FactorFit:
             seen = seen - missing.T @ self._exposures
         beta = (train.sum(axis=0) + 0.5) / (seen + 1.0)
         return self._exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
+
+
+def _split(heldout: HeldOut | None, data: LoadedCounts) -> Split:
+    if heldout is None:
+        return Split("", data.counts, None, None, None)
+    try:
+        return heldout.split(data)
+    except ValueError as error:
+        raise ConfigError(f"config.heldout: {error}") from error
 
 
 def _exposures(train, from_row_sums: bool) -> np.ndarray:
