@@ -23,7 +23,7 @@ def test_rows_are_a_function_of_the_seed_and_not_of_their_number(workdir):
 
 
 def test_rows_have_the_posterior_predictive_moments(workdir):
-    theta, counts, _ = generate(workdir, 20_000, 0)  # θ ~ Gamma(1 ... 5, 1)
+    theta, counts, *_ = generate(workdir, 20_000, 0)  # θ ~ Gamma(1 ... 5, 1)
     assert counts.dtype == np.int32
     mean = np.arange(1.0, 6)
     np.testing.assert_array_less(np.abs(theta.mean(axis=0) - mean), 4 * np.sqrt(mean / 20_000))

@@ -46,6 +46,16 @@ def heldout_log_likelihood(
     return functions[split.protocol](theta, beta, split, heldout)
 
 
+def scores(theta: Array, beta: Array, split: Split) -> dict[str, Score]:
+    """The scores of the parts that there are: "valid" and "heldout", which is the test."""
+    parts = {"valid": split.valid, "heldout": split.test}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    if split.protocol == "entries":
+        at_zeros = sum_at_zeros(theta, beta, split)
+        return {name: entries(theta, beta, split, part, at_zeros) for name, part in parts.items()}
+    return {name: heldout_log_likelihood(theta, beta, split, part) for name, part in parts.items()}
+
+
 def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
     """The mean over held-out counts (a cell with 3 has three) of the likelihood of all cells.
 
@@ -68,24 +78,39 @@ def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Sc
     return Score(float(log_likelihood), heldout.counts.size)
 
 
-def entries(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+def entries(
+    theta: Array,
+    beta: Array,
+    split: Split,
+    heldout: HeldOutCounts,
+    at_zeros: float | None = None,
+) -> Score:
     """The log-likelihood of a random sample of all cells, for each of its nonzeros.
 
     mean over held-out nonzeros of log Poisson(y_nm | r_nm)
         - (their share of all nonzeros) (Σ_nm r_nm over the zeros) / (number of held-out nonzeros)
 
-    Rows and columns without a training nonzero are left out of the mean.
+    Rows and columns without a training nonzero are left out of the mean. `at_zeros` is the sum of
+    the rates over the zeros, if the caller has it.
     """
     rates = _rates(theta, beta, heldout)
-    of_nonzeros = _terms(heldout, np.log(rates)) - rates
     seen = _is_seen(split, heldout)
-    parts = [part for part in (_train_cells(split), split.valid, split.test) if part is not None]
-    at_zeros = _sum_of_all_rates(theta, beta) - sum(
-        _rates(theta, beta, part).sum(dtype=float) for part in parts
-    )
-    num_nonzeros = sum(part.rows.size for part in parts)
-    log_likelihood = of_nonzeros[seen].mean() - at_zeros / num_nonzeros
-    return Score(float(log_likelihood), int(seen.sum()))
+    of_nonzeros = (_terms(heldout, np.log(rates)) - rates)[seen].mean()
+    if at_zeros is None:
+        at_zeros = sum_at_zeros(theta, beta, split)
+    num_nonzeros = sum(part.rows.size for part in _parts(split))
+    return Score(float(of_nonzeros - at_zeros / num_nonzeros), int(seen.sum()))
+
+
+def sum_at_zeros(theta: Array, beta: Array, split: Split) -> float:
+    """Σ r_nm over the cells that are zero in all parts."""
+    at_nonzeros = (_rates(theta, beta, part).sum() for part in _parts(split))
+    return _sum_of_all_rates(theta, beta) - float(sum(at_nonzeros))
+
+
+def _parts(split: Split) -> list[HeldOutCounts]:
+    train = HeldOutCounts(rows_of(split.train), split.train.indices, split.train.data, 1.0)
+    return [part for part in (train, split.valid, split.test) if part is not None]
 
 
 def _terms(heldout: HeldOutCounts, log_rates: np.ndarray) -> np.ndarray:
@@ -117,10 +142,6 @@ def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Arra
 def _sum_of_all_rates(theta: Array, beta: Array) -> float:
     sum_theta, sum_beta = (np.asarray(table).sum(axis=0, dtype=float) for table in (theta, beta))
     return float(sum_theta @ sum_beta)
-
-
-def _train_cells(split: Split) -> HeldOutCounts:
-    return HeldOutCounts(rows_of(split.train), split.train.indices, split.train.data, 1.0)
 
 
 def _is_seen(split: Split, heldout: HeldOutCounts) -> np.ndarray:

@@ -16,7 +16,7 @@ from vigamma.data.count_rows import lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
 from vigamma.data.synthetic import SyntheticCounts
-from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
+from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
@@ -122,17 +122,14 @@ class FactorFit:
 
     def observe(self, arrays: AscentState) -> tuple[AscentState, dict[str, float]]:
         """The log-likelihoods of the validation and test counts, as far as there are any."""
-        theta, beta = self._means(arrays)
-        parts = {"valid": self.split.valid, "heldout": self.split.test}
-        scores = {
-            f"{name}_log_likelihood": self._score(theta, beta, part).log_likelihood
-            for name, part in parts.items()
-            if part is not None
+        found = {
+            f"{name}_log_likelihood": score.log_likelihood
+            for name, score in scores(*self._means(arrays), self.split).items()
         }
-        if "valid_log_likelihood" in scores:
+        if "valid_log_likelihood" in found:
             inference = self._config.inference
-            arrays = inference.after_validation(arrays, scores["valid_log_likelihood"])
-        return arrays, scores
+            arrays = inference.after_validation(arrays, found["valid_log_likelihood"])
+        return arrays, found
 
     def report(self, arrays: AscentState) -> Report:
         """The size of the problem, the ELBO, and the score of the held-out counts."""
