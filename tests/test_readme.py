@@ -2,6 +2,9 @@
 
 import re
 
+import numpy as np
+from scipy.sparse import csr_array, save_npz
+
 from tests.command import ROOT, run
 
 README = (ROOT / "README.md").read_text()
@@ -27,12 +30,15 @@ def test_the_other_commands_run(tmp_path):
     others = [c.split("#")[0].split() for c in commands() if "venv" not in c]
     assert {words[1] for words in others} == {"scripts/train.py", "scripts/generate.py"}
     workdir = tmp_path / "run"
-    for words in others:
+    counts = tmp_path / "counts.npz"
+    save_npz(counts, csr_array(np.random.default_rng(0).poisson(1.0, (30, 20))))
+    for number, words in enumerate(others):
         script, flags = words[1].removeprefix("scripts/"), words[2:]
+        flags = [flag.replace("=counts.npz", f"={counts}") for flag in flags]
         if "--workdir" in flags:
             flags[flags.index("--workdir") + 1] = str(workdir)
         else:
-            flags += ["--workdir", str(tmp_path / "other")]
+            flags += ["--workdir", str(tmp_path / f"other {number}")]
         if script == "train.py":
             flags += ["--config.num_steps=10", "--config.log_every=10"]
         status, out, err = run(script, *flags)

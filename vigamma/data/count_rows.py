@@ -106,13 +106,18 @@ def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr
 
 def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Σ_m x_nm and Σ_m (x_nm log(x_nm e_n) - log x_nm!), in float64."""
-    values = np.arange(int(counts.data.max()) + 1, dtype=float)
-    of_values = scipy.special.xlogy(values, values) - scipy.special.gammaln(values + 1)
-    of_entries = csr_array(
-        (of_values[counts.data], counts.indices, counts.indptr), shape=counts.shape
-    )
+    largest = int(counts.data.max())
+    if largest < 2**16:
+        of_entries = _log_constant(np.arange(largest + 1))[counts.data]
+    else:
+        of_entries = _log_constant(counts.data)
+    of_entries = csr_array((of_entries, counts.indices, counts.indptr), shape=counts.shape)
     sums = counts.sum(axis=1)
     return sums, sums * np.log(exposures) + of_entries.sum(axis=1)
+
+
+def _log_constant(counts: np.ndarray) -> np.ndarray:
+    return scipy.special.xlogy(counts, counts) - scipy.special.gammaln(counts + 1.0)
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from vigamma.data.counts import check_counts
 from vigamma.data.files import LoadedCounts
@@ -50,7 +49,7 @@ class Digits:
     def load(self) -> KnowledgeAndCounts:
         """Loads the images, flattened to rows of 64 pixels, in the data set's own order."""
         self.validate()
-        pixels, labels = load_digits(return_X_y=True)
+        pixels, labels = _pixels_and_labels()
         images = check_counts(pixels[labels == self.digit], f"images of the digit {self.digit}")
         knowledge, counts = np.split(images, [self.num_knowledge_images])
         return KnowledgeAndCounts(knowledge.mean(axis=0), counts)
@@ -76,6 +75,12 @@ class DigitCounts:
     def load(self) -> LoadedCounts:
         """Loads the images, in the data set's own order."""
         self.validate()
-        pixels, labels = load_digits(return_X_y=True)
+        pixels, labels = _pixels_and_labels()
         chosen = slice(None) if self.digit == -1 else labels == self.digit
         return LoadedCounts(check_sparse_counts(pixels[chosen]))
+
+
+def _pixels_and_labels() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits  # half a second, which other data need not wait for
+
+    return load_digits(return_X_y=True)
