@@ -65,6 +65,11 @@ class Experiment:
             raise ValueError(f"seed must be 0 to 2^32 - 1, got {self.seed}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+        if self.num_steps <= self._sweeps_of_restarts():
+            raise ValueError(
+                f"num_steps must be more than inference.restart_sweeps "
+                f"({self.inference.restart_sweeps}), got {self.num_steps}"
+            )
         kinds = {
             type(self.data) is Digits,
             type(self.model) is DomainKnowledge,
@@ -75,6 +80,11 @@ class Experiment:
                 "data, model, inference: Digits, DomainKnowledge and GradientAscent "
                 "belong together, and so do sparse counts, factorizations and coordinate ascent"
             )
+
+    def _sweeps_of_restarts(self) -> int:
+        if isinstance(self.inference, CoordinateAscent) and self.inference.num_restarts > 1:
+            return self.inference.restart_sweeps
+        return 0
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:
