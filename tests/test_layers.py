@@ -13,7 +13,7 @@ LAYERS = [
     ["special", "mesh", "signals", "data.counts", "data.blocks"],
     ["families.gamma", "families.poisson", "data.sparse_counts"],
     ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
-    ["kernels", "data.count_rows", "data.heldout", "data.digits"],
+    ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],
     ["models.factor_model"],

@@ -22,6 +22,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
+from vigamma.families.product import ProductOfGammas
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
@@ -59,6 +60,7 @@ __all__ = [
     "PathwiseElbo",
     "Poisson",
     "PoissonFactorization",
+    "ProductOfGammas",
     "RunError",
     "ScoreFunctionElbo",
     "SparseCounts",

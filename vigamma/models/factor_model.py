@@ -209,8 +209,8 @@ class FactorModel:
     def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
 
-        The density is that of the latents, not of their logarithms. `batch` has all rows, and none
-        that only pads.
+        The density is that of the latents, not of their logarithms. `batch` has all rows. Rows and
+        columns that only pad have their prior density, and add nothing else.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
         theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
@@ -222,10 +222,11 @@ class FactorModel:
         column_sums = jax.lax.stop_gradient(shares.sum(axis=1))
         fit = fit + (batch.row_sums * theta_shift).sum() + (column_sums * beta_shift).sum()
         seen = batch.exposures[:, None] * jnp.exp(log_theta)
-        exposure = seen.sum(axis=0)[None]
+        exposure = seen.sum(axis=0, keepdims=True)
         if batch.missing_by_column is not None:
             exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
-        log_likelihood = fit + batch.log_constants.sum() - (exposure * jnp.exp(log_beta)).sum()
+        beta = jnp.where(batch.is_column[:, None], jnp.exp(log_beta), 0.0)
+        log_likelihood = fit + batch.log_constants.sum() - (exposure * beta).sum()
         of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
         of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
         return log_likelihood + of_rows.sum() + of_columns.sum()
