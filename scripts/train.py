@@ -1,24 +1,11 @@
 """Trains an experiment, or goes on with it: `python scripts/train.py --config configs/zero.py`."""
 
-import os
-import signal
-import sys
-
-
-def _leave(signum, _frame):
-    """Before there is anything to save: one line, and out at once."""
-    os.write(2, b"stopped by %s: before the first step\n" % signal.Signals(signum).name.encode())
-    os._exit(128 + signum)
-
-
-def _on_signals(handler):
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, handler)
-
-
 if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
-    _on_signals(_leave)
+    import early_signals
 
+    early_signals.leave_on_signals()
+
+import sys
 from pathlib import Path
 
 import jax
@@ -64,7 +51,7 @@ def main(argv):
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        _on_signals(signal.SIG_IGN)  # all is written, and the exit status stands
+        early_signals.ignore_signals()  # all is written, and the exit status stands
     if jax.process_index() == 0:
         print(outcome.table)
         print(f"written: {workdir}")

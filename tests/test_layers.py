@@ -28,6 +28,7 @@ LAYERS = [
     ["fits.conjugate", "fits.factors"],
     ["generate"],
     ["train"],
+    ["search"],
 ]
 
 

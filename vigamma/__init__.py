@@ -31,6 +31,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.search import SearchOutcome, model_grid, search
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
@@ -63,6 +64,7 @@ __all__ = [
     "ProductOfGammas",
     "RunError",
     "ScoreFunctionElbo",
+    "SearchOutcome",
     "SparseCounts",
     "SyntheticFactors",
     "TrainState",
@@ -70,6 +72,8 @@ __all__ = [
     "check_counts",
     "check_sparse_counts",
     "compile_steps",
+    "model_grid",
     "run_experiment",
     "scale_by_inverse_fisher",
+    "search",
 ]

@@ -94,6 +94,27 @@ def synthetic_images(
     return image_rows(rows, image_shape)
 
 
+def search_paths(paths: Sequence[Sequence[tuple[int, float]]], label: str) -> Figure:
+    """The validation log-likelihood of candidates against the sweep; a dot where each one ends.
+
+    Args:
+      paths: (sweep, log-likelihood) of every candidate, the winner's first.
+      label: what the winner is called.
+    """
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, path in reversed(list(enumerate(paths))):
+        color, width, size = ("C3", 2.5, 5) if index == 0 else ("0.6", 1, 3)
+        name = {0: label, 1: "other candidates"}.get(index)
+        axes.plot(*zip(*path, strict=True), color=color, lw=width, label=name)
+        axes.plot(*path[-1], color=color, marker="o", ms=size)
+    axes.set(xlabel="sweep", ylabel="validation log-likelihood (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="lower right")
+    plain(axes)
+    return figure
+
+
 def factor_figures(
     theta: np.ndarray,
     beta: np.ndarray,

@@ -1,7 +1,9 @@
 """The fit of a factorization by coordinate ascent."""
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 from vigamma import plotting_factors
 from vigamma.config import Experiment
 from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import lay_out_rows, padded_rows
+from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
 from vigamma.data.synthetic import SyntheticCounts
@@ -24,7 +26,7 @@ from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.inference.coordinate_ascent import AscentState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.metrics import peak_memory_bytes
-from vigamma.models.factor_model import ROW_LATENTS
+from vigamma.models.factor_model import ROW_LATENTS, FactorModel
 from vigamma.train_state import fuse_steps
 from vigamma.typing import Array, PyTree
 
@@ -42,29 +44,35 @@ class FactorFit:
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         self._config, self._data = config, data
         self.split = _split(config.heldout, data)
-        train, missing = self.split.train, self.split.missing
+        train = self.split.train
         self._exposures = _exposures(train, config.model.row_sum_exposures)
-        num_missing = 0 if missing is None else missing.nnz
-        self.model = config.model.build(train, self._exposures, num_missing)
+        self.model = self._build_model()
         arrays = [train.data, train.indices, train.indptr]
         for part in (self.split.valid, self.split.test):
             arrays += [] if part is None else part[:3]
         num_rows, num_columns = train.shape
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
+        self._batches: dict[tuple[Mesh, int], CountRows] = {}
+
+    def with_model(self, model: Any) -> Self:
+        """The fit of another model to the same counts, which stay split and laid out as they are.
+
+        Args:
+          model: differs from `config.model` in the number of factors and the shapes at most.
+        """
+        fit = copy.copy(self)
+        fit._config = dataclasses.replace(self._config, model=model)
+        fit.model = fit._build_model()
+        return fit
+
+    def _build_model(self) -> FactorModel:
+        train, missing = self.split.train, self.split.missing
+        num_missing = 0 if missing is None else missing.nnz
+        return self._config.model.build(train, self._exposures, num_missing)
 
     def start(self, mesh: Mesh, say: Callable[[str], None]) -> AscentState:
         """The prior with a random tilt; of several such starts, the best after some sweeps."""
         inference = self._config.inference
-        self._batch = place(
-            lay_out_rows(
-                self.split.train,
-                self._exposures,
-                self.split.missing,
-                num_shards=mesh.size,
-                block_slots=block_slots(self._config.model.num_factors),
-            ),
-            by_rows(mesh),
-        )
         model = jax.tree.map(jnp.asarray, self.model)
 
         def initial(key: Array) -> AscentState:
@@ -77,6 +85,17 @@ class FactorFit:
         if inference.num_restarts == 1:
             return initial(keys[0])
         return self._best_start(initial, keys, mesh, say)
+
+    def _batch(self, mesh: Mesh) -> CountRows:
+        """The training counts on the devices; laid out once for all models that want them alike."""
+        key = mesh, block_slots(self._config.model.num_factors)
+        if key not in self._batches:
+            train, missing = self.split.train, self.split.missing
+            batch = lay_out_rows(
+                train, self._exposures, missing, num_shards=mesh.size, block_slots=key[1]
+            )
+            self._batches[key] = place(batch, by_rows(mesh))
+        return self._batches[key]
 
     def _best_start(self, initial, keys: Array, mesh: Mesh, say) -> AscentState:
         inference = self._config.inference
@@ -107,10 +126,9 @@ class FactorFit:
             inputs=(shardings, everywhere, by_rows(mesh)),
             outputs=(shardings, everywhere),
         )
-        compiled = (
-            jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), self._batch).compile()
-        )
-        return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), self._batch)
+        batch = self._batch(mesh)
+        compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
+        return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
 
     def step_of(self, arrays: AscentState) -> int:
         """The number of completed sweeps."""
@@ -130,6 +148,10 @@ class FactorFit:
             inference = self._config.inference
             arrays = inference.after_validation(arrays, found["valid_log_likelihood"])
         return arrays, found
+
+    def log_likelihood(self, arrays: AscentState, part: HeldOutCounts) -> float:
+        """The log-likelihood of a held-out part of the split, in nats."""
+        return self._score(*self._means(arrays), part).log_likelihood
 
     def report(self, arrays: AscentState) -> Report:
         """The size of the problem, the ELBO, and the score of the held-out counts."""

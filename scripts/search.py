@@ -1,0 +1,84 @@
+"""Chooses the shapes of the priors and K on held-out counts.
+
+python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
+    --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50
+"""
+
+if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
+    import early_signals
+
+    early_signals.leave_on_signals()
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+import vigamma
+from vigamma.config import load_config, parse_flags
+from vigamma.mesh import use_all_cores
+from vigamma.search import write_search
+from vigamma.signals import StopSignals
+
+config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; fields are set by --config.field=value."
+)
+_ROW_SHAPES = flags.DEFINE_list("row_shapes", [], "Values of config.model.row_shape to try.")
+_COLUMN_SHAPES = flags.DEFINE_list("column_shapes", [], "Of config.model.column_shape.")
+_NUM_FACTORS = flags.DEFINE_list("num_factors", [], "Of config.model.num_factors.")
+_WORKDIR = flags.DEFINE_string("workdir", "checkpoints/search", "Where the outcome is written.")
+
+
+def main(argv):
+    """Searches, writes and prints the outcome and the command that fits the winner."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    flag, workdir = flags.FLAGS["config"], Path(_WORKDIR.value)
+    where = "before the end; nothing is written"
+    try:
+        _, config = load_config(flag)
+        choices = {
+            "row_shapes": _numbers(_ROW_SHAPES, float),
+            "column_shapes": _numbers(_COLUMN_SHAPES, float),
+            "num_factors": _numbers(_NUM_FACTORS, int),
+        }
+        use_all_cores()
+        with StopSignals() as stop, stop.interruptible(where):
+            candidates = vigamma.model_grid(config.model, **choices)
+            outcome = vigamma.search(config, candidates, say=lambda line: print(line, flush=True))
+            command = _command(flag, outcome.changes)
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_search(outcome, workdir, command)
+    except vigamma.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signum
+    except (vigamma.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(outcome.table)
+    print(f"written: {workdir / 'search.json'} and {workdir / 'search.png'}")
+    print(f"to fit the first: {command}")
+    return 0
+
+
+def _numbers(flag, kind):
+    try:
+        return [kind(word) for word in flag.value]
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise vigamma.ConfigError(
+            f"--{flag.name} must be {wanted} with commas between, got {','.join(flag.value)!r}"
+        ) from None
+
+
+def _command(flag, changes):
+    """The command that fits the winner, with what the user has set for the search."""
+    fields = flag.override_values | changes
+    words = ["python", "scripts/train.py", "--config", flag.config_filename]
+    return shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,228 @@
+"""The search: which candidates go on, what it costs, what it writes, how it refuses."""
+
+import dataclasses
+import json
+import math
+import shlex
+import signal
+import time
+
+import jax.numpy as jnp
+import pytest
+import scipy.sparse
+
+from tests.command import ROOT, run, start
+from vigamma import (
+    ConfigError,
+    CoordinateAscent,
+    Experiment,
+    HeldOut,
+    PoissonFactorization,
+    SyntheticFactors,
+    model_grid,
+    run_experiment,
+    search,
+)
+from vigamma.data.count_rows import lay_out_rows
+from vigamma.fits import factors
+from vigamma.search import Rung, halve
+
+DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
+CONFIG = Experiment(
+    data=DATA,
+    heldout=HeldOut(),
+    model=PoissonFactorization(num_factors=4),
+    inference=CoordinateAscent(tolerance=1e-4),
+    num_steps=200,
+    log_every=10,
+)
+RUNGS = (Rung(2, 0.5), Rung(4, 0.5))
+
+
+class Climbers:
+    """Candidates with known ends, which they near at different speeds; they never go back."""
+
+    def __init__(self, ends, speeds, length=20):
+        self.ends, self.speeds, self.length = ends, speeds, length
+        self.taken = [0] * len(ends)
+
+    def climb(self, candidate, sweeps):
+        sweeps = self.length if sweeps is None else sweeps
+        assert sweeps >= self.taken[candidate]
+        self.taken[candidate] = sweeps
+        return self.ends[candidate] - math.exp(-self.speeds[candidate] * sweeps)
+
+
+def test_the_best_wins_though_it_is_slow_at_first():
+    ends, speeds = [0, 0.1, 0.3, 0.2, -1, -1, -1, -1], [3, 3, 0.5, 1, 1, 1, 1, 1]
+    climbers = Climbers(ends, speeds)
+    assert min(range(4), key=lambda i: Climbers(ends, speeds).climb(i, 2)) == 2
+    assert halve(8, climbers.climb, RUNGS) == 2
+
+
+def test_every_rung_drops_its_share_and_only_the_last_go_to_the_end():
+    climbers, rungs = Climbers(ends=list(range(8)), speeds=[1] * 8), []
+    assert halve(8, climbers.climb, RUNGS, lambda *rung: rungs.append(rung)) == 7
+    assert rungs == [(RUNGS[0], [7, 6, 5, 4], [3, 2, 1, 0]), (RUNGS[1], [7, 6], [5, 4])]
+    assert climbers.taken == [2, 2, 2, 2, 4, 4, 20, 20]
+
+
+def test_no_rungs_are_a_full_grid_and_one_candidate_needs_none():
+    climbers = Climbers(ends=[1, 2, 0], speeds=[1, 1, 1])
+    assert halve(3, climbers.climb, ()) == 1
+    assert climbers.taken == [20, 20, 20]
+    alone = Climbers(ends=[1], speeds=[1])
+    assert (halve(1, alone.climb, RUNGS), alone.taken) == (0, [20])
+
+
+def test_a_score_that_is_not_a_number_is_the_worst():
+    scores = [math.nan, -5.0, math.nan, -4.0]
+    assert halve(4, lambda candidate, _: scores[candidate], RUNGS) == 3
+
+
+def test_a_grid_has_all_combinations_once_and_keeps_what_is_not_named():
+    models = model_grid(CONFIG.model, row_shapes=[0.1, 1.0, 0.1], num_factors=[2, 3])
+    assert [(m.row_shape, m.num_factors) for m in models] == [
+        (0.1, 2),
+        (0.1, 3),
+        (1.0, 2),
+        (1.0, 3),
+    ]
+    assert {m.column_shape for m in models} == {CONFIG.model.column_shape}
+    assert model_grid(CONFIG.model) == [CONFIG.model]
+
+
+def test_the_winner_is_the_best_of_the_full_grid():
+    candidates = model_grid(
+        CONFIG.model, row_shapes=[0.03, 0.1, 0.3, 1.0], column_shapes=[0.1, 0.3, 1.0]
+    )
+    said = []
+    outcome, full = (
+        search(CONFIG, candidates, say=said.append),
+        search(CONFIG, candidates, rungs=()),
+    )
+    assert said[0] == "config.heldout.valid_fraction is 0; the search takes 0.1"
+    scores = {trial.model: trial.valid_log_likelihood for trial in full.trials}
+    assert outcome.best.valid_log_likelihood > max(scores.values()) - 0.002
+    assert outcome.best.valid_log_likelihood > sorted(scores.values())[len(scores) // 2] + 0.02
+    assert scores[outcome.best.model] == pytest.approx(outcome.best.valid_log_likelihood, abs=1e-5)
+    assert sum(t.sweeps for t in outcome.trials) < 0.7 * sum(t.sweeps for t in full.trials)
+    assert {trial.dropped_at for trial in full.trials} == {None}
+    assert outcome.config.model == outcome.best.model
+    assert set(outcome.changes) == {
+        "heldout.valid_fraction", "model.row_shape", "model.column_shape"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_fits_the_winner_again(tmp_path):
+    outcome = search(CONFIG, model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4]))
+    again = run_experiment(outcome.config, tmp_path / "run").summary
+    assert again["sweeps"] == outcome.best.sweeps
+    for name in ("elbo", "heldout_log_likelihood"):
+        assert again[name] == pytest.approx(outcome.summary[name], rel=1e-5)
+
+
+def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
+    calls = []
+
+    def compile_nothing(fit, arrays, mesh, most_steps):
+        calls.append(fit.model)
+        fit._batch(mesh)
+        return lambda arrays, last_step: (arrays.replace(step=jnp.uint32(last_step)), None)
+
+    def lay_out(*args, **options):
+        calls.append("layout")
+        return lay_out_rows(*args, **options)
+
+    monkeypatch.setattr(factors.FactorFit, "compile", compile_nothing)
+    monkeypatch.setattr(factors, "lay_out_rows", lay_out)
+    candidates = model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4])
+    outcome = search(CONFIG, candidates)
+    assert len(calls) == 3
+    assert calls.count("layout") == 1
+    assert sorted(t.dropped_at or 0 for t in outcome.trials) == [0, 12, 12, 16]
+    assert outcome.best.sweeps == CONFIG.num_steps
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (CONFIG, {"row_shapes": [0.3, -1.0]}, "config.model.row_shape must be finite and at least"),
+        (CONFIG, {"num_factors": [0]}, "config.model.num_factors must be at least 1, got 0"),
+        (dataclasses.replace(CONFIG, heldout=None), {}, "a search needs a config with"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        search(config, model_grid(config.model, **changes))
+
+
+def test_candidates_of_another_kind_are_refused():
+    other = dataclasses.replace(CONFIG.model, row_sum_exposures=True)
+    with pytest.raises(ConfigError, match="may differ"):
+        search(CONFIG, [CONFIG.model, other])
+    with pytest.raises(ConfigError, match="at least one"):
+        search(CONFIG, [])
+
+
+COUNTS_FACTORS = ROOT / "configs" / "counts_factors.py"
+
+
+def test_the_script_writes_the_outcome_and_the_command(tmp_path):
+    data = tmp_path / "my counts.npz"
+    scipy.sparse.save_npz(data, DATA.load().counts)
+    flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=20")
+    status, out, err = run(
+        "search.py", *flags, "--row_shapes=0.1,1", "--num_factors", "3", "--workdir", tmp_path / "s"
+    )
+    assert (status, err) == (0, "")
+    assert "row_shape  sweeps  validation (nats)  dropped at" in out
+    found = json.loads((tmp_path / "s" / "search.json").read_text())
+    assert {trial["model"]["row_shape"] for trial in found["trials"]} == {0.1, 1.0}
+    assert found["summary"]["heldout_log_likelihood"] < 0
+    assert (tmp_path / "s" / "search.png").stat().st_size > 1000
+    words = shlex.split(found["command"])
+    assert words[:2] == ["python", "scripts/train.py"]
+    assert set(words) >= {
+        f"--config.data.path={data}",
+        f"--config.model.row_shape={found['config']['model.row_shape']}",
+        "--config.model.num_factors=3",
+        "--config.heldout.valid_fraction=0.1",
+    }
+    assert out.splitlines()[-1] == f"to fit the first: {found['command']}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--row_shapes=0.1,a", "--row_shapes must be numbers with commas between, got '0.1,a'"),
+        (
+            "--column_shapes=0",
+            "config.model.column_shape must be finite and at least 0.01, got 0.0",
+        ),
+    ],
+)
+def test_a_bad_flag_is_one_line_and_an_exit_status(tmp_path, flag, message):
+    path = "--config.data.path=counts.npz"
+    arguments = ("--config", COUNTS_FACTORS, path, flag, "--workdir", tmp_path / "s")
+    status, out, err = run("search.py", *arguments)
+    assert (status, out) == (1, "")
+    assert err == f"error: {message}\n"
+    assert not (tmp_path / "s").exists()
+
+
+def test_ctrl_c_is_one_line(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        COUNTS_FACTORS.read_text()
+        .replace('SparseCounts(path="")', "SyntheticFactors()")
+        .replace("SparseCounts,", "SyntheticFactors,")
+    )
+    process = start("search.py", "--config", config, "--row_shapes=0.1,1", "--workdir", tmp_path)
+    assert process.stdout.readline().startswith("config.heldout.valid_fraction is 0")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "stopped by SIGINT: before the end; nothing is written\n"
