@@ -21,11 +21,17 @@ LAYERS = [
     ["models.hierarchical_poisson_factorization"],
     ["estimators"],
     ["inference.adam", "inference.natural_gradient", "inference.info"],
-    ["inference.gradient_ascent", "inference.coordinate_ascent", "certificate"],
+    [
+        "inference.gradient_ascent",
+        "inference.coordinate_ascent",
+        "inference.stochastic",
+        "certificate",
+    ],
     ["train_state", "checkpointing", "config", "metrics"],
     ["plotting"],
     ["plotting_factors", "fits.base"],
     ["fits.conjugate", "fits.factors"],
+    ["fits.coordinate_ascent", "fits.stochastic"],
     ["generate"],
     ["train"],
 ]

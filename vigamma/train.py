@@ -13,9 +13,12 @@ from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
-from vigamma.fits.factors import FactorFit
+from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+from vigamma.fits.stochastic import StochasticFit
+from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.info import StepInfo
+from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.mesh import largest_of_processes, make_mesh
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
@@ -64,13 +67,17 @@ def load_fit(config: Experiment) -> Fit:
         data = config.data.load()
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"config.data: {error}") from error
-    kind = ConjugateFit if isinstance(config.inference, GradientAscent) else FactorFit
     try:
-        return kind(config, data)
+        return _FITS[type(config.inference)](config, data)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.model: {error}") from error
 
 
+_FITS = {
+    GradientAscent: ConjugateFit,
+    CoordinateAscent: CoordinateAscentFit,
+    StochasticVariationalInference: StochasticFit,
+}
 _CHECKSUM = "data and prior (checksum)"
 
 

@@ -120,7 +120,7 @@ class FactorModel:
 
     def table(self, q: Posterior, batch: CountRows) -> ColumnTable:
         """What the rows in `batch` need to know of the columns of q."""
-        means = batch.is_column[:, None] * q["columns"].mean
+        means = jnp.where(batch.is_column[:, None], q["columns"].mean, 0.0)
         return ColumnTable(
             weights=_weights(q["columns"])[0],
             total=means.sum(axis=0, keepdims=True),
