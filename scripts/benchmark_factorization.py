@@ -26,7 +26,7 @@ from absl import app, flags, logging
 
 import vigamma
 from vigamma.data.files import LoadedCounts
-from vigamma.fits.factors import FactorFit
+from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.mesh import make_mesh, use_all_cores
 from vigamma.metrics import peak_memory_bytes, read_metrics
 
@@ -63,8 +63,8 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
     )
     started = time.perf_counter()
     mesh = make_mesh()
-    fit = FactorFit(config, LoadedCounts(matrix))
-    state = jax.block_until_ready(fit.start(mesh, say=print))
+    fit = CoordinateAscentFit(config, LoadedCounts(matrix))
+    state = jax.block_until_ready((fit.start(mesh), fit.batch(mesh)))[0]
     piped = time.perf_counter()
     advance = fit.compile(state, mesh, _CHUNK)
     compiled = time.perf_counter()

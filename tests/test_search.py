@@ -24,7 +24,7 @@ from vigamma import (
     search,
 )
 from vigamma.data.count_rows import lay_out_rows
-from vigamma.fits import factors
+from vigamma.fits import coordinate_ascent
 from vigamma.search import Rung, halve
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
@@ -128,15 +128,15 @@ def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
 
     def compile_nothing(fit, arrays, mesh, most_steps):
         calls.append(fit.model)
-        fit._batch(mesh)
+        fit.batch(mesh)
         return lambda arrays, last_step: (arrays.replace(step=jnp.uint32(last_step)), None)
 
     def lay_out(*args, **options):
         calls.append("layout")
         return lay_out_rows(*args, **options)
 
-    monkeypatch.setattr(factors.FactorFit, "compile", compile_nothing)
-    monkeypatch.setattr(factors, "lay_out_rows", lay_out)
+    monkeypatch.setattr(coordinate_ascent.CoordinateAscentFit, "compile", compile_nothing)
+    monkeypatch.setattr(coordinate_ascent, "lay_out_rows", lay_out)
     candidates = model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4])
     outcome = search(CONFIG, candidates)
     assert len(calls) == 3

@@ -27,6 +27,7 @@ from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
+from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
@@ -66,6 +67,7 @@ __all__ = [
     "ScoreFunctionElbo",
     "SearchOutcome",
     "SparseCounts",
+    "StochasticVariationalInference",
     "SyntheticFactors",
     "TrainState",
     "certify",

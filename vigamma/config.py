@@ -18,6 +18,7 @@ from vigamma.data.synthetic import SyntheticFactors
 from vigamma.errors import ConfigError
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
+from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.gamma_poisson import DomainKnowledge
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
@@ -35,8 +36,8 @@ class Experiment:
       data: the counts, and what was known before.
       model: the model of the counts.
       inference: how the posterior is found.
-      num_steps: the most updates (sweeps, for coordinate ascent) of the whole run; a finished run
-        goes on if this grows.
+      num_steps: the most updates (sweeps, for coordinate ascent; minibatches, for stochastic
+        inference) of the whole run; a finished run goes on if this grows.
       heldout: which part of sparse counts is held out, to score the fit; None for nothing.
       log_every: steps between two lines of `metrics.jsonl`, and the most that are fused into one
         device program.
@@ -48,7 +49,7 @@ class Experiment:
 
     data: Digits | DigitCounts | SparseCounts | SyntheticFactors
     model: DomainKnowledge | PoissonFactorization | HierarchicalPoissonFactorization
-    inference: GradientAscent | CoordinateAscent
+    inference: GradientAscent | CoordinateAscent | StochasticVariationalInference
     num_steps: int
     heldout: HeldOut | None = None
     log_every: int = 100
@@ -78,7 +79,8 @@ class Experiment:
         if len(kinds) > 1:
             raise ValueError(
                 "data, model, inference: Digits, DomainKnowledge and GradientAscent "
-                "belong together, and so do sparse counts, factorizations and coordinate ascent"
+                "belong together, and so do sparse counts, factorizations, and coordinate ascent "
+                "or stochastic variational inference"
             )
 
     def _sweeps_of_restarts(self) -> int:

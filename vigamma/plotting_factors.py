@@ -16,17 +16,20 @@ _SCORES = {
 }
 
 
-def convergence(metrics: Sequence[dict[str, Any]], independent: float | None) -> Figure:
+def convergence(
+    metrics: Sequence[dict[str, Any]], independent: float | None, steps_per_sweep: int = 1
+) -> Figure:
     """The ELBO against the sweep, and below it the log-likelihood of the held-out counts.
 
     Args:
       metrics: the lines of `metrics.jsonl`.
       independent: the test log-likelihood of independent columns, if there is a test.
+      steps_per_sweep: the steps that take in all counts once.
     """
     names = [name for name in _SCORES if name in metrics[0]]
     figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
     panels = np.atleast_1d(figure.subplots(2 if names else 1, 1, sharex=True))
-    sweeps = [line["step"] for line in metrics]
+    sweeps = [line["step"] / steps_per_sweep for line in metrics]
     panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
     panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))
     for name in names:
@@ -120,10 +123,11 @@ def factor_figures(
     beta: np.ndarray,
     metrics: Sequence[dict[str, Any]],
     independent: float | None,
+    steps_per_sweep: int = 1,
 ) -> Iterator[tuple[str, Figure]]:
     """The figures of every factorization, by name."""
     if metrics:
-        yield "convergence", convergence(metrics, independent)
+        yield "convergence", convergence(metrics, independent, steps_per_sweep)
     yield "factor_weights", factor_weights(theta, beta)
 
 

@@ -310,7 +310,7 @@ class _Trials:
         config, model = self._config, self._candidates[candidate]
         fit = self._fit.with_model(model)
         if candidate not in self._arrays:
-            self._arrays[candidate] = fit.start(self._mesh, self._say)
+            self._arrays[candidate] = fit.start(self._mesh)
         advance = self._program(fit, model.num_factors, self._arrays[candidate])
         last = config.num_steps if sweeps is None else min(sweeps, config.num_steps)
         arrays = self._arrays.pop(candidate)

@@ -13,9 +13,12 @@ from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
-from vigamma.fits.factors import FactorFit
+from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+from vigamma.fits.stochastic import StochasticFit
+from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.info import StepInfo
+from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.mesh import largest_of_processes, make_mesh
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
@@ -52,7 +55,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
         mesh = make_mesh()
         with stop.interruptible("before the first step"):
             fit = load_fit(config)
-            arrays = fit.start(mesh, progress.say)
+            arrays = fit.start(mesh)
         with Checkpointer(workdir, identity(config) | fit.identity) as checkpoints:
             run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
             return run.to_the_end(arrays, mesh, started)
@@ -64,11 +67,17 @@ def load_fit(config: Experiment) -> Fit:
         data = config.data.load()
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"config.data: {error}") from error
-    kind = ConjugateFit if isinstance(config.inference, GradientAscent) else FactorFit
     try:
-        return kind(config, data)
+        return _FITS[type(config.inference)](config, data)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.model: {error}") from error
+
+
+_FITS = {
+    GradientAscent: ConjugateFit,
+    CoordinateAscent: CoordinateAscentFit,
+    StochasticVariationalInference: StochasticFit,
+}
 
 
 class _Run:
@@ -92,6 +101,9 @@ class _Run:
         arrays, resumed_from = self._restore(arrays)
         if _is_main():
             write_json(self._workdir / "config.json", flatten(self._config))
+        if resumed_from is None:
+            with self._stop.interruptible("before the first step"):
+                arrays = self._fit.before_the_first_step(arrays, mesh, self._progress.say)
         arrays, seconds_per_step = self._take_steps(arrays, mesh)
         report = self._fit.report(arrays)
         summary = {

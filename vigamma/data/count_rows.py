@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import scipy.special
 from scipy.sparse import csr_array
@@ -65,28 +66,72 @@ def lay_out_rows(
       num_shards: the number of devices.
       block_slots: the slots of a block, at least 64.
     """
-    num_padded = padded_rows(counts.shape[0], num_shards)
+    batches = lay_out_batches(
+        counts, exposures, missing, num_batches=1, num_shards=num_shards, block_slots=block_slots
+    )
+    return batch_at(batches, 0)
+
+
+def lay_out_batches(
+    counts: csr_array,
+    exposures: np.ndarray,
+    missing: csr_array | None,
+    *,
+    num_batches: int,
+    num_shards: int,
+    block_slots: int,
+) -> CountRows:
+    """Lays out J batches of rows in NumPy, each like the one of `lay_out_rows`.
+
+    Batch j has the rows j, j + J, j + 2J, ..., so that the order of the data does no harm. All
+    batches have one shape: every leaf has a leading axis of size J; see `batch_at`.
+    """
+    size = padded_rows(-(-counts.shape[0] // num_batches), num_shards)
+
+    def in_batches(blocks: SparseBlocks) -> SparseBlocks:
+        return jax.tree.map(lambda leaf: leaf.reshape(num_batches, -1, *leaf.shape[1:]), blocks)
 
     def both_ways(matrix: csr_array | None) -> tuple[SparseBlocks | None, SparseBlocks | None]:
         if matrix is None:
             return None, None
-        shards = _row_shards(matrix, num_padded, num_shards)
+        shards = [
+            shard
+            for batch in _interleaved(matrix, num_batches)
+            for shard in _row_shards(batch, size, num_shards)
+        ]
         by_row = make_blocks(shards, block_slots)
-        return by_row, make_blocks([csr_array(shard.T.tocsr()) for shard in shards], block_slots)
+        by_column = make_blocks([csr_array(shard.T.tocsr()) for shard in shards], block_slots)
+        return in_batches(by_row), in_batches(by_column)
+
+    def of_rows(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, (0, num_batches * size - values.size))
+        return np.ascontiguousarray(padded.reshape(size, num_batches).T, np.float32)
 
     by_row, by_column = both_ways(counts)
     missing_by_row, missing_by_column = both_ways(missing)
     row_sums, log_constants = _row_constants(counts, exposures)
+    is_column = np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1]
     return CountRows(
         by_row,
         by_column,
-        _padded(exposures, num_padded),
-        _padded(row_sums, num_padded),
-        _padded(log_constants, num_padded),
-        np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1],
+        of_rows(exposures),
+        of_rows(row_sums),
+        of_rows(log_constants),
+        np.tile(is_column, (num_batches, 1)),
         missing_by_row,
         missing_by_column,
     )
+
+
+def batch_at(batches: CountRows, index: int) -> CountRows:
+    """One batch of `lay_out_batches`, not copied."""
+    return jax.tree.map(lambda leaf: leaf[index], batches)
+
+
+def _interleaved(matrix: csr_array, num_batches: int) -> list[csr_array]:
+    if num_batches == 1:
+        return [matrix]  # slicing would copy it
+    return [matrix[j::num_batches] for j in range(num_batches)]
 
 
 def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr_array]:
@@ -118,7 +163,3 @@ def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray
 
 def _log_constant(counts: np.ndarray) -> np.ndarray:
     return scipy.special.xlogy(counts, counts) - scipy.special.gammaln(counts + 1.0)
-
-
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(values, (0, size - values.size)).astype(np.float32)

@@ -37,8 +37,13 @@ class Fit(Protocol):
 
     identity: dict[str, int]
 
-    def start(self, mesh: Mesh, say: Callable[[str], None]) -> PyTree:
-        """The arrays before the first step, on the devices; `say` prints a line."""
+    def start(self, mesh: Mesh) -> PyTree:
+        """Arrays for `compile`, and for a checkpoint to replace, on the devices."""
+
+    def before_the_first_step(
+        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+    ) -> PyTree:
+        """What a run without a checkpoint starts from, given `start`; `say` prints a line."""
 
     def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:
         """The program that takes up to `most_steps` steps."""

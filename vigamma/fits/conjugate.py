@@ -37,9 +37,8 @@ class ConjugateFit:
         self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
         self._exact = self.model.exact_posterior(self.batch)
 
-    def start(self, mesh: Mesh, say: Callable[[str], None]) -> PyTree:
+    def start(self, mesh: Mesh) -> PyTree:
         """The posterior at the prior, and the state of the optimizer."""
-        del say
         config = self._config
         try:
             num_samples = config.inference.estimator.num_samples
@@ -51,6 +50,13 @@ class ConjugateFit:
             MeanFieldGamma(prior), config.inference, jax.random.key(config.seed)
         )
         return place(nnx.state(self._state), replicated(mesh))
+
+    def before_the_first_step(
+        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+    ) -> PyTree:
+        """The arrays as they are."""
+        del mesh, say
+        return arrays
 
     def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:
         """The program of `GradientAscent`."""

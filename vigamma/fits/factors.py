@@ -1,4 +1,4 @@
-"""The fit of a factorization by coordinate ascent."""
+"""What fits of a factorization have in common: counts, scores and pictures."""
 
 import copy
 import dataclasses
@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 
 from vigamma import plotting_factors
 from vigamma.config import Experiment
-from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
 from vigamma.data.synthetic import SyntheticCounts
@@ -22,23 +20,27 @@ from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.fits.base import Advance, Report, checksum_of
-from vigamma.inference.coordinate_ascent import AscentState
-from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.fits.base import Report, checksum_of
+from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
-from vigamma.models.factor_model import ROW_LATENTS, FactorModel
-from vigamma.train_state import fuse_steps
-from vigamma.typing import Array, PyTree
+from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior
+from vigamma.typing import PyTree
 
 
 class FactorFit:
     """Sparse counts, a part of them held out, and the factors of the rest.
 
+    The base of the fits by each algorithm. The arrays are a state with `step`, and with the
+    posterior `q`, in which rows and columns are padded and rows may be stored in batches.
+
     Attributes:
       identity: a checksum of the training counts and of those held out, and their shape.
       split: the counts.
       model: the model of the training counts.
+      steps_per_sweep: the steps that take in all counts once.
     """
+
+    steps_per_sweep: int = 1
 
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
@@ -52,7 +54,6 @@ class FactorFit:
             arrays += [] if part is None else part[:3]
         num_rows, num_columns = train.shape
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
-        self._batches: dict[tuple[Mesh, int], CountRows] = {}
 
     def with_model(self, model: Any) -> Self:
         """The fit of another model to the same counts, which stay split and laid out as they are.
@@ -70,105 +71,52 @@ class FactorFit:
         num_missing = 0 if missing is None else missing.nnz
         return self._config.model.build(train, self._exposures, num_missing)
 
-    def start(self, mesh: Mesh, say: Callable[[str], None]) -> AscentState:
-        """The prior with a random tilt; of several such starts, the best after some sweeps."""
-        inference = self._config.inference
-        model = jax.tree.map(jnp.asarray, self.model)
+    def before_the_first_step(
+        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+    ) -> PyTree:
+        """The arrays as they are."""
+        del mesh, say
+        return arrays
 
-        def initial(key: Array) -> AscentState:
-            sizes = (padded_rows(size, mesh.size) for size in self.split.train.shape)
-            q = model.initial(key, *sizes, self._config.model.num_factors)
-            state = inference.init(model, q)
-            return place(state, _shardings(state, mesh))
-
-        keys = jax.random.split(jax.random.key(self._config.seed), inference.num_restarts)
-        if inference.num_restarts == 1:
-            return initial(keys[0])
-        return self._best_start(initial, keys, mesh, say)
-
-    def _batch(self, mesh: Mesh) -> CountRows:
-        """The training counts on the devices; laid out once for all models that want them alike."""
-        key = mesh, block_slots(self._config.model.num_factors)
-        if key not in self._batches:
-            train, missing = self.split.train, self.split.missing
-            batch = lay_out_rows(
-                train, self._exposures, missing, num_shards=mesh.size, block_slots=key[1]
-            )
-            self._batches[key] = place(batch, by_rows(mesh))
-        return self._batches[key]
-
-    def _best_start(self, initial, keys: Array, mesh: Mesh, say) -> AscentState:
-        inference = self._config.inference
-        advance, best = None, None
-        for index, key in enumerate(keys):
-            state = initial(key)
-            advance = advance or self.compile(state, mesh, inference.restart_sweeps)
-            state, _ = advance(state, inference.restart_sweeps)
-            say(f"start {index + 1}/{len(keys)}: ELBO {float(state.elbo):,.1f} nats")
-            if best is None or state.elbo > best.elbo:
-                best = state
-        return best
-
-    def compile(self, arrays: AscentState, mesh: Mesh, most_steps: int) -> Advance:
-        """The program of `CoordinateAscent`, rows spread over the devices."""
-        inference = self._config.inference
-
-        def take_step(state: AscentState, batch: PyTree):
-            return inference.step(state, batch, ACROSS_DEVICES)
-
-        def is_before(state: AscentState, last_step: Array) -> Array:
-            return (state.step < last_step) & ~inference.is_done(state)
-
-        shardings, everywhere = _shardings(arrays, mesh), replicated(mesh)
-        program = on_every_device(
-            fuse_steps(take_step, is_before, most_steps),
-            mesh,
-            inputs=(shardings, everywhere, by_rows(mesh)),
-            outputs=(shardings, everywhere),
-        )
-        batch = self._batch(mesh)
-        compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
-        return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
-
-    def step_of(self, arrays: AscentState) -> int:
-        """The number of completed sweeps."""
+    def step_of(self, arrays: PyTree) -> int:
+        """The number of completed steps."""
         return int(arrays.step)
 
-    def is_done(self, arrays: AscentState) -> bool:
-        """Whether the stopping rule of `CoordinateAscent` holds."""
-        return bool(self._config.inference.is_done(arrays))
-
-    def observe(self, arrays: AscentState) -> tuple[AscentState, dict[str, float]]:
+    def observe(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
         """The log-likelihoods of the validation and test counts, as far as there are any."""
-        found = {
-            f"{name}_log_likelihood": score.log_likelihood
-            for name, score in scores(*self._means(arrays), self.split).items()
+        found = scores(*self._means(arrays.q), self.split)
+        return arrays, {
+            f"{name}_log_likelihood": score.log_likelihood for name, score in found.items()
         }
-        if "valid_log_likelihood" in found:
-            inference = self._config.inference
-            arrays = inference.after_validation(arrays, found["valid_log_likelihood"])
-        return arrays, found
 
-    def log_likelihood(self, arrays: AscentState, part: HeldOutCounts) -> float:
+    def log_likelihood(self, arrays: PyTree, part: HeldOutCounts) -> float:
         """The log-likelihood of a held-out part of the split, in nats."""
-        return self._score(*self._means(arrays), part).log_likelihood
+        return self._score(*self._means(arrays.q), part).log_likelihood
 
-    def report(self, arrays: AscentState) -> Report:
-        """The size of the problem, the ELBO, and the score of the held-out counts."""
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a step, and of all steps of a sweep."""
+        per_sweep = None if seconds_per_step is None else self.steps_per_sweep * seconds_per_step
+        return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
+
+    def _report(self, q: Posterior, **outcome: Any) -> Report:
+        """The size of the problem, the outcome, and the score of the held-out counts.
+
+        Args:
+          q: the posterior.
+          outcome: at least `elbo` and `sweeps`; `converged`, if the algorithm can tell.
+        """
         (num_rows, num_columns), split = self.split.train.shape, self.split
         summary = {
             "model": type(self._config.model).__name__,
-            "elbo": float(arrays.elbo),
             "num_rows": num_rows,
             "num_columns": num_columns,
             "num_nonzeros": int(split.train.nnz),
             "num_factors": self._config.model.num_factors,
-            "sweeps": self.step_of(arrays),
-            "converged": self.is_done(arrays),
+            **outcome,
             "peak_memory_bytes": peak_memory_bytes(),
         }
         if split.test is not None:
-            score = self._score(*self._means(arrays), split.test)
+            score = self._score(*self._means(q), split.test)
             independent = self._score(*self._independent_columns(), split.test)
             summary |= {
                 "heldout_protocol": split.protocol,
@@ -177,62 +125,64 @@ class FactorFit:
                 "num_heldout": score.num_heldout,
             }
         if isinstance(self._data, SyntheticCounts):
-            summary |= self._recovery(arrays)
+            summary |= self._recovery(q)
         return Report(summary, _table(summary))
 
-    def _recovery(self, arrays: AscentState) -> dict[str, float]:
+    def _recovery(self, q: Posterior) -> dict[str, float]:
         """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
-        truth, split = self._data, self.split
+        truth, train = self._data, self.split.train
         rng = np.random.default_rng(self._config.seed)
-        row, column = (rng.integers(size, size=10_000) for size in split.train.shape)
-        scale = split.train.sum(dtype=float) / truth.counts.sum(dtype=float)
-        coverage = interval_coverage(
-            jax.random.fold_in(jax.random.key(self._config.seed), 2),
-            jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[row]), arrays.q["rows"]),
-            jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[column]), arrays.q["columns"]),
-            jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1)),
+        row, column = (rng.integers(size, size=10_000) for size in train.shape)
+        scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
+        sides = (self._without_padding(name, q[name]) for name in ("rows", "columns"))
+        rows, columns = (
+            jax.tree.map(lambda leaf, index=index: jnp.asarray(leaf[index]), side)
+            for side, index in zip(sides, (row, column), strict=True)
         )
-        cosines = matched_cosines(self._means(arrays)[1], truth.beta)
-        return {"smallest_cosine": float(cosines.min()), "coverage_of_90_percent": coverage}
-
-    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
-        """The seconds of a step, which is a sweep."""
-        return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": seconds_per_step}
+        rates = jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1))
+        key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
+        return {
+            "smallest_cosine": float(matched_cosines(self._means(q)[1], truth.beta).min()),
+            "coverage_of_90_percent": interval_coverage(key, rows, columns, rates),
+        }
 
     def figures(
-        self, arrays: AscentState, metrics: list[dict[str, Any]]
+        self, arrays: PyTree, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, Figure]]:
         """The way there, the weights of the factors, and images if the counts are of any."""
-        theta, beta = self._means(arrays)
+        theta, beta = self._means(arrays.q)
         independent = None
         if self.split.test is not None:
             independent = self._score(*self._independent_columns(), self.split.test).log_likelihood
-        yield from plotting_factors.factor_figures(theta, beta, metrics, independent)
+        yield from plotting_factors.factor_figures(
+            theta, beta, metrics, independent, self.steps_per_sweep
+        )
         image_shape = getattr(self._config.data, "image_shape", None)
         if image_shape is not None:
             yield "factors", plotting_factors.factor_images(theta, beta, image_shape)
-            images = plotting_factors.synthetic_images(*self._images(arrays), image_shape)
+            images = plotting_factors.synthetic_images(*self._images(arrays.q), image_shape)
             yield "synthetic_images", images
 
-    def _images(self, arrays: AscentState):
+    def _images(self, q: Posterior):
         """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
         key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
-        q = {name: self._without_padding(name, gamma) for name, gamma in arrays.q.items()}
-        drawn = jax.tree.map(np.asarray, self.model.generate_rows(key, q, 10))
+        q = {name: self._without_padding(name, gamma) for name, gamma in q.items()}
+        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, q), 10)
+        drawn = jax.tree.map(np.asarray, drawn)
         rates = np.tile(self._independent_columns()[1].T, (10, 1))
         counts = np.random.default_rng(self._config.seed).poisson(rates)
         return self._data.counts[:10].toarray(), drawn, (rates, counts)
 
     def _without_padding(self, name: str, gamma: Gamma) -> Gamma:
+        """The latents of all real rows, which may be stored in batches, or columns; in NumPy."""
         size = self.split.train.shape[0 if name in ROW_LATENTS else 1]
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[:size]), gamma)
+        of_one = (self._config.model.num_factors,) if name in ("rows", "columns") else ()
+        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *of_one)[:size], gamma)
 
-    def _means(self, arrays: AscentState) -> tuple[np.ndarray, np.ndarray]:
+    def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
         """e_n E[θ_nk] and E[β_mk], without padding."""
-        num_rows, num_columns = self.split.train.shape
-        theta = np.asarray(arrays.q["rows"].mean)[:num_rows]
-        exposures = self._exposures[:, None].astype(theta.dtype)
-        return theta * exposures, np.asarray(arrays.q["columns"].mean)[:num_columns]
+        theta, beta = (self._without_padding(name, q[name]).mean for name in ("rows", "columns"))
+        return theta * self._exposures[:, None].astype(theta.dtype), beta
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
         return heldout_log_likelihood(theta, beta, self.split, part)
@@ -270,21 +220,19 @@ def _exposures(train, from_row_sums: bool) -> np.ndarray:
     return sums / sums.mean()
 
 
-def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
-    """Where the parts of a state live: the latents of rows and columns are spread over devices."""
-    everywhere, spread = replicated(mesh), by_rows(mesh)
-    shardings = jax.tree.map(lambda _: everywhere, state)
-    return shardings.replace(
-        q=jax.tree.map(lambda _: spread, state.q),
-        previous=jax.tree.map(lambda _: spread, state.previous),
-    )
+def shardings_of(state: PyTree, mesh: Mesh, *spread: str) -> PyTree:
+    """Where the parts of a state live: the fields `spread` by their leading axes over devices."""
+    shardings = jax.tree.map(lambda _: replicated(mesh), state)
+    parts = {name: jax.tree.map(lambda _: by_rows(mesh), getattr(state, name)) for name in spread}
+    return shardings.replace(**parts)
 
 
 def _table(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['num_rows']:,} rows × {summary['num_columns']:,} columns, "
         f"{summary['num_nonzeros']:,} nonzeros, {summary['num_factors']} factors",
-        f"  {summary['sweeps']} sweeps{'' if summary['converged'] else ', not yet converged'}",
+        f"  {summary['sweeps']:g} sweeps"
+        f"{'' if summary.get('converged', True) else ', not yet converged'}",
         f"  ELBO                      {summary['elbo']:>18,.1f} nats",
     ]
     if "num_heldout" in summary:

@@ -130,7 +130,8 @@ class CoordinateAscent:
         q = model.with_global_conditionals(q, statistics)
         if self.learn_priors:
             model = model.learned(statistics, of_prior)
-        return self._kept_or_discarded(state, model, q, elbo)
+        finite = all_finite({"elbo": elbo, "parameter": q}, devices)
+        return self._kept_or_discarded(state, model, q, elbo, finite)
 
     def _start(self, state: AscentState) -> PyTree:
         """q, moved on by the part w = t / (t + 3) of its last relative change."""
@@ -145,13 +146,17 @@ class CoordinateAscent:
         return jax.tree.map(moved, state.q, state.previous)
 
     def _kept_or_discarded(
-        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array
+        self,
+        state: AscentState,
+        model: PyTree,
+        q: PyTree,
+        elbo: Array,
+        finite: dict[str, Array],
     ) -> tuple[AscentState, StepInfo]:
         """The state after a sweep from `state` to `q`, and what there is to see of it."""
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo)) & (self.tolerance > 0)
-        finite = all_finite({"elbo": elbo, "parameter": q})
         kept = state.replace(
             model=model,
             q=q,

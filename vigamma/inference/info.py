@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, record
 
 
@@ -20,9 +21,12 @@ class StepInfo:
     finite: dict[str, Array]
 
 
-def all_finite(tree: PyTree) -> dict[str, Array]:
-    """Whether each leaf is finite, by its path."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=" "): jnp.isfinite(leaf).all()
+def all_finite(tree: PyTree, devices: Collectives = ALONE) -> dict[str, Array]:
+    """Whether each leaf is finite, in its parts on all devices, by its path."""
+    num_bad = {
+        jax.tree_util.keystr(path, simple=True, separator=" "): (~jnp.isfinite(leaf)).sum(
+            dtype=jnp.int32
+        )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+    return {name: number == 0 for name, number in devices.total(num_bad).items()}

@@ -1,0 +1,129 @@
+"""Whole runs of stochastic variational inference: exact resumption, devices, and where they end."""
+
+import dataclasses
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from vigamma import (
+    CoordinateAscent,
+    Experiment,
+    HeldOut,
+    HierarchicalPoissonFactorization,
+    StochasticVariationalInference,
+    SyntheticFactors,
+    run_experiment,
+    train,
+)
+from vigamma.checkpointing import read_latest
+from vigamma.mesh import make_mesh
+from vigamma.metrics import read_metrics
+from vigamma.train import load_fit
+
+
+def experiment(**changes) -> Experiment:
+    config = Experiment(
+        data=SyntheticFactors(num_rows=500, num_columns=100, num_factors=3, num_nonzeros=6000),
+        heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.1),
+        model=HierarchicalPoissonFactorization(num_factors=4),
+        inference=StochasticVariationalInference(batch_rows=100),
+        num_steps=12,
+        log_every=5,
+        save_every=4,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
+
+
+@pytest.fixture
+def on_devices(monkeypatch):
+    """Makes runs take so many devices."""
+
+    def use(number):
+        monkeypatch.setattr(train, "make_mesh", lambda: make_mesh(jax.devices()[:number]))
+
+    use(1)
+    return use
+
+
+def hashes(workdir):
+    """A hash of every leaf of the newest checkpoint, its step, and the metrics but the seconds."""
+    step, leaves, _ = read_latest(workdir, pytest.fail)
+    found = {n: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for n, x in leaves.items()}
+    lines = [
+        {k: v for k, v in m.items() if k != "seconds"}
+        for m in read_metrics(workdir / "metrics.jsonl")
+    ]
+    return found | {"step": str(step), "metrics": json.dumps(lines)}
+
+
+def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, on_devices):
+    on_devices(2)
+    whole = run_experiment(experiment(), tmp_path / "whole")
+    for num_steps in (3, 7, 12):
+        cut = run_experiment(experiment(num_steps=num_steps), tmp_path / "cut")
+    assert cut.summary["resumed_from"] == 7
+    for name in ("elbo", "heldout_log_likelihood"):
+        assert cut.summary[name] == whole.summary[name]
+    assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("protocol", ["thinning", "cells"])
+def test_devices_agree_and_restore_each_others_checkpoints(
+    tmp_path, no_figures, on_devices, protocol
+):
+    config = experiment(heldout=HeldOut(protocol=protocol, test_fraction=0.2))
+    one = run_experiment(config, tmp_path / "one")
+    assert one.summary["num_devices"] == 1
+    for number, num_steps in ((4, 5), (2, 12)):
+        on_devices(number)
+        outcome = run_experiment(
+            dataclasses.replace(config, num_steps=num_steps), tmp_path / "many"
+        )
+    assert outcome.summary["resumed_from"] == 5
+    for name in ("elbo", "heldout_log_likelihood"):
+        np.testing.assert_allclose(outcome.summary[name], one.summary[name], rtol=1e-5)
+    (_, a, _), (_, b, _) = (read_latest(tmp_path / d, pytest.fail) for d in ("one", "many"))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
+
+
+def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_devices):
+    config = experiment(num_steps=100, log_every=10, save_every=100)
+    outcome = run_experiment(config, tmp_path / "stochastic")
+    summary = outcome.summary
+    assert summary["sweeps"] == 20
+    assert summary["seconds_per_sweep"] == 5 * summary["seconds_per_step"] > 0
+    assert "20 sweeps" in outcome.table
+    names = {path.stem for path in (tmp_path / "stochastic" / "figures").glob("*.png")}
+    assert names == {"convergence", "factor_weights"}
+    lines = read_metrics(tmp_path / "stochastic" / "metrics.jsonl")
+    assert lines[-1]["valid_log_likelihood"] > lines[0]["valid_log_likelihood"]
+    ascent = run_experiment(
+        dataclasses.replace(config, inference=CoordinateAscent(), num_steps=300),
+        tmp_path / "ascent",
+    ).summary
+    assert abs(summary["elbo"] / ascent["elbo"] - 1) < 0.01
+    assert summary["heldout_log_likelihood"] > summary["heldout_log_likelihood_independent"]
+    fit = load_fit(config)
+    at_start = fit.report(fit.start(make_mesh(jax.devices()[:1]))).summary
+    assert at_start["elbo"] < 1.03 * ascent["elbo"]
+
+
+def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch):
+    original = StochasticVariationalInference.step_size
+    monkeypatch.setattr(
+        StochasticVariationalInference,
+        "step_size",
+        lambda self, step: np.nan if step == 6 else original(self, step),
+    )
+    with pytest.raises(train.NonFiniteError, match=r"not finite at step 7: parameter column_rates"):
+        run_experiment(experiment(), tmp_path)

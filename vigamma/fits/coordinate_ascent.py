@@ -1,0 +1,112 @@
+"""The fit of a factorization by coordinate ascent."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from vigamma.config import Experiment
+from vigamma.data.blocks import block_slots
+from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
+from vigamma.data.files import LoadedCounts
+from vigamma.fits.base import Advance, Report
+from vigamma.fits.factors import FactorFit, shardings_of
+from vigamma.inference.coordinate_ascent import AscentState
+from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.train_state import fuse_steps
+from vigamma.typing import Array, Key, PyTree
+
+
+class CoordinateAscentFit(FactorFit):
+    """A factorization by `CoordinateAscent`; a step is a sweep."""
+
+    def __init__(self, config: Experiment, data: LoadedCounts):
+        """Splits the counts and builds the model; raises ValueError where that is not possible."""
+        super().__init__(config, data)
+        self._laid_out: dict[tuple[Mesh, int], CountRows] = {}
+
+    def start(self, mesh: Mesh) -> AscentState:
+        """The prior with a random tilt."""
+        return self._tilted(jax.random.key(self._config.seed), mesh)
+
+    def before_the_first_step(
+        self, arrays: AscentState, mesh: Mesh, say: Callable[[str], None]
+    ) -> AscentState:
+        """Of several random tilts the best after some sweeps, if that is asked for."""
+        inference = self._config.inference
+        if inference.num_restarts == 1:
+            return arrays
+        advance, best = self.compile(arrays, mesh, inference.restart_sweeps), None
+        for index in range(inference.num_restarts):
+            key = jax.random.fold_in(jax.random.key(self._config.seed), index)
+            state, _ = advance(self._tilted(key, mesh), inference.restart_sweeps)
+            elbo = float(state.elbo)
+            say(f"start {index + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats")
+            if best is None or elbo > float(best.elbo):
+                best = state
+        return best
+
+    def _tilted(self, key: Key, mesh: Mesh) -> AscentState:
+        model = jax.tree.map(jnp.asarray, self.model)
+        sizes = (padded_rows(size, mesh.size) for size in self.split.train.shape)
+        q = model.initial(key, *sizes, self._config.model.num_factors)
+        state = self._config.inference.init(model, q)
+        return place(state, _shardings(state, mesh))
+
+    def batch(self, mesh: Mesh) -> CountRows:
+        """The training counts on the devices; laid out once for all models that want them alike."""
+        key = mesh, block_slots(self._config.model.num_factors)
+        if key not in self._laid_out:
+            train, missing = self.split.train, self.split.missing
+            batch = lay_out_rows(
+                train, self._exposures, missing, num_shards=mesh.size, block_slots=key[1]
+            )
+            self._laid_out[key] = place(batch, by_rows(mesh))
+        return self._laid_out[key]
+
+    def compile(self, arrays: AscentState, mesh: Mesh, most_steps: int) -> Advance:
+        """The program of `CoordinateAscent`, rows spread over the devices."""
+        inference = self._config.inference
+
+        def take_step(state: AscentState, batch: PyTree):
+            return inference.step(state, batch, ACROSS_DEVICES)
+
+        def is_before(state: AscentState, last_step: Array) -> Array:
+            return (state.step < last_step) & ~inference.is_done(state)
+
+        shardings, everywhere = _shardings(arrays, mesh), replicated(mesh)
+        program = on_every_device(
+            fuse_steps(take_step, is_before, most_steps),
+            mesh,
+            inputs=(shardings, everywhere, by_rows(mesh)),
+            outputs=(shardings, everywhere),
+        )
+        batch = self.batch(mesh)
+        compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
+        return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
+
+    def is_done(self, arrays: AscentState) -> bool:
+        """Whether the stopping rule of `CoordinateAscent` holds."""
+        return bool(self._config.inference.is_done(arrays))
+
+    def observe(self, arrays: AscentState) -> tuple[AscentState, dict[str, float]]:
+        """The scores of `FactorFit`; the state takes note of that of the validation counts."""
+        arrays, scores = super().observe(arrays)
+        if "valid_log_likelihood" in scores:
+            inference = self._config.inference
+            arrays = inference.after_validation(arrays, scores["valid_log_likelihood"])
+        return arrays, scores
+
+    def report(self, arrays: AscentState) -> Report:
+        """The ELBO of the last sweep that was kept, and the score of the held-out counts."""
+        return self._report(
+            arrays.q,
+            elbo=float(arrays.elbo),
+            sweeps=self.step_of(arrays),
+            converged=self.is_done(arrays),
+        )
+
+
+def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
+    return shardings_of(state, mesh, "q", "previous")

@@ -1,0 +1,154 @@
+"""Stochastic variational inference: natural-gradient steps from minibatches of rows."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vigamma.inference.info import StepInfo, all_finite
+from vigamma.mesh import ALONE, Collectives
+from vigamma.models.factor_model import ROW_LATENTS, Posterior
+from vigamma.typing import Array, PyTree, record, spec
+
+
+@record
+class StochasticState:
+    """Everything that decides the next step.
+
+    Attributes:
+      step: the number of completed steps.
+      model: the model.
+      q: the posterior approximation, rows in J batches: "rows" has the shape (B, J, K), and
+        "row_rates", if there are any, (B, J); row n is [n // J, n % J].
+    """
+
+    step: Array
+    model: PyTree
+    q: PyTree
+
+
+@spec
+class StochasticVariationalInference:
+    """Minibatches of rows move the columns (Hoffman, Blei, Wang & Paisley 2013).
+
+    Step t = 1, 2, ... updates the rows of one of J batches by their complete conditionals, starting
+    from where the batch was left when it last came. What these rows say about the columns, times J,
+    stands for what all say, and the columns and their rates move to their complete conditionals
+    given that, by a part of the way in natural parameters, here shapes a and rates b:
+
+        (a, b) ← (1 - ρ_t) (a, b) + ρ_t (a, b)*,     ρ_t = (t + delay)^-forgetting_rate
+
+    Every epoch takes all batches once, in random order. With a single batch and ρ = 1 a step is an
+    update by `CoordinateAscent`, not extrapolated.
+
+    The sum of all ρ counts the sweeps of coordinate ascent that the steps amount to; the last ρ
+    decides how much single batches still tell. In few epochs the sum matters more, hence the
+    defaults. On 10 million nonzeros (100,000 × 20,000, 20 components) they come within 2.2, 1.3,
+    0.9 and 0.6 % of the ELBO of 130 sweeps of coordinate ascent after 1, 2, 3 and 4 epochs; with
+    `forgetting_rate` 0.6 it is 2.8 and 1.9 % after two, with 3 local updates 2.8 % after four.
+
+    Attributes:
+      delay: at least 0; larger makes the first steps smaller.
+      forgetting_rate: above 0.5, at most 1, where the steps sum to infinity and their squares do
+        not; larger makes the last steps smaller.
+      batch_rows: the most rows of a batch.
+      local_updates: how often a step updates its rows before they speak.
+    """
+
+    delay: float = 1.0
+    forgetting_rate: float = 0.51
+    batch_rows: int = 1024
+    local_updates: int = 10
+
+    spreads_over_cores: ClassVar[bool] = True
+
+    def validate(self) -> None:
+        """Raises ValueError for a field out of range."""
+        if not 0 <= self.delay < np.inf:
+            raise ValueError(f"delay must be finite and at least 0, got {self.delay}")
+        if not 0.5 < self.forgetting_rate <= 1:
+            raise ValueError(
+                f"forgetting_rate must be above 0.5, at most 1, got {self.forgetting_rate}"
+            )
+        for name in ("batch_rows", "local_updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def num_batches(self, num_rows: int) -> int:
+        """J, the least number of batches that hold all rows."""
+        return -(-num_rows // self.batch_rows)
+
+    def step_size(self, step: int) -> float:
+        """ρ_t of the step after `step` completed ones: t = step + 1."""
+        return (step + 1 + self.delay) ** -self.forgetting_rate
+
+    def batch_of(self, seed: int, step: int, num_batches: int) -> int:
+        """The batch of the step after `step` completed ones: each once in every epoch."""
+        epoch, position = divmod(step, num_batches)
+        return int(np.random.default_rng([seed, epoch]).permutation(num_batches)[position])
+
+    def init(self, model: PyTree, q: Posterior, num_batches: int) -> StochasticState:
+        """The state before the first step; the batches divide the rows of q."""
+        rows, columns = _sides(q)
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), rows)
+        return StochasticState(step=jnp.uint32(0), model=model, q=rows | columns)
+
+    def step(
+        self,
+        state: StochasticState,
+        batch: PyTree,
+        index: Array,
+        step_size: Array,
+        devices: Collectives = ALONE,
+    ) -> tuple[StochasticState, StepInfo]:
+        """One step; of size 0 it leaves the columns as they are.
+
+        The ELBO of the info is an estimate: J times what the batch contributes to that of the
+        updated rows and the columns before the step, plus what the columns alone do. Its mean over
+        the batches is the ELBO itself.
+
+        Args:
+          state: where the last step has led to.
+          batch: the counts of the batch, or the part of one device.
+          index: which batch this is; a scalar.
+          step_size: ρ; a scalar.
+          devices: how the parts of several devices come together, if there are several.
+        """
+        model, num_batches = state.model, state.q["rows"].rate.shape[1]
+        rows, columns = _sides(state.q)
+        q = columns | jax.tree.map(lambda leaf: _at(leaf, index), rows)
+        table = model.table(q, batch).gathered(devices)
+        q = jax.lax.fori_loop(
+            0,
+            self.local_updates,
+            lambda _, q: model.with_local_conditionals(q, table, batch),
+            q,
+        )
+        statistics = model.statistics(q, table, batch).total(devices)
+        statistics = jax.tree.map(lambda leaf: num_batches * leaf, statistics)
+        elbo = statistics.elbo + devices.total(model.global_elbo(q, statistics, batch.is_column))
+        own_rows, target = _sides(model.with_global_conditionals(q, statistics))
+        columns = jax.tree.map(
+            lambda old, new: (1.0 - step_size) * old + step_size * new, columns, target
+        )
+        finite = all_finite({"elbo": elbo, "parameter": own_rows | columns}, devices)
+        rows = jax.tree.map(lambda leaf, own: _with(leaf, index, own), rows, own_rows)
+        state = state.replace(step=state.step + 1, q=rows | columns)
+        return state, StepInfo(elbo, finite)
+
+
+def _at(leaf: Array, index: Array) -> Array:
+    """leaf[:, index]."""
+    return jax.lax.dynamic_index_in_dim(leaf, index, axis=1, keepdims=False)
+
+
+def _with(leaf: Array, index: Array, part: Array) -> Array:
+    """The array with part at [:, index]; unlike a scatter, this happens in place."""
+    return jax.lax.dynamic_update_index_in_dim(leaf, part, index, axis=1)
+
+
+def _sides(q: Posterior) -> tuple[Posterior, Posterior]:
+    """The latents of the rows, and those of the columns."""
+    rows = {name: gamma for name, gamma in q.items() if name in ROW_LATENTS}
+    return rows, {name: gamma for name, gamma in q.items() if name not in rows}
