@@ -130,7 +130,8 @@ class CoordinateAscent:
         if self.learn_priors:  # before the columns, whose statistics are of where they started
             model = model.learned(statistics, of_prior)
         q = model.with_global_conditionals(q, statistics)
-        return self._kept_or_discarded(state, model, q, elbo)
+        finite = _finite_everywhere({"elbo": elbo, "parameter": q}, devices)
+        return self._kept_or_discarded(state, model, q, elbo, finite)
 
     def _start(self, state: AscentState) -> PyTree:
         """q, moved on by the part w = t / (t + 3) of its last relative change."""
@@ -145,13 +146,17 @@ class CoordinateAscent:
         return jax.tree.map(moved, state.q, state.previous)
 
     def _kept_or_discarded(
-        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array
+        self,
+        state: AscentState,
+        model: PyTree,
+        q: PyTree,
+        elbo: Array,
+        finite: dict[str, Array],
     ) -> tuple[AscentState, StepInfo]:
         """The state after a sweep from `state` to `q`, and what there is to see of it."""
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo)) & (self.tolerance > 0)
-        finite = all_finite({"elbo": elbo, "parameter": q})
         kept = state.replace(
             model=model,
             q=q,
@@ -163,3 +168,9 @@ class CoordinateAscent:
         after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
         info = StepInfo(after.elbo, {name: ok | ~keep for name, ok in finite.items()})
         return after.replace(step=state.step + 1, previous=state.q), info
+
+
+def _finite_everywhere(tree: PyTree, devices: Collectives) -> dict[str, Array]:
+    """Whether each leaf is finite on all devices, by its path."""
+    num_bad = {name: 1.0 - ok.astype(float) for name, ok in all_finite(tree).items()}
+    return {name: bad == 0 for name, bad in devices.total(num_bad).items()}
