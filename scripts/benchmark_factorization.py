@@ -64,7 +64,7 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
     started = time.perf_counter()
     mesh = make_mesh()
     fit = FactorFit(config, LoadedCounts(matrix))
-    state = jax.block_until_ready(fit.start(mesh, lambda line: None))
+    state = jax.block_until_ready(fit.start(mesh, lambda _: None))
     piped = time.perf_counter()
     advance = fit.compile(state, mesh, _CHUNK)
     compiled = time.perf_counter()
