@@ -2,6 +2,7 @@
 
     python scripts/benchmark_peers.py sweep_seconds PEER TRAIN.npz K NUM_SWEEPS SEED
     python scripts/benchmark_peers.py fit_to_stop PEER TRAIN.npz VALID.npz TEST.npz K SEED
+        [--cells CELLS.npz]
     python scripts/benchmark_peers.py split COUNTS.npz FOLDER SEED
 
 PEER is schpf or hpfrec. One process runs one fit, so that peak memory and compilation are its own;

@@ -49,7 +49,7 @@ def make_problem(case: str = "plain", num_rows: int = 12, num_columns: int = 9) 
     return Problem(np.where(missing, 0, counts), exposures, missing)
 
 
-def make_model(kind: str, num_columns: int = 9) -> FactorModel:
+def make_model(kind: str) -> FactorModel:
     """A model whose prior parameters all differ from each other and from 1."""
 
     def scalars(*values: float) -> list[jax.Array]:
@@ -62,7 +62,7 @@ def make_model(kind: str, num_columns: int = 9) -> FactorModel:
             RandomRatePrior(c, Gamma(a, b))
             for c, a, b in (scalars(0.3, 1.2, 0.8), scalars(0.4, 2.5, 1.5))
         ]
-    return FactorModel(*priors, num_columns=num_columns)
+    return FactorModel(*priors)
 
 
 def random_posterior(

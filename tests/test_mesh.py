@@ -1,5 +1,6 @@
 """Arrays on a mesh of devices: where their parts are, and how they are summed."""
 
+import os
 import re
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from vigamma.mesh import (
+    ACROSS_DEVICES,
+    ALONE,
     by_rows,
     check_divisible,
     largest_of_processes,
@@ -15,9 +18,9 @@ from vigamma.mesh import (
     mean_over_devices,
     on_every_device,
     place,
-    replicate,
     replicated,
     sum_over_devices,
+    use_all_cores,
 )
 
 TREE = {"a": np.arange(24, dtype=np.float32).reshape(8, 3), "b": np.float32([5.0] * 4 + [1.0] * 4)}
@@ -53,7 +56,7 @@ def test_place_takes_a_prefix_of_shardings():
 
 
 def test_replicas_are_whole():
-    copies = replicate(TREE["a"], mesh_of(4)).addressable_shards
+    copies = place(TREE["a"], replicated(mesh_of(4))).addressable_shards
     assert len(copies) == 4
     for copy in copies:
         np.testing.assert_array_equal(copy.data, TREE["a"])
@@ -93,6 +96,51 @@ def test_results_may_be_spread_too():
     assert [s.data.shape for s in rows.addressable_shards] == [(2,)] * 4
     np.testing.assert_array_equal(rows, np.zeros(8))  # each device has its own mean
     assert total == 3
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_parts_come_together(num_devices):
+    mesh = mesh_of(num_devices)
+
+    def together(part):
+        whole = ACROSS_DEVICES.gather(part)
+        return whole, ACROSS_DEVICES.total({"sum": part.sum()}), ACROSS_DEVICES.scatter_total(whole)
+
+    everywhere, spread = replicated(mesh), by_rows(mesh)
+    program = jax.jit(on_every_device(together, mesh, (spread,), (everywhere, everywhere, spread)))
+    whole, total, scattered = program(place(TREE["a"], spread))
+    np.testing.assert_array_equal(whole, TREE["a"])
+    assert total == {"sum": TREE["a"].sum()}
+    np.testing.assert_array_equal(scattered, num_devices * TREE["a"])
+    assert {s.data.shape for s in scattered.addressable_shards} == {(8 // num_devices, 3)}
+
+
+def test_alone_there_is_nothing_to_do():
+    assert all(collective(TREE) is TREE for collective in ALONE)
+
+
+@pytest.mark.parametrize(
+    ("configured", "environment", "wanted"),
+    [(-1, {}, True), (3, {}, False), (-1, {"JAX_NUM_CPU_DEVICES": "1"}, False)],
+)
+def test_all_cores_are_used_unless_their_number_was_chosen(
+    monkeypatch, configured, environment, wanted
+):
+    class Config:
+        jax_num_cpu_devices = configured
+        updates = ()
+
+        def update(self, *setting):
+            self.updates += (setting,)
+
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = Config()
+    monkeypatch.setattr(jax, "config", config)
+    use_all_cores()
+    num_cores = len(os.sched_getaffinity(0))
+    assert config.updates == ((("jax_num_cpu_devices", num_cores),) if wanted else ())
 
 
 def test_samples_must_be_divisible():

@@ -1,10 +1,13 @@
 import io
 import json
+import resource
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
+from vigamma.metrics import MetricsLog, ProgressLine, peak_memory_bytes, read_metrics, write_json
 
 
 def test_lines_come_back_and_steps_not_saved_are_dropped(tmp_path):
@@ -66,3 +69,13 @@ def test_a_live_line_on_a_terminal():
     assert "\x1b" in text
     assert "step 40/40" in text
     assert "ELBO -1,234.500 nats" in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux has /proc")
+def test_the_peak_of_memory_is_at_least_what_is_resident_now():
+    block = np.ones(2**22)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    assert resident > block.nbytes
+    # The kernel counts in batches of pages. Its other peak may be that of a parent process.
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 0.95 * resident < peak_memory_bytes() < 1.05 * peak

@@ -114,7 +114,7 @@ def check_config(config: Any, path: str = "config") -> None:
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{path}.{field.name}"
         if not _is_instance(value, hints[field.name]):
-            wanted = getattr(hints[field.name], "__name__", hints[field.name])
+            wanted = _name_of(hints[field.name])
             raise ConfigError(f"{name} must be {wanted}, got {value!r}")
         if dataclasses.is_dataclass(value):
             check_config(value, name)
@@ -123,6 +123,11 @@ def check_config(config: Any, path: str = "config") -> None:
             config.validate()
         except ValueError as error:
             raise ConfigError(f"{path}.{error}") from error
+
+
+def _name_of(hint: Any) -> str:
+    options = typing.get_args(hint) or (hint,)
+    return " or ".join("None" if o is types.NoneType else o.__name__ for o in options)
 
 
 def _is_instance(value: Any, hint: Any) -> bool:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from scipy import special
 from scipy.sparse import csr_array
 
 from tests.data.test_blocks import matrices_of
@@ -79,14 +80,14 @@ def test_every_leaf_can_be_spread_over_the_devices():
 
 
 def test_sums_and_constants_complete_the_poisson_likelihood():
-    """With rates r: log p(x) = Σ x log r - e r + log_constants, here in SciPy's float64."""
+    """With rates r: log p(x) = Σ x log(r / x) - e r + log_constants, here in SciPy's float64."""
     counts, _ = counts_and_missing()
     rng = np.random.default_rng(3)
     exposures, rates = rng.gamma(2.0, 1.0, NUM_ROWS), rng.gamma(2.0, 2.0, counts.shape)
     rows = lay_out(counts, exposures=exposures)
     scaled = exposures[:, None] * rates
     log_likelihood = scipy.stats.poisson(scaled).logpmf(counts).sum(axis=1)
-    constants = log_likelihood - (counts * np.log(rates) - scaled).sum(axis=1)
+    constants = log_likelihood - (-special.xlogy(counts, counts / rates) - scaled).sum(axis=1)
     np.testing.assert_allclose(rows.log_constants[:NUM_ROWS], constants, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(rows.row_sums[:NUM_ROWS], counts.sum(axis=1, dtype=np.int64))
     np.testing.assert_array_equal(rows.exposures[:NUM_ROWS], exposures.astype(np.float32))
@@ -97,6 +98,13 @@ def test_sums_and_constants_complete_the_poisson_likelihood():
         assert (leaf[NUM_ROWS:] == 0).all()
 
 
+def test_columns_are_padded_as_rows_are():
+    for num_shards, padded in ((1, 64), (3, 192)):
+        is_column = lay_out(counts_and_missing()[0], num_shards=num_shards).is_column
+        assert is_column.dtype == bool
+        np.testing.assert_array_equal(is_column, np.arange(padded) < NUM_COLUMNS)
+
+
 def test_sums_of_small_integers_do_not_wrap():
     rows = lay_out(np.full((1, 300), 255, np.uint8))
     assert rows.row_sums[0] == 300 * 255
@@ -104,5 +112,6 @@ def test_sums_of_small_integers_do_not_wrap():
 
 def test_huge_counts_have_the_constants_of_scipy():
     rows = lay_out(np.array([[10**6, 0], [1, 2**24]], np.int32))
-    exact = -scipy.special.gammaln([1e6 + 1, 2.0**24 + 1])
+    x = np.array([1e6, 2.0**24])
+    exact = x * np.log(x) - special.gammaln(x + 1)  # of a count of 1: 0
     np.testing.assert_allclose(rows.log_constants[:2], exact, rtol=1e-7)

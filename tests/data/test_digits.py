@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from vigamma import Digits
+from vigamma import DigitCounts, Digits
 
 
 def test_no_image_is_used_twice_and_none_is_lost():
@@ -25,3 +25,20 @@ def test_every_digit_loads(digit):
 def test_digits_that_do_not_exist_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Digits(**bad).load()
+
+
+@pytest.mark.parametrize("digit", [None, 0, 9])
+def test_digits_as_sparse_counts_are_the_images(digit):
+    pixels, labels = load_digits(return_X_y=True)
+    loaded = DigitCounts(digit=digit).load()
+    np.testing.assert_array_equal(
+        loaded.counts.toarray(), pixels if digit is None else pixels[labels == digit]
+    )
+    assert loaded.parts is None
+    assert DigitCounts.image_shape == (8, 8)
+
+
+@pytest.mark.parametrize("digit", [-1, 10])
+def test_sparse_digits_that_do_not_exist_are_refused(digit):
+    with pytest.raises(ValueError, match=f"digit must be 0 to 9 or None, got {digit}"):
+        DigitCounts(digit=digit).load()

@@ -21,10 +21,11 @@ from tests.factors import (
     make_problem,
     random_posterior,
 )
+from vigamma.data.count_rows import padded_rows
 from vigamma.data.synthetic import SyntheticFactors
+from vigamma.fits.factors import _shardings
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
-from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated, sum_over_devices
-from vigamma.models.factor_model import ROW_LATENTS
+from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.train_state import fuse_steps
 
 PLAIN = CoordinateAscent(extrapolate=False, tolerance=0)
@@ -51,9 +52,9 @@ def synthetic() -> Problem:
 
 
 def start(algorithm, kind: str, problem: Problem, num_factors: int = 4) -> AscentState:
-    model = make_model(kind, problem.counts.shape[1])
-    num_rows = -(-len(problem.counts) // 64) * 64
-    return algorithm.init(model, model.initial(jax.random.key(0), num_rows, num_factors))
+    model = make_model(kind)
+    sizes = (padded_rows(size, 1) for size in problem.counts.shape)
+    return algorithm.init(model, model.initial(jax.random.key(0), *sizes, num_factors))
 
 
 def run(algorithm, kind: str, problem: Problem, num_sweeps: int):
@@ -98,7 +99,7 @@ def test_a_sweep_that_fell_is_discarded_and_momentum_starts_again(x64):
     )
     step = jax.jit(EXTRAPOLATED.step)
     after, info = step(wild, batch)
-    assert float(info.elbo) < float(good.elbo) - 1
+    assert float(info.elbo) == float(good.elbo)  # that of the last sweep that was kept
     assert int(after.step) == 31
     assert int(after.momentum) == int(after.calm) == 0
     assert float(after.elbo) == float(good.elbo)
@@ -122,14 +123,18 @@ def test_without_momentum_even_a_fall_is_kept(x64):
     assert int(after.momentum) == 1
 
 
-def test_the_start_is_extrapolated_in_the_logarithms(x64):
+def test_the_start_is_extrapolated_by_relative_changes(x64):
     problem = make_problem()
     state = start(EXTRAPOLATED, "flat", problem)
     previous = random_posterior(state.model, 0, num_factors=4)
     state = state.replace(previous=previous, momentum=jnp.int32(6))
     got = EXTRAPOLATED._start(state)
-    expected = jax.tree.map(lambda q, p: np.asarray(q) * (q / p) ** (6 / 9), state.q, previous)
+    raw = jax.tree.map(lambda q, p: 1 + 6 / 9 * (np.asarray(q) - p) / p, state.q, previous)
+    expected = jax.tree.map(lambda q, r: np.asarray(q) * np.clip(r, 0.5, 2), state.q, raw)
     chex.assert_trees_all_close(got, expected, rtol=1e-13)
+    factors = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(raw)])
+    for count in ((factors < 0.5).sum(), (factors > 2).sum(), (abs(factors - 1) < 0.4).sum()):
+        assert count > 10
     chex.assert_trees_all_equal(PLAIN._start(state), state.q)
 
 
@@ -164,7 +169,8 @@ def test_it_stops_after_three_calm_sweeps():
     assert (np.abs(rises[-3:]) < tolerance).all()
     assert not algorithm.is_done(state.replace(calm=jnp.int32(2)))
     windows = np.lib.stride_tricks.sliding_window_view(rises[:-1], 3)
-    assert not ((windows >= -ROUNDING) & (windows < tolerance)).all(axis=1).any()
+    is_calm = (windows != 0) & (windows < tolerance)  # a discarded sweep leaves the ELBO as it was
+    assert not is_calm.all(axis=1).any()
 
 
 def test_a_tolerance_of_0_never_stops_a_run():
@@ -173,7 +179,7 @@ def test_a_tolerance_of_0_never_stops_a_run():
     assert (np.diff(elbos) <= 0).sum() > 10
     assert int(state.step) == 300
     assert (elbos < 0).all()  # they are 0 for sweeps not taken
-    assert not EXTRAPOLATED.is_done(state.replace(calm=jnp.int32(100)))
+    assert int(state.calm) == 0
 
 
 @pytest.mark.usefixtures("x64")
@@ -209,7 +215,7 @@ def test_extreme_counts_stay_finite_and_rise(name):
         start(algorithm, "flat" if "one" in name else "hierarchical", problem),
         problem.batch(block_slots=1024),
     )
-    chex.assert_tree_all_finite((state, infos.elbo))
+    chex.assert_tree_all_finite((state.replace(valid=0.0), infos.elbo))
     assert all(np.asarray(leaf).all() for leaf in jax.tree.leaves(infos.finite))
     assert (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.q)]) > 0).all()
     assert float(state.elbo) > float(infos.elbo[0])
@@ -224,21 +230,16 @@ def test_extreme_counts_stay_finite_and_rise(name):
 
 
 @functools.cache
-def on_devices(num_devices: int):
+def on_devices(num_devices: int, case: str = "exposures and missing"):
     """(the compiled program, its arguments) of 20 sweeps over that many devices; to run in x64."""
-    problem = make_problem("exposures and missing", num_rows=100, num_columns=40)
+    problem = make_problem(case, num_rows=100, num_columns=40)
     mesh = make_mesh(jax.devices()[:num_devices])
     state = start(EXTRAPOLATED, "hierarchical", problem)
     everywhere, spread = replicated(mesh), by_rows(mesh)
-    of_q = {name: spread if name in ROW_LATENTS else everywhere for name in state.q}
-    of_state = AscentState(
-        **dict.fromkeys(("step", "model", "momentum", "elbo", "calm"), everywhere),
-        q=of_q,
-        previous=of_q,
-    )
+    of_state = _shardings(state, mesh)
 
     def take_step(state, batch):
-        return EXTRAPOLATED.step(state, batch, sum_over_devices)
+        return EXTRAPOLATED.step(state, batch, ACROSS_DEVICES)
 
     advance = fuse_steps(take_step, lambda state, last: state.step < last, 20)
     inputs = (of_state, everywhere, spread)
@@ -263,11 +264,66 @@ def test_one_two_and_four_devices_agree():
         np.testing.assert_allclose(other_infos.elbo, infos.elbo, rtol=1e-12)
 
 
+def collectives(text: str) -> dict[str, list[int]]:
+    """How many numbers each collective operation of a compiled program returns, by its kind."""
+    names = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+    found = {}
+    for shape, name in re.findall(rf"= .*?\[([\d,]*)\]\S* ({names})(?:-start)?\(", text):
+        size = np.prod([int(n) for n in shape.split(",") if n], dtype=int)
+        found.setdefault(name, []).append(int(size))
+    return found
+
+
 @pytest.mark.usefixtures("x64")
-def test_a_sweep_has_one_all_reduce():
-    text = on_devices(4)[0].as_text()
-    assert len(re.findall(r"= .* all-reduce(?:-start)?\(", text)) == 1
-    assert not re.search(r"all-gather|all-to-all|collective-permute|reduce-scatter", text)
+@pytest.mark.parametrize(("case", "num_tables"), [("exposures", 1), ("exposures and missing", 2)])
+def test_a_sweep_sends_the_columns_once_there_and_once_back(case, num_tables):
+    """64 columns, padded, × 4 components; twice where cells are missing; and a few numbers more."""
+    found = collectives(on_devices(4, case)[0].as_text())
+    assert set(found) == {"all-gather", "reduce-scatter", "all-reduce"}
+    assert found["all-gather"] == num_tables * [64 * 4]
+    assert found["reduce-scatter"] == num_tables * [64 * 4 // 4]
+    assert 1 <= len(found["all-reduce"]) <= 4
+    assert max(found["all-reduce"]) <= 4 * 4
+
+
+@pytest.mark.usefixtures("x64")
+def test_what_is_not_finite_on_the_last_device_alone_is_seen_in_its_sweep():
+    program, (state, last_step, batch) = on_devices(4)
+    rates = np.array(state.q["column_rates"].rate)
+    rates[39] = 1e-320  # so that 1 / it, E[η_39], overflows in the conditional of a real column
+    bad = state.q["column_rates"].replace(rate=place(rates, state.q["column_rates"].rate.sharding))
+    _, infos = program(state.replace(q=state.q | {"column_rates": bad}), last_step, batch)
+    bad_names = {name for name, ok in infos.finite.items() if not ok[0]}
+    assert "parameter columns rate" in bad_names
+
+
+def test_a_count_of_a_million_does_not_discard_sweeps_while_the_elbo_rises():
+    """In float32."""
+    problem = make_problem("exposures")
+    problem.counts[2, 3] = 10**6
+    _, infos = sweeps(EXTRAPOLATED, 60)(start(EXTRAPOLATED, "flat", problem), problem.batch())
+    assert (np.diff(infos.elbo) > 0).all()  # a discarded sweep leaves it as it was
+    assert infos.elbo[-1] > infos.elbo[0] + 1000
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_run_stops_where_validation_no_longer_rises_if_asked_to(stops):
+    algorithm = CoordinateAscent(stop_on_validation=stops, tolerance=0)
+    state = start(algorithm, "flat", make_problem())
+    for value, best, is_over in (
+        (-3.0, -3.0, False),
+        (-2.5, -2.5, False),
+        (-2.6, -2.5, True),
+    ):
+        after = algorithm.after_validation(state, value)
+        assert bool(algorithm.is_done(after)) == (stops and is_over)
+        assert float(after.valid) == best
+        assert after.valid.dtype == state.valid.dtype
+        chex.assert_trees_all_equal(after.replace(valid=state.valid, calm=state.calm), state)
+        state = after
+    # As good as the best is not better.
+    fresh = start(algorithm, "flat", make_problem()).replace(valid=jnp.float32(-2.5))
+    assert bool(algorithm.is_done(algorithm.after_validation(fresh, -2.5))) == stops
 
 
 @pytest.mark.parametrize(

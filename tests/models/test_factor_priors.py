@@ -143,16 +143,13 @@ def test_the_conditional_at_a_fixed_rate_is_conjugate():
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_conditionals_with_a_random_rate_are_three_rounds_of_the_closed_forms():
+def test_the_conditionals_with_a_random_rate_are_the_closed_forms_factors_first():
     prior, factors, rates = prior_and_posterior("hierarchical", "rows")
     shares, exposure = shares_and_exposure(factors)
     got, got_rates = prior.conditional(shares, exposure, rates)
-    mean_rate = np.asarray(rates.mean)
-    for _ in range(3):
-        concentration = 0.3 + np.asarray(shares)
-        rate = mean_rate[:, None] + np.asarray(exposure)
-        rate_of_rates = 0.8 + (concentration / rate).sum(axis=1)
-        mean_rate = (1.2 + 3 * 0.3) / rate_of_rates
+    concentration = 0.3 + np.asarray(shares)
+    rate = np.asarray(rates.mean)[:, None] + np.asarray(exposure)
+    rate_of_rates = 0.8 + (concentration / rate).sum(axis=1)
     np.testing.assert_allclose(got.concentration, concentration, rtol=1e-14)
     np.testing.assert_allclose(got.rate, rate, rtol=1e-14)
     np.testing.assert_allclose(got_rates.concentration, np.full(64, 1.2 + 3 * 0.3), rtol=1e-14)
@@ -171,7 +168,7 @@ def test_repeated_conditionals_reach_the_best_factors_and_rates_together():
 
     pair, values = (factors, rates), []
     assert largest(log_gradient(objective, in_numpy(pair))) > 1
-    for _ in range(20):
+    for _ in range(60):
         values.append(objective(in_numpy(pair)))
         pair = prior.conditional(*in_default_precision((shares, exposure)), pair[1])
     assert largest(log_gradient(objective, in_numpy(pair))) < 1e-5

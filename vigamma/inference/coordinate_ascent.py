@@ -127,9 +127,9 @@ class CoordinateAscent:
             )
         )
         elbo = statistics.elbo + of_columns
-        q = model.with_global_conditionals(q, statistics)
-        if self.learn_priors:
+        if self.learn_priors:  # before the columns, whose statistics are of where they started
             model = model.learned(statistics, of_prior)
+        q = model.with_global_conditionals(q, statistics)
         finite = all_finite({"elbo": elbo, "parameter": q}, devices)
         return self._kept_or_discarded(state, model, q, elbo, finite)
 

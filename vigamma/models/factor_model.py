@@ -276,11 +276,13 @@ def _weights(factors: Gamma) -> tuple[Array, Array]:
 
     A shift is 0 unless the largest of its row is beyond e^±20, where products might leave float32.
     """
-    mean_log = jnp.log(factors.mean) - log_minus_digamma(factors.concentration)
-    largest = mean_log.max(axis=1)
+    excess = log_minus_digamma(factors.concentration)
+    largest = (jnp.log(factors.mean) - excess).max(axis=1)
     shifts = largest - jnp.clip(largest, -_LARGEST_LOG_WEIGHT, _LARGEST_LOG_WEIGHT)
-    lowest = (largest - shifts + _LOWEST_LOG_WEIGHT)[:, None]
-    return jnp.exp(jnp.maximum(mean_log - shifts[:, None], lowest)), shifts
+    lowest = jnp.exp(largest - shifts + _LOWEST_LOG_WEIGHT)[:, None]
+    # Not exp(mean_log): rounding of a logarithm far from 0 is relative error of the weight.
+    weights = factors.mean * jnp.exp(-excess - shifts[:, None])
+    return jnp.maximum(weights, lowest), shifts
 
 
 def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:

@@ -1,0 +1,101 @@
+"""Scores of held-out counts, against dense NumPy and SciPy float64."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from scipy.sparse import csr_array
+
+from vigamma import HeldOut
+from vigamma.data.files import LoadedCounts
+from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.diagnostics.predictive import cells, entries, heldout_log_likelihood, thinning
+
+NUM_ROWS, NUM_COLUMNS = 90, 130
+
+
+def tables():
+    """θ and β in float32, and their rates in float64."""
+    rng = np.random.default_rng(0)
+    theta = rng.gamma(0.5, 1.0, (NUM_ROWS, 3)).astype(np.float32)
+    beta = rng.gamma(0.5, 1.0, (NUM_COLUMNS, 3)).astype(np.float32)
+    return theta, beta, theta.astype(float) @ beta.T.astype(float)
+
+
+def split(protocol: str) -> Split:
+    counts = np.random.default_rng(1).poisson(tables()[2])
+    data = LoadedCounts(check_sparse_counts(counts))
+    return HeldOut(protocol=protocol, test_fraction=0.3, valid_fraction=0.2).split(data)
+
+
+def dense(part: HeldOutCounts) -> np.ndarray:
+    counts = np.zeros((NUM_ROWS, NUM_COLUMNS))
+    counts[part.rows, part.columns] = part.counts
+    return counts
+
+
+def log_pmf(counts, rates) -> np.ndarray:
+    return scipy.stats.poisson(rates).logpmf(counts)
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_thinning_is_the_likelihood_of_all_cells_for_each_held_out_count(name):
+    theta, beta, rates = tables()
+    whole = split("thinning")
+    part = getattr(whole, name)
+    counts = dense(part)
+    scale = {"valid": 0.2, "test": 0.3}[name] / 0.5
+    score = heldout_log_likelihood(theta, beta, whole, part)
+    expected = log_pmf(counts, scale * rates).sum() / counts.sum()
+    np.testing.assert_allclose(score.log_likelihood, expected, rtol=1e-6)
+    assert score.num_heldout == counts.sum() > part.counts.size  # a cell with 3 has three
+    assert score == thinning(theta, beta, whole, part)
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_cells_is_the_mean_over_zeros_and_nonzeros(name):
+    theta, beta, rates = tables()
+    whole = split("cells")
+    part = getattr(whole, name)
+    score = heldout_log_likelihood(theta, beta, whole, part)
+    expected = log_pmf(part.counts, rates[part.rows, part.columns])
+    np.testing.assert_allclose(score.log_likelihood, expected.mean(), rtol=1e-6)
+    assert score.num_heldout == int({"valid": 0.2, "test": 0.3}[name] * rates.size)
+    assert (part.counts == 0).sum() > 100
+    assert score == cells(theta, beta, whole, part)
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_entries_is_that_of_all_zeros_one_by_one(name):
+    """Rows and columns without a training nonzero are left out of the mean over nonzeros."""
+    theta, beta, rates = tables()
+    whole = split("entries")
+    train = whole.train.toarray()
+    train[5], train[:, 7] = 0, 0
+    whole = whole._replace(train=check_sparse_counts(csr_array(train)))
+    part = getattr(whole, name)
+    counts = train + dense(whole.valid) + dense(whole.test)
+    at_zeros = log_pmf(0, rates)[counts == 0].sum() / (counts > 0).sum()
+    seen = (dense(part) > 0) & (train.any(axis=1)[:, None] & train.any(axis=0))
+    expected = log_pmf(dense(part), rates)[seen].mean() + at_zeros
+    score = heldout_log_likelihood(theta, beta, whole, part)
+    np.testing.assert_allclose(score.log_likelihood, expected, rtol=1e-5)
+    assert score.num_heldout == seen.sum() < part.counts.size
+    assert score == entries(theta, beta, whole, part)
+
+
+@pytest.mark.parametrize("protocol", ["thinning", "cells", "entries"])
+def test_the_truth_scores_better_than_wrong_rates(protocol):
+    theta, beta, _ = tables()
+    whole = split(protocol)
+    truth = heldout_log_likelihood(
+        theta * np.float32(1 if protocol == "cells" else 0.5), beta, whole, whole.test
+    )
+    wrong = heldout_log_likelihood(theta[::-1], beta, whole, whole.test)
+    assert wrong.log_likelihood < truth.log_likelihood - 0.1
+
+
+def test_a_rate_that_underflows_is_a_bad_score_but_a_number():
+    theta, beta, _ = tables()
+    score = heldout_log_likelihood(0 * theta, beta, split("cells"), split("cells").test)
+    assert -1e3 < score.log_likelihood < -10

@@ -1,0 +1,61 @@
+"""The figures of factorizations are drawn, and not blank."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from vigamma import plotting, plotting_factors
+
+RNG = np.random.default_rng(0)
+THETA, BETA = RNG.gamma(0.5, 1.0, (30, 12)), RNG.gamma(0.5, 1.0, (16, 12))
+
+
+def lines(*names: str):
+    return [
+        {"step": 10 * i, "elbo": -1000.0 / i, "seconds": i} | dict.fromkeys(names, -3.0 / i)
+        for i in range(1, 13)
+    ]
+
+
+def figures():
+    images = THETA[:10] @ BETA.T
+    pair = (images, RNG.poisson(images))
+    yield "bare", plotting_factors.convergence(lines(), None)
+    yield "one line", plotting_factors.convergence(lines("heldout_log_likelihood")[:1], -2.0)
+    yield "images", plotting_factors.factor_images(THETA, BETA, (4, 4))
+    yield "synthetic", plotting_factors.synthetic_images(images, pair, pair, (4, 4))
+    yield from plotting_factors.factor_figures(
+        THETA, BETA, lines("heldout_log_likelihood", "valid_log_likelihood"), -2.0
+    )
+
+
+def test_every_figure_is_drawn_without_a_warning(tmp_path):
+    names = []
+    for name, figure in figures():
+        names.append(name)
+        plotting.save(figure, tmp_path / "figure.png")
+        image = imread(tmp_path / "figure.png")
+        assert image.shape[0] > 200, name
+        assert image[..., :3].std() > 0.02, name  # not blank
+    assert names == ["bare", "one line", "images", "synthetic", "convergence", "factor_weights"]
+
+
+def test_without_metrics_there_is_no_convergence():
+    names = [name for name, _ in plotting_factors.factor_figures(THETA, BETA, [], None)]
+    assert names == ["factor_weights"]
+
+
+def test_the_scores_and_independent_columns_are_named():
+    metrics = lines("heldout_log_likelihood", "valid_log_likelihood")
+    elbo, scores = plotting_factors.convergence(metrics, -2.0).axes
+    assert len(elbo.lines) == 1
+    labels = [text.get_text() for text in scores.get_legend().get_texts()]
+    assert labels == ["held out for the test", "held out for validation", "independent columns"]
+
+
+def test_weights_are_shares_of_all_counts_largest_first():
+    (axes,) = plotting_factors.factor_weights(THETA, BETA).axes
+    heights = np.array([bar.get_height() for bar in axes.patches])
+    expected = np.array([np.outer(t, b).sum() for t, b in zip(THETA.T, BETA.T, strict=True)])
+    np.testing.assert_allclose(heights, np.sort(expected / expected.sum())[::-1])
+    assert heights.sum() == pytest.approx(1)

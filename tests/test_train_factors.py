@@ -1,0 +1,201 @@
+"""Whole runs of factorizations in one process: what they write, how they resume and refuse."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, save_npz
+
+from tests.test_train import hashes
+from vigamma import (
+    CheckpointError,
+    ConfigError,
+    CoordinateAscent,
+    DigitCounts,
+    Experiment,
+    HeldOut,
+    HierarchicalPoissonFactorization,
+    PoissonFactorization,
+    SparseCounts,
+    SyntheticFactors,
+    run_experiment,
+    train,
+)
+from vigamma.fits.factors import FactorFit
+from vigamma.mesh import make_mesh
+from vigamma.metrics import read_metrics
+from vigamma.train import load_fit
+
+SYNTHETIC = SyntheticFactors(num_rows=90, num_columns=70, num_factors=3, num_nonzeros=1200)
+
+
+def experiment(**changes) -> Experiment:
+    config = Experiment(
+        data=SYNTHETIC,
+        heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.1),
+        model=HierarchicalPoissonFactorization(num_factors=3),
+        inference=CoordinateAscent(tolerance=0),
+        num_steps=24,
+        log_every=5,
+        save_every=8,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time of a short run; most tests here do not look at them."""
+    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """(the workdir, its summary) of factors of the digit zero, with figures."""
+    workdir = tmp_path_factory.mktemp("digits")
+    config = Experiment(
+        data=DigitCounts(digit=0),
+        heldout=HeldOut(protocol="cells", test_fraction=0.2),
+        model=PoissonFactorization(num_factors=10, row_shape=3.0, column_shape=0.3),
+        inference=CoordinateAscent(tolerance=1e-4),
+        num_steps=500,
+        log_every=10,
+        save_every=500,
+    )
+    return config, workdir, run_experiment(config, workdir).summary
+
+
+def test_a_run_writes_all_it_promises(digits):
+    config, workdir, summary = digits
+    assert json.loads((workdir / "summary.json").read_text()) == summary
+    assert summary.items() >= {
+        "model": "PoissonFactorization", "num_rows": 178, "num_columns": 64, "num_factors": 10,
+        "num_nonzeros": load_fit(config).split.train.nnz, "heldout_protocol": "cells",
+        "num_heldout": 178 * 64 // 5, "converged": True, "num_devices": 4, "resumed_from": None,
+    }.items()  # fmt: skip
+    assert 5 < summary["sweeps"] == summary["steps"] < 500
+    assert summary["seconds_per_sweep"] == summary["seconds_per_step"] > 0
+    assert summary["peak_memory_bytes"] > 2**26
+    assert summary["config"] == json.loads((workdir / "config.json").read_text())
+    lines = read_metrics(workdir / "metrics.jsonl")
+    assert [line["step"] for line in lines[:-1]] == list(range(10, lines[-1]["step"], 10))
+    assert lines[-1]["step"] == summary["sweeps"]
+    assert lines[-1]["elbo"] == summary["elbo"]
+    assert lines[-1]["heldout_log_likelihood"] == summary["heldout_log_likelihood"]
+    assert {path.stem for path in (workdir / "figures").glob("*.png")} == {
+        "convergence", "factor_weights", "factors", "synthetic_images",
+    }  # fmt: skip
+
+
+def test_factors_of_digits_beat_independent_pixels_and_did_not_at_the_start(digits):
+    config, _, summary = digits
+    independent = summary["heldout_log_likelihood_independent"]
+    assert summary["heldout_log_likelihood"] > independent + 0.1
+    fit = load_fit(config)
+    _, start = fit.observe(fit.start(make_mesh(), print))
+    assert start["heldout_log_likelihood"] < independent - 0.1
+
+
+def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeypatch):
+    config, workdir, summary = digits
+    monkeypatch.setattr(FactorFit, "compile", lambda *_: pytest.fail("nothing is left to do"))
+    again = run_experiment(config, workdir).summary
+    assert again["resumed_from"] == again["steps"] == summary["steps"]
+    assert again["elbo"] == summary["elbo"]
+    assert again["heldout_log_likelihood"] == summary["heldout_log_likelihood"]
+    assert again["seconds_per_sweep"] is None
+
+
+def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figures):
+    config = experiment(
+        model=PoissonFactorization(num_factors=3),
+        inference=CoordinateAscent(tolerance=0, learn_priors=True),
+    )
+    whole = run_experiment(config, tmp_path / "whole")
+    for num_steps in (7, 13, 24):
+        cut = run_experiment(dataclasses.replace(config, num_steps=num_steps), tmp_path / "cut")
+    assert cut.summary["resumed_from"] == 13
+    for name in ("elbo", "heldout_log_likelihood", "sweeps"):
+        assert cut.summary[name] == whole.summary[name]
+    assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
+    lines = read_metrics(tmp_path / "cut" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert lines[-1]["elbo"] > lines[0]["elbo"] + 10
+    assert {"valid_log_likelihood", "heldout_log_likelihood"} <= set(lines[0])
+
+    # The same workdir refuses another run, whichever part of it differs.
+    for change in (
+        {"model": PoissonFactorization(num_factors=4)},
+        {"data": dataclasses.replace(SYNTHETIC, seed=5)},
+        {"heldout": HeldOut(protocol="thinning", test_fraction=0.25, valid_fraction=0.1)},
+        {"seed": 1},
+    ):
+        with pytest.raises(CheckpointError, match=rf"another run .*{next(iter(change))}"):
+            run_experiment(dataclasses.replace(config, **change), tmp_path / "cut")
+
+
+def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
+    config = experiment(
+        model=PoissonFactorization(num_factors=3),
+        inference=CoordinateAscent(tolerance=0, stop_on_validation=True),
+        num_steps=400,
+        log_every=1,
+    )
+    summary = run_experiment(config, tmp_path).summary
+    assert summary["converged"] is True
+    assert summary["sweeps"] < 400
+    values = [line["valid_log_likelihood"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert len(values) > 2
+    assert (np.diff(values)[:-1] > 0).all()
+    assert values[-1] <= values[-2]
+
+
+def test_the_best_of_several_starts_goes_on():
+    inference = CoordinateAscent(num_restarts=3, restart_sweeps=4, tolerance=0)
+    fit, said = load_fit(experiment(inference=inference)), []
+    state = fit.start(make_mesh(), said.append)
+    assert [line.split(":")[0] for line in said] == [f"start {i}/3" for i in (1, 2, 3)]
+    elbos = [float(line.split()[3].replace(",", "")) for line in said]
+    assert len(set(elbos)) == 3
+    assert abs(float(state.elbo) - max(elbos)) < 0.1
+    assert fit.step_of(state) == 4
+    assert np.isfinite(jax.tree.leaves(jax.tree.map(np.sum, state.q))).all()
+
+
+def test_counts_of_a_file_that_changed_are_another_run(tmp_path, no_figures):
+    counts = SYNTHETIC.load().counts
+    save_npz(tmp_path / "counts.npz", counts)
+    config = experiment(data=SparseCounts(path=str(tmp_path / "counts.npz")), num_steps=2)
+    run_experiment(config, tmp_path / "run")
+    other = csr_array((counts.data + 1, counts.indices, counts.indptr), shape=counts.shape)
+    save_npz(tmp_path / "counts.npz", other)
+    with pytest.raises(CheckpointError, match=r"another run .*checksum"):
+        run_experiment(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing.npz", "there is no file"), ("broken.npz", "is not a sparse matrix saved by SciPy")],
+)
+def test_a_broken_path_is_one_line_before_the_first_step(tmp_path, name, message):
+    (tmp_path / "broken.npz").write_bytes(b"not a matrix")
+    config = experiment(data=SparseCounts(path=str(tmp_path / name)))
+    with pytest.raises(ConfigError, match=f"^config.data: .*{message}") as error:
+        run_experiment(config, tmp_path / "run")
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_row_without_counts_has_no_exposure(tmp_path):
+    counts = SYNTHETIC.load().counts.toarray()
+    counts[17] = 0
+    save_npz(tmp_path / "counts.npz", csr_array(counts))
+    config = experiment(
+        data=SparseCounts(path=str(tmp_path / "counts.npz")),
+        model=PoissonFactorization(num_factors=3, row_sum_exposures=True),
+        heldout=None,
+    )
+    with pytest.raises(ConfigError, match=r"^config.model: row_sum_exposures .* but row \d+ has"):
+        run_experiment(config, tmp_path / "run")
