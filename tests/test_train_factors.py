@@ -23,7 +23,7 @@ from vigamma import (
     run_experiment,
     train,
 )
-from vigamma.fits.factors import FactorFit
+from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
 from vigamma.train import load_fit
@@ -93,13 +93,15 @@ def test_factors_of_digits_beat_independent_pixels_and_did_not_at_the_start(digi
     independent = summary["heldout_log_likelihood_independent"]
     assert summary["heldout_log_likelihood"] > independent + 0.1
     fit = load_fit(config)
-    _, start = fit.observe(fit.start(make_mesh(), print))
+    _, start = fit.observe(fit.start(make_mesh()))
     assert start["heldout_log_likelihood"] < independent - 0.1
 
 
 def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeypatch):
     config, workdir, summary = digits
-    monkeypatch.setattr(FactorFit, "compile", lambda *_: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr(
+        CoordinateAscentFit, "compile", lambda *_: pytest.fail("nothing is left to do")
+    )
     again = run_experiment(config, workdir).summary
     assert again["resumed_from"] == again["steps"] == summary["steps"]
     assert again["elbo"] == summary["elbo"]
@@ -154,7 +156,8 @@ def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
 def test_the_best_of_several_starts_goes_on():
     inference = CoordinateAscent(num_restarts=3, restart_sweeps=4, tolerance=0)
     fit, said = load_fit(experiment(inference=inference)), []
-    state = fit.start(make_mesh(), said.append)
+    mesh = make_mesh()
+    state = fit.before_the_first_step(fit.start(mesh), mesh, said.append)
     assert [line.split(":")[0] for line in said] == [f"start {i}/3" for i in (1, 2, 3)]
     elbos = [float(line.split()[3].replace(",", "")) for line in said]
     assert len(set(elbos)) == 3

@@ -23,7 +23,7 @@ from tests.factors import (
 )
 from vigamma.data.count_rows import padded_rows
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.fits.factors import _shardings
+from vigamma.fits.coordinate_ascent import _shardings
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.train_state import fuse_steps

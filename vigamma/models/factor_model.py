@@ -210,7 +210,8 @@ class FactorModel:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
 
         The density is that of the latents, not of their logarithms. `batch` has all rows. Rows and
-        columns that only pad have their prior density, and add nothing else.
+        columns that only pad have their prior density, and add nothing else; columns that do may be
+        left out.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
         theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
@@ -225,7 +226,8 @@ class FactorModel:
         exposure = seen.sum(axis=0, keepdims=True)
         if batch.missing_by_column is not None:
             exposure = exposure - sum_over_entries(seen, batch.missing_by_column, len(shares))
-        beta = jnp.where(batch.is_column[:, None], jnp.exp(log_beta), 0.0)
+        is_column = batch.is_column[: len(log_beta), None]
+        beta = jnp.where(is_column, jnp.exp(log_beta), 0.0)
         log_likelihood = fit + batch.log_constants.sum() - (exposure * beta).sum()
         of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
         of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
