@@ -1,13 +1,14 @@
 """Times Poisson factorization beside scHPF and hpfrec, each in a process of its own, in one run.
 
-    python scripts/benchmark_factorization.py --only sweeps --counts counts.npz --num_factors 20,50
+    python scripts/benchmark_factorization.py --only sweeps --num_factors 20,50
     python scripts/benchmark_factorization.py --only stop --counts FOLDER --num_factors 20
     python scripts/benchmark_factorization.py --only scaling --nonzeros 1e5,1e6,1e7 --num_factors 50
 
-`sweeps` prints seconds per full sweep and the peak memory of each; `stop` the time from start to
+`sweeps` prints seconds per full sweep and the peak memory of each, for the matrix --counts (an
+.npz), by default 8 million synthetic counts, 50,000 × 20,000. `stop` prints the time from start to
 the held-out score at which the peers stop by themselves (FOLDER has train.npz, valid.npz and
-test.npz); `scaling` seconds per sweep, memory, and the cost of the input pipeline in sweeps, on
-synthetic counts. Peers that are not installed are left out.
+test.npz). `scaling` prints seconds per sweep, memory, and the cost of the input pipeline in sweeps,
+for synthetic counts of growing size. Peers that are not installed are left out.
 """
 
 import importlib.util
@@ -85,11 +86,17 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
 
 def compare_sweeps() -> None:
     """One row for each system and number of factors; vigamma before and after its peers."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = _COUNTS.value or _synthetic(folder, 50_000, 20_000, 8_000_000)
+        _compare_sweeps(counts)
+
+
+def _compare_sweeps(counts: str) -> None:
     print(f"{'K':>4}  {'system':<10}{'s a sweep':>10}{'times ours':>12}{'peak MB':>9}")
     for num_factors in _NUM_FACTORS.value:
-        before = _ours(_COUNTS.value, num_factors)
-        rows = {name: _peer_sweeps(name, num_factors) for name in _installed()}
-        after = _ours(_COUNTS.value, num_factors)
+        before = _ours(counts, num_factors)
+        rows = {name: _peer_sweeps(name, counts, num_factors) for name in _installed()}
+        after = _ours(counts, num_factors)
         ours = statistics.mean([before["median_seconds"], after["median_seconds"]])
         for name, row in {"vigamma": before, **rows, "vigamma ": after}.items():
             ratio = row["median_seconds"] / ours
@@ -116,7 +123,7 @@ def compare_stops() -> None:
 
 
 def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]]:
-    """(seconds since the start of the process, held-out score) at every logged sweep."""
+    """(seconds since the start of the process, held-out score), whenever metrics are written."""
     with tempfile.TemporaryDirectory() as workdir:
         command = [
             sys.executable, str(_SCRIPTS / "train.py"), "--workdir", workdir,
@@ -124,17 +131,17 @@ def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]
             f"--config.data.path={folder}", "--config.heldout.protocol=entries",
             f"--config.model.num_factors={num_factors}", "--config.log_every=5",
         ]  # fmt: skip
-        started = time.time()
-        subprocess.run(command, check=True, capture_output=True)
-        ended = time.time()
-        lines = read_metrics(Path(workdir) / "metrics.jsonl")
-        summary = json.loads((Path(workdir) / "summary.json").read_text())
-    before = ended - started - summary["seconds"]  # imports, and what follows the summary
-    start_of_steps = before + summary["seconds"] - summary["seconds_after_start"]
-    return (
-        [start_of_steps + line["seconds"] for line in lines],
-        [line["heldout_log_likelihood"] for line in lines],
-    )
+        seconds: list[float] = []
+        lines: list[dict] = []
+        started = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                time.sleep(0.05)
+                lines = read_metrics(Path(workdir) / "metrics.jsonl")
+                seconds += [time.perf_counter() - started] * (len(lines) - len(seconds))
+        if process.returncode:
+            raise RuntimeError(f"training ended with status {process.returncode}")
+        return seconds, [line["heldout_log_likelihood"] for line in lines]
 
 
 def scale() -> None:
@@ -142,12 +149,8 @@ def scale() -> None:
     print(f"{'nonzeros':>12}{'K':>5}{'s a sweep':>11}{'ns/(nnz K)':>12}{'pipeline':>10}{'MB':>8}")
     for nonzeros in map(float, _NONZEROS.value):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "counts.npz"
             size = int(np.sqrt(nonzeros))
-            source = vigamma.SyntheticFactors(
-                num_rows=16 * size, num_columns=4 * size, num_nonzeros=int(nonzeros)
-            )
-            scipy.sparse.save_npz(path, source.load().counts, compressed=False)
+            path = _synthetic(folder, 16 * size, 4 * size, int(nonzeros))
             for num_factors in _NUM_FACTORS.value:
                 row = _ours(path, num_factors)
                 each = 1e9 * row["median_seconds"] / row["num_nonzeros"] / int(num_factors)
@@ -159,21 +162,31 @@ def scale() -> None:
                 )
 
 
+def _synthetic(folder: str, num_rows: int, num_columns: int, num_nonzeros: int) -> str:
+    """The path of a file with synthetic counts."""
+    path = Path(folder) / "counts.npz"
+    source = vigamma.SyntheticFactors(
+        num_rows=num_rows, num_columns=num_columns, num_nonzeros=num_nonzeros, concentration=1.0
+    )
+    scipy.sparse.save_npz(path, source.load().counts, compressed=False)
+    return str(path)
+
+
 def _installed() -> list[str]:
     return [name for name, module in _PEERS.items() if importlib.util.find_spec(module)]
 
 
-def _ours(counts: str | Path, num_factors: str) -> dict[str, float]:
+def _ours(counts: str, num_factors: str) -> dict[str, float]:
     return _json_of(
         "benchmark_factorization.py", f"--child={counts}", f"--num_factors={num_factors}",
         f"--num_sweeps={_NUM_SWEEPS.value}",
     )  # fmt: skip
 
 
-def _peer_sweeps(name: str, num_factors: str) -> dict[str, float]:
-    num_sweeps = min(_NUM_SWEEPS.value, 6)
+def _peer_sweeps(name: str, counts: str, num_factors: str) -> dict[str, float]:
+    num_sweeps = min(_NUM_SWEEPS.value, 4)
     return _json_of(
-        "benchmark_peers.py", "sweep_seconds", name, _COUNTS.value, num_factors, num_sweeps, "0"
+        "benchmark_peers.py", "sweep_seconds", name, counts, num_factors, num_sweeps, "0"
     )
 
 
