@@ -92,6 +92,7 @@ def test_a_grid_has_all_combinations_once_and_keeps_what_is_not_named():
     assert model_grid(CONFIG.model) == [CONFIG.model]
 
 
+@pytest.mark.slow
 def test_the_winner_is_among_the_best_of_the_full_grid():
     candidates = model_grid(
         CONFIG.model, row_shapes=[0.03, 0.1, 0.3, 1.0], column_shapes=[0.1, 0.3, 1.0]

@@ -64,6 +64,7 @@ def hashes(workdir):
     return found | {"step": str(step), "metrics": json.dumps(lines)}
 
 
+@pytest.mark.slow
 def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, on_devices):
     on_devices(2)
     whole = run_experiment(experiment(), tmp_path / "whole")
@@ -75,6 +76,7 @@ def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, on_dev
     assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["thinning", "cells"])
 def test_devices_agree_and_restore_each_others_checkpoints(
     tmp_path, no_figures, on_devices, protocol
@@ -96,6 +98,7 @@ def test_devices_agree_and_restore_each_others_checkpoints(
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_devices):
     config = experiment(num_steps=100, log_every=10, save_every=100)
     outcome = run_experiment(config, tmp_path / "stochastic")

@@ -74,6 +74,7 @@ def test_with_one_factor_both_routes_end_at_the_same_posterior(estimator):
         np.testing.assert_allclose(q[name].mean[:size], best.q[name].mean[:size], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_with_two_factors_the_gradients_reach_a_higher_bound():
     # Coordinate ascent also approximates the shares of the counts; its ELBO bounds the other.
     model, batch, start = make_problem(num_factors=2)
