@@ -174,7 +174,7 @@ COUNTS_FACTORS = ROOT / "configs" / "counts_factors.py"
 def test_the_script_writes_the_outcome_and_the_command(tmp_path):
     data = tmp_path / "my counts.npz"
     scipy.sparse.save_npz(data, DATA.load().counts)
-    flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=20")
+    flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=21")
     status, out, err = run(
         "search.py", *flags, "--row_shapes=0.1,1", "--num_factors", "3", "--workdir", tmp_path / "s"
     )
