@@ -1,13 +1,12 @@
 """Whole runs of stochastic variational inference: exact resumption, devices, and where they end."""
 
 import dataclasses
-import hashlib
-import json
 
 import jax
 import numpy as np
 import pytest
 
+from tests.test_train import hashes
 from vigamma import (
     CoordinateAscent,
     Experiment,
@@ -51,17 +50,6 @@ def on_devices(monkeypatch):
 
     use(1)
     return use
-
-
-def hashes(workdir):
-    """A hash of every leaf of the newest checkpoint, its step, and the metrics but the seconds."""
-    step, leaves, _ = read_latest(workdir, pytest.fail)
-    found = {n: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for n, x in leaves.items()}
-    lines = [
-        {k: v for k, v in m.items() if k != "seconds"}
-        for m in read_metrics(workdir / "metrics.jsonl")
-    ]
-    return found | {"step": str(step), "metrics": json.dumps(lines)}
 
 
 @pytest.mark.slow

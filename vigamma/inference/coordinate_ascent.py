@@ -119,16 +119,14 @@ class CoordinateAscent:
         model, start = state.model, self._start(state)
         table = model.table(start, batch).gathered(devices)
         q = model.with_local_conditionals(start, table, batch)
-        statistics = model.statistics(q, table, batch).total(devices)
-        of_columns, of_prior = devices.total(
-            (
-                model.global_elbo(q, statistics, batch.is_column),
-                model.column_statistics(q, batch.is_column),
-            )
-        )
-        elbo = statistics.elbo + of_columns
+        statistics = model.statistics(q, table, batch)
+        if not self.learn_priors:  # a sum over devices would keep work that nobody looks at
+            statistics = statistics.replace(row_prior=None)
+        statistics = statistics.total(devices)
+        elbo = statistics.elbo + devices.total(model.global_elbo(q, statistics, batch.is_column))
         if self.learn_priors:  # before the columns, whose statistics are of where they started
-            model = model.learned(statistics, of_prior)
+            of_columns = devices.total(model.column_statistics(q, batch.is_column))
+            model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
         finite = all_finite({"elbo": elbo, "parameter": q}, devices)
         return self._kept_or_discarded(state, model, q, elbo, finite)

@@ -125,7 +125,7 @@ class StochasticVariationalInference:
             lambda _, q: model.with_local_conditionals(q, table, batch),
             q,
         )
-        statistics = model.statistics(q, table, batch).total(devices)
+        statistics = model.statistics(q, table, batch).replace(row_prior=None).total(devices)
         statistics = jax.tree.map(lambda leaf: num_batches * leaf, statistics)
         elbo = statistics.elbo + devices.total(model.global_elbo(q, statistics, batch.is_column))
         own_rows, target = _sides(model.with_global_conditionals(q, statistics))

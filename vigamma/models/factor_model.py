@@ -70,14 +70,14 @@ class FactorStatistics:
       missing_exposure: the same over the rows in which a column was not observed; shape (M, K);
         None where nothing is missing.
       elbo: the part of the ELBO that belongs to the rows, in nats; a scalar.
-      row_prior: what learning the prior of the rows needs.
+      row_prior: what learning the prior of the rows needs; None if it is not learned.
     """
 
     shares: Array
     exposure: Array
     missing_exposure: Array | None
     elbo: Array
-    row_prior: PriorStatistics
+    row_prior: PriorStatistics | None
 
     def total(self, devices: Collectives) -> Self:
         """The sum over devices; each gets the (M, K) parts for its own columns only."""
