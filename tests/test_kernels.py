@@ -10,7 +10,7 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import make_blocks
-from vigamma.kernels import split_counts, sum_over_entries
+from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
 
 NUM_ROWS, NUM_COLUMNS = 40, 90
 SIZES = [1, 3, 8, 20, 33, 56, 100]  # below, at and above the padding and the unrolled copies
@@ -151,3 +151,16 @@ def test_rows_beyond_the_last_are_only_padding():
     np.testing.assert_array_equal(
         sum_entries(table, blocks_of(counts, 64), num_rows=5), expected / 4.5
     )
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (7, 5), (2, 1), (1, 3), (64, 20)])
+def test_elementwise_is_the_function(shape):
+    rng = np.random.default_rng(0)
+    a, b = rng.gamma(1.0, 1.0, (2, *shape)).astype(np.float32)
+    got = jax.jit(lambda a, b: elementwise(lambda a, b: a / b + jnp.log(a), a, b))(a, b)
+    np.testing.assert_allclose(got, a / b + np.log(a), rtol=1e-6, atol=1e-6)
+
+
+def test_sum_over_factors():
+    table = np.random.default_rng(0).gamma(1.0, 1.0, (40, 50)).astype(np.float32)
+    np.testing.assert_allclose(jax.jit(sum_over_factors)(table), table.sum(axis=1), rtol=1e-6)

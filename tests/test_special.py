@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import scipy.special
 
 from vigamma import special
 
@@ -31,6 +32,41 @@ def test_matches_mpmath_from_tiny_to_huge_shapes(name, dtype, rtol):
     # log_gamma_defect has a zero near 6.4, hence the absolute part.
     atol = rtol / 2 if name == "log_gamma_defect" else 0
     np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_exp_digamma_matches_mpmath_and_underflows_to_zero(dtype, rtol):
+    shapes = SHAPES[SHAPES > 0.012].astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        got = special.exp_digamma(jnp.asarray(shapes))
+        chex.assert_type(got, dtype)
+        assert special.exp_digamma(jnp.asarray(dtype(1e-4))) == 0
+    got = np.asarray(got)
+    # The exponential of a rounded ψ(a).
+    rounding = np.abs(scipy.special.digamma(np.float64(shapes))) / 10
+    exact = mp_values(lambda a: mpmath.exp(mpmath.digamma(a)), shapes)
+    assert (np.abs(got / exact - 1) <= rtol * (1 + rounding)).all()
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("c", [0.01, 0.3, 2.0, 50.0])
+def test_power_divergence_matches_mpmath(c, dtype, rtol):
+    rng = np.random.default_rng(0)
+    shapes = np.concatenate([SHAPES, [7.999, 8.0, 8.001]]).astype(dtype)
+    rates = np.exp(rng.uniform(-12, 12, shapes.size)).astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        got = special.power_divergence(jnp.asarray(shapes), jnp.asarray(rates), dtype(c))
+        chex.assert_type(got, dtype)
+
+    got = np.asarray(got)
+
+    def exact(a, b):
+        mean_log = mpmath.digamma(a) - mpmath.log(b)
+        return (a - dtype(c)) * mean_log + a * mpmath.log(b) - mpmath.loggamma(a) - a
+
+    # c ψ(a) and c log b are as large as they are; nothing larger is ever added up.
+    size = 1 + c * (np.abs(scipy.special.digamma(np.float64(shapes))) + np.abs(np.log(rates)))
+    assert (np.abs(got - mp_values(exact, shapes, rates)) <= rtol * size).all()
 
 
 def test_expm1_minus_keeps_relative_precision_near_zero():

@@ -1,14 +1,17 @@
-"""The two passes over sparse entries that Poisson factorization needs.
+"""What the time of Poisson factorization goes into, in forms that become vector loops.
 
-Both gather each entry's row of the other side once, and hold only a block of them at a time: no
-array of entries × components ever exists. The sums of a chunk are added to its row in order.
+The two passes over sparse entries gather each entry's row of the other side once, and hold only a
+block of them at a time: no array of entries × components ever exists. The sums of a chunk are added
+to its row in order. The rest is elementwise work on tables of short rows.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from vigamma.data.blocks import SparseBlocks
-from vigamma.typing import Array
+from vigamma.typing import Array, PyTree
 
 _LANES = 8
 """Components are padded to a multiple of this, the floats of a vector register."""
@@ -39,16 +42,19 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
     """
     own, other = _padded(own_nk), _padded(other_mk)
 
-    def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, Array]:
+    def add_block(carry: tuple[Array, Array], block: SparseBlocks) -> tuple[PyTree, None]:
+        sums, fits = carry
         gathered = _gather(other, block.columns)
-        counts = block.counts.astype(own.dtype)
+        rates = jnp.einsum("cwk,ck->cw", gathered, own[block.rows]).reshape(-1)
+        counts = block.counts.reshape(-1).astype(own.dtype)
         is_entry = counts > 0
-        rates = jnp.einsum("cwk,ck->cw", gathered, own[block.rows])
         ratios = counts / jnp.where(is_entry, rates, 1.0)
-        sums = _add_to_rows(sums, block, jnp.einsum("cwk,cw->ck", gathered, ratios))
-        return sums, -jnp.vdot(counts, jnp.log(jnp.where(is_entry, ratios, 1.0)))
+        fits = fits - counts * jnp.log(jnp.where(is_entry, ratios, 1.0))
+        of_chunks = jnp.einsum("cwk,cw->ck", gathered, ratios.reshape(block.counts.shape))
+        return (_add_to_rows(sums, block, of_chunks), fits), None
 
-    sums, fits = jax.lax.scan(add_block, jnp.zeros_like(own), blocks)
+    nothing = jnp.zeros_like(own), jnp.zeros(blocks.counts[0].size, own.dtype)
+    (sums, fits), _ = jax.lax.scan(add_block, nothing, blocks)
     return own_nk * sums[:, : own_nk.shape[1]], fits.sum()
 
 
@@ -63,6 +69,24 @@ def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Ar
 
     sums, _ = jax.lax.scan(add_block, jnp.zeros((num_rows, other.shape[1]), other.dtype), blocks)
     return sums[:, : other_mk.shape[1]]
+
+
+def elementwise(function: Callable[..., Array], *tables: Array) -> Array:
+    """function(*tables) for an elementwise function of tables of one shape (N, K), N even.
+
+    On a CPU a loop over rows of 20 numbers is two to three times slower than one over all numbers
+    in a line. XLA would move a reshape out of the way; it does not out of a loop over two halves.
+    """
+    if tables[0].shape[0] % 2:
+        return function(*tables)
+    halves = [table.reshape(2, -1) for table in tables]
+    result = jax.lax.map(lambda of_half: function(*of_half), halves)
+    return result.reshape(tables[0].shape)
+
+
+def sum_over_factors(table: Array) -> Array:
+    """Σ_k table_nk, shape (N,): as a product, which XLA leaves alone, up to six times faster."""
+    return table @ jnp.ones(table.shape[1], table.dtype)
 
 
 def _gather(table: Array, columns: Array) -> Array:

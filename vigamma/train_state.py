@@ -86,19 +86,22 @@ def fuse_steps(
     """
 
     def advance(arrays: PyTree, last_step: Array, *data: PyTree) -> tuple[PyTree, PyTree]:
-        no_info = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        infos = jax.tree.map(
+            lambda leaf: jnp.zeros((num_steps, *leaf.shape), leaf.dtype),
             jax.eval_shape(take_step, arrays, *data)[1],
         )
 
-        def body(arrays: PyTree, _: None) -> tuple[PyTree, PyTree]:
-            return jax.lax.cond(
-                is_before(arrays, last_step),
-                lambda arrays: take_step(arrays, *data),
-                lambda arrays: (arrays, no_info),
-                arrays,
-            )
+        def is_on(carry: PyTree) -> Array:
+            taken, arrays, _ = carry
+            return (taken < num_steps) & is_before(arrays, last_step)
 
-        return jax.lax.scan(body, arrays, length=num_steps)
+        def body(carry: PyTree) -> PyTree:
+            taken, arrays, infos = carry
+            arrays, info = take_step(arrays, *data)
+            infos = jax.tree.map(lambda all_, one: all_.at[taken].set(one), infos, info)
+            return taken + 1, arrays, infos
+
+        _, arrays, infos = jax.lax.while_loop(is_on, body, (0, arrays, infos))
+        return arrays, infos
 
     return advance

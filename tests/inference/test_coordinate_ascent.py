@@ -89,9 +89,9 @@ def test_a_sweep_that_fell_is_discarded_and_momentum_starts_again(x64):
     problem = make_problem()
     batch = problem.batch()
     good, _ = sweeps(PLAIN, 30)(start(PLAIN, "flat", problem), batch)
-    # The last sweep came from far off: with so much momentum, the next goes as far beyond.
+    # An extrapolation that went far off.
     wild = good.replace(
-        previous=jax.tree.map(
+        start=jax.tree.map(
             lambda leaf: leaf * jnp.linspace(0.1, 10, leaf.size).reshape(leaf.shape), good.q
         ),
         momentum=jnp.int32(1000),
@@ -104,14 +104,14 @@ def test_a_sweep_that_fell_is_discarded_and_momentum_starts_again(x64):
     assert int(after.momentum) == int(after.calm) == 0
     assert float(after.elbo) == float(good.elbo)
     chex.assert_trees_all_equal(after.q, good.q)
-    chex.assert_trees_all_equal(after.previous, good.q)
+    chex.assert_trees_all_equal(after.start, good.q)
     # The next sweep is a plain one, and is kept.
     plain, _ = jax.jit(PLAIN.step)(good, batch)
     after, info = step(after, batch)
     assert float(info.elbo) >= float(good.elbo)
     assert int(after.momentum) == 1
     chex.assert_trees_all_close(after.q, plain.q, rtol=1e-13)
-    chex.assert_trees_all_equal(after.previous, good.q)
+    chex.assert_trees_all_close(after.start, moved(after.q, good.q, 1 / 4), rtol=1e-13)
 
 
 def test_without_momentum_even_a_fall_is_kept(x64):
@@ -123,19 +123,26 @@ def test_without_momentum_even_a_fall_is_kept(x64):
     assert int(after.momentum) == 1
 
 
+def moved(new, old, weight: float):
+    """The definition of the extrapolation."""
+    return jax.tree.map(
+        lambda n, o: np.asarray(n) * np.clip(1 + weight * (np.asarray(n) - o) / o, 0.5, 2), new, old
+    )
+
+
 def test_the_start_is_extrapolated_by_relative_changes(x64):
     problem = make_problem()
-    state = start(EXTRAPOLATED, "flat", problem)
-    previous = random_posterior(state.model, 0, num_factors=4)
-    state = state.replace(previous=previous, momentum=jnp.int32(6))
-    got = EXTRAPOLATED._start(state)
-    raw = jax.tree.map(lambda q, p: 1 + 6 / 9 * (np.asarray(q) - p) / p, state.q, previous)
-    expected = jax.tree.map(lambda q, r: np.asarray(q) * np.clip(r, 0.5, 2), state.q, raw)
-    chex.assert_trees_all_close(got, expected, rtol=1e-13)
-    factors = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(raw)])
+    first = start(EXTRAPOLATED, "flat", problem)
+    old = random_posterior(first.model, 0, num_factors=4)
+    state = first.replace(q=old, start=first.q, momentum=jnp.int32(6))
+    after, _ = jax.jit(EXTRAPOLATED.step)(state, problem.batch())
+    chex.assert_trees_all_close(after.start, moved(after.q, old, 7 / 10), rtol=1e-13)
+    changes = jax.tree.map(lambda n, o: np.ravel(1 + 0.7 * (n - o) / o), after.q, old)
+    factors = np.concatenate(jax.tree.leaves(changes))
     for count in ((factors < 0.5).sum(), (factors > 2).sum(), (abs(factors - 1) < 0.4).sum()):
         assert count > 10
-    chex.assert_trees_all_equal(PLAIN._start(state), state.q)
+    after, _ = jax.jit(PLAIN.step)(state, problem.batch())
+    chex.assert_trees_all_equal(after.start, after.q)
 
 
 @pytest.mark.usefixtures("x64")
@@ -292,7 +299,8 @@ def test_what_is_not_finite_on_the_last_device_alone_is_seen_in_its_sweep():
     rates = np.array(state.q["column_rates"].rate)
     rates[39] = 1e-320  # so that 1 / it, E[η_39], overflows in the conditional of a real column
     bad = state.q["column_rates"].replace(rate=place(rates, state.q["column_rates"].rate.sharding))
-    _, infos = program(state.replace(q=state.q | {"column_rates": bad}), last_step, batch)
+    wrong = state.q | {"column_rates": bad}
+    _, infos = program(state.replace(q=wrong, start=wrong), last_step, batch)
     bad_names = {name for name, ok in infos.finite.items() if not ok[0]}
     assert "parameter columns rate" in bad_names
 

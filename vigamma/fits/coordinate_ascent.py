@@ -109,4 +109,4 @@ class CoordinateAscentFit(FactorFit):
 
 
 def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
-    return shardings_of(state, mesh, "q", "previous")
+    return shardings_of(state, mesh, "q", "start")

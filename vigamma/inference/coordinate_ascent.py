@@ -22,7 +22,7 @@ class AscentState:
       step: the number of completed sweeps.
       model: the model; its priors move if they are learned.
       q: the posterior approximation.
-      previous: the one before the last sweep that was kept.
+      start: where the next sweep starts: q, extrapolated.
       momentum: the number of sweeps kept since the last one that was not.
       elbo: the ELBO of the last sweep that was kept, in nats.
       calm: the number of sweeps in a row in which it hardly rose.
@@ -32,7 +32,7 @@ class AscentState:
     step: Array
     model: PyTree
     q: PyTree
-    previous: PyTree
+    start: PyTree
     momentum: Array
     elbo: Array
     calm: Array
@@ -87,7 +87,7 @@ class CoordinateAscent:
             step=jnp.uint32(0),
             model=model,
             q=q,
-            previous=q,
+            start=q,
             momentum=jnp.int32(0),
             elbo=lowest,
             calm=jnp.int32(0),
@@ -116,32 +116,22 @@ class CoordinateAscent:
           batch: the data, all of them or those of one device.
           devices: how the parts of several devices come together, if there are several.
         """
-        model, start = state.model, self._start(state)
-        table = model.table(start, batch).gathered(devices)
+        model, start = state.model, state.start
+        own_table = model.table(start, batch)
+        table = own_table.gathered(devices, batch)
         q = model.with_local_conditionals(start, table, batch)
         statistics = model.statistics(q, table, batch)
         if not self.learn_priors:  # a sum over devices would keep work that nobody looks at
             statistics = statistics.replace(row_prior=None)
         statistics = statistics.total(devices)
-        elbo = statistics.elbo + devices.total(model.global_elbo(q, statistics, batch.is_column))
+        of_columns = model.global_elbo(q, own_table, statistics, batch.is_column)
+        elbo = statistics.elbo + devices.total(of_columns)
         if self.learn_priors:  # before the columns, whose statistics are of where they started
             of_columns = devices.total(model.column_statistics(q, batch.is_column))
             model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
         finite = all_finite({"elbo": elbo, "parameter": q}, devices)
         return self._kept_or_discarded(state, model, q, elbo, finite)
-
-    def _start(self, state: AscentState) -> PyTree:
-        """q, moved on by the part w = t / (t + 3) of its last relative change."""
-        if not self.extrapolate:
-            return state.q
-        momentum = state.momentum.astype(state.elbo.dtype)
-        weight = momentum / (momentum + 3.0)
-
-        def moved(new: Array, old: Array) -> Array:
-            return new * jnp.clip(1.0 + weight * (new - old) / old, 0.5, 2.0)
-
-        return jax.tree.map(moved, state.q, state.previous)
 
     def _kept_or_discarded(
         self,
@@ -165,4 +155,16 @@ class CoordinateAscent:
         discarded = state.replace(momentum=jnp.int32(0), calm=jnp.int32(0))
         after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
         info = StepInfo(after.elbo, {name: ok | ~keep for name, ok in finite.items()})
-        return after.replace(step=state.step + 1, previous=state.q), info
+        start = self._extrapolated(after.q, state.q, after.momentum)
+        return after.replace(step=state.step + 1, start=start), info
+
+    def _extrapolated(self, q: PyTree, previous: PyTree, momentum: Array) -> PyTree:
+        """q, moved on by the part w = t / (t + 3) of its last relative change."""
+        if not self.extrapolate:
+            return q
+
+        def moved(new: Array, old: Array) -> Array:
+            weight = momentum.astype(new.dtype) / (momentum.astype(new.dtype) + 3)
+            return new * jnp.clip(1 + weight * (new - old) / old, 0.5, 2.0)
+
+        return jax.tree.map(moved, q, previous)

@@ -22,11 +22,12 @@ class StepInfo:
 
 
 def all_finite(tree: PyTree, devices: Collectives = ALONE) -> dict[str, Array]:
-    """Whether each leaf is finite, in its parts on all devices, by its path."""
-    num_bad = {
-        jax.tree_util.keystr(path, simple=True, separator=" "): (~jnp.isfinite(leaf)).sum(
-            dtype=jnp.int32
-        )
+    """Whether each leaf is finite, in its parts on all devices, by its path.
+
+    A sum is finite if and only if all terms are, short of values near the largest float.
+    """
+    sums = {
+        jax.tree_util.keystr(path, simple=True, separator=" "): leaf.sum()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-    return {name: number == 0 for name, number in devices.total(num_bad).items()}
+    return {name: jnp.isfinite(total) for name, total in devices.total(sums).items()}

@@ -118,7 +118,8 @@ class StochasticVariationalInference:
         model, num_batches = state.model, state.q["rows"].rate.shape[1]
         rows, columns = _sides(state.q)
         q = columns | jax.tree.map(lambda leaf: _at(leaf, index), rows)
-        table = model.table(q, batch).gathered(devices)
+        own_table = model.table(q, batch)
+        table = own_table.gathered(devices, batch)
         q = jax.lax.fori_loop(
             0,
             self.local_updates,
@@ -127,7 +128,8 @@ class StochasticVariationalInference:
         )
         statistics = model.statistics(q, table, batch).replace(row_prior=None).total(devices)
         statistics = jax.tree.map(lambda leaf: num_batches * leaf, statistics)
-        elbo = statistics.elbo + devices.total(model.global_elbo(q, statistics, batch.is_column))
+        of_columns = model.global_elbo(q, own_table, statistics, batch.is_column)
+        elbo = statistics.elbo + devices.total(of_columns)
         own_rows, target = _sides(model.with_global_conditionals(q, statistics))
         columns = jax.tree.map(
             lambda old, new: (1.0 - step_size) * old + step_size * new, columns, target

@@ -21,10 +21,15 @@ import jax.numpy as jnp
 from vigamma.data.count_rows import CountRows
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
-from vigamma.kernels import split_counts, sum_over_entries
+from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
 from vigamma.mesh import Collectives
-from vigamma.models.factor_priors import FixedRatePrior, PriorStatistics, RandomRatePrior
-from vigamma.special import log_minus_digamma
+from vigamma.models.factor_priors import (
+    FixedRatePrior,
+    PriorStatistics,
+    RandomRatePrior,
+    means_of,
+)
+from vigamma.special import exp_digamma
 from vigamma.typing import Array, Key, record
 
 ROW_LATENTS = ("rows", "row_rates")
@@ -38,26 +43,32 @@ _LOWEST_LOG_WEIGHT = -40.0
 """Of a component, relative to the largest of its row; e^-80, a product, is still a float32."""
 
 _LARGEST_LOG_WEIGHT = 20.0
+_SMALLEST_WEIGHT = 1e-37
 
 
 @record
 class ColumnTable:
-    """What the rows need to know of the columns; on several devices, of all of them.
+    """What there is to know of the columns; on several devices, of each device's own.
 
     Attributes:
-      weights: exp(E[log β_mk]), up to a factor for each column; shape (M, K).
-      total: Σ_m E[β_mk]; shape (1, K).
-      means: E[β_mk], where cells are missing, else None; shape (M, K).
+      weights: exp(E[log β_mk] - shift_m); shape (M, K).
+      shifts: shift_m; shape (M,).
+      means: E[β_mk]; shape (M, K).
+      total: Σ_m E[β_mk] of the columns that do not only pad; shape (1, K).
     """
 
     weights: Array
+    shifts: Array
+    means: Array
     total: Array
-    means: Array | None
 
-    def gathered(self, devices: Collectives) -> Self:
-        """The table of all columns, from the tables of each device's own."""
-        means = None if self.means is None else devices.gather(self.means)
-        return type(self)(devices.gather(self.weights), devices.total(self.total), means)
+    def gathered(self, devices: Collectives, batch: CountRows) -> Self:
+        """What the rows in `batch` need to know of the columns of all devices."""
+        return self.replace(
+            weights=devices.gather(self.weights),
+            means=self.means if batch.missing_by_row is None else devices.gather(self.means),
+            total=devices.total(self.total),
+        )
 
 
 @record
@@ -121,13 +132,11 @@ class FactorModel:
         return posterior
 
     def table(self, q: Posterior, batch: CountRows) -> ColumnTable:
-        """What the rows in `batch` need to know of the columns of q."""
-        means = jnp.where(batch.is_column[:, None], q["columns"].mean, 0.0)
-        return ColumnTable(
-            weights=_weights(q["columns"])[0],
-            total=means.sum(axis=0, keepdims=True),
-            means=None if batch.missing_by_row is None else means,
-        )
+        """What there is to know of the columns of q, each of which has a place in `batch`."""
+        weights, shifts = _weights(q["columns"])
+        means = means_of(q["columns"])
+        total = jnp.where(batch.is_column[:, None], means, 0.0).sum(axis=0, keepdims=True)
+        return ColumnTable(weights, shifts, means, total)
 
     def with_local_conditionals(
         self, q: Posterior, table: ColumnTable, batch: CountRows
@@ -148,7 +157,7 @@ class FactorModel:
         """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
         weights, shifts = _weights(q["rows"])
         shares, fit = split_counts(table.weights, weights, batch.by_column)
-        expected = batch.exposures[:, None] * q["rows"].mean
+        expected = batch.exposures[:, None] * means_of(q["rows"])
         missing = None
         if batch.missing_by_column is not None:
             missing = sum_over_entries(expected, batch.missing_by_column, len(shares))
@@ -174,26 +183,29 @@ class FactorModel:
         )
         return q | _named("column", *own)
 
-    def global_elbo(self, q: Posterior, statistics: FactorStatistics, is_column: Array) -> Array:
+    def global_elbo(
+        self, q: Posterior, table: ColumnTable, statistics: FactorStatistics, is_column: Array
+    ) -> Array:
         """The part of the ELBO of q that belongs to the columns, in nats; a scalar.
 
         Args:
           q: the posterior that the statistics were made with.
+          table: of the columns of q, not gathered.
           statistics: of all rows.
           is_column: whether a column is real, and does not only pad; shape (M,).
         """
-        _, shifts = _weights(q["columns"])
-        of_column = (
-            statistics.shares.sum(axis=1) * shifts
-            - (_observed_exposure(statistics) * q["columns"].mean).sum(axis=1)
-            - self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
-        )
-        return jnp.where(is_column, of_column, 0.0).sum()
+        divergence = self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
+        of_column = sum_over_factors(statistics.shares) * table.shifts - divergence
+        expected = (statistics.exposure * table.total).sum()
+        if statistics.missing_exposure is not None:
+            expected = expected - (statistics.missing_exposure * table.means).sum()
+        return jnp.where(is_column, of_column, 0.0).sum() - expected
 
     def elbo(self, q: Posterior, batch: CountRows) -> Array:
         """The ELBO of q, where `batch` has all rows, on one device, in nats; a scalar."""
-        statistics = self.statistics(q, self.table(q, batch), batch)
-        return statistics.elbo + self.global_elbo(q, statistics, batch.is_column)
+        table = self.table(q, batch)
+        statistics = self.statistics(q, table, batch)
+        return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
 
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
         """The model with priors that have a higher ELBO (empirical Bayes), from sums over all."""
@@ -278,13 +290,16 @@ def _weights(factors: Gamma) -> tuple[Array, Array]:
 
     A shift is 0 unless the largest of its row is beyond e^±20, where products might leave float32.
     """
-    excess = log_minus_digamma(factors.concentration)
-    largest = (jnp.log(factors.mean) - excess).max(axis=1)
+    weights = elementwise(_exp_mean_log, factors.concentration, factors.rate)
+    largest = jnp.log(weights.max(axis=1))
     shifts = largest - jnp.clip(largest, -_LARGEST_LOG_WEIGHT, _LARGEST_LOG_WEIGHT)
-    lowest = jnp.exp(largest - shifts + _LOWEST_LOG_WEIGHT)[:, None]
-    # Not exp(mean_log): rounding of a logarithm far from 0 is relative error of the weight.
-    weights = factors.mean * jnp.exp(-excess - shifts[:, None])
-    return jnp.maximum(weights, lowest), shifts
+    lowest = jnp.exp(largest - shifts + _LOWEST_LOG_WEIGHT)
+    return jnp.maximum(weights * jnp.exp(-shifts)[:, None], lowest[:, None]), shifts
+
+
+def _exp_mean_log(concentration: Array, rate: Array) -> Array:
+    """exp(E[log x]) of a Gamma, as far as it is a float32."""
+    return jnp.maximum(exp_digamma(concentration) / rate, _SMALLEST_WEIGHT)
 
 
 def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:

@@ -9,9 +9,11 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 
 from vigamma.families.gamma import Gamma
-from vigamma.special import inverse_digamma, log_gamma_defect, log_minus_digamma
+from vigamma.kernels import elementwise, sum_over_factors
+from vigamma.special import inverse_digamma, power_divergence
 from vigamma.typing import Array, Key, record
 
 
@@ -67,7 +69,7 @@ class FixedRatePrior:
     def kl_divergence(self, factors: Gamma, rates: None) -> Array:
         """KL(q ‖ prior) in nats, of each row; shape (N,)."""
         del rates
-        return _kl(factors, self.concentration, self.rate, jnp.log(self.rate)).sum(axis=1)
+        return _kl(factors, self.concentration, self.rate, jnp.log(self.rate))
 
     def statistics(self, factors: Gamma, rates: None, is_row: Array) -> PriorStatistics:
         """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
@@ -125,16 +127,15 @@ class RandomRatePrior:
         """
         factors = _conditional(self.concentration, rates.mean[:, None], shares, exposure)
         concentration = jnp.full_like(rates.rate, self._rate_concentration(shares.shape[1]))
-        return factors, Gamma(concentration, self.rate.rate + factors.mean.sum(axis=1))
+        return factors, Gamma(concentration, self.rate.rate + sum_over_factors(means_of(factors)))
 
     def kl_divergence(self, factors: Gamma, rates: Gamma) -> Array:
         """KL(q ‖ prior) in nats, of each row and its rate; shape (N,)."""
-        of_factors = _kl(
-            factors, self.concentration, rates.mean[:, None], rates.mean_log[:, None]
-        ).sum(axis=1)
-        return of_factors + rates.kl_divergence(
-            jax.tree.map(lambda leaf: jnp.full_like(rates.rate, leaf), self.rate)
-        )
+        prior = self.rate
+        of_factors = _kl(factors, self.concentration, rates.mean, rates.mean_log)
+        of_rates = power_divergence(rates.concentration, rates.rate, prior.concentration)
+        of_prior = prior.concentration * jnp.log(prior.rate) - gammaln(prior.concentration)
+        return of_factors + of_rates + prior.rate * rates.mean - of_prior
 
     def statistics(self, factors: Gamma, rates: Gamma, is_row: Array) -> PriorStatistics:
         """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
@@ -191,14 +192,15 @@ def _statistics(factors: Gamma, rate_n: Array, log_rate_n: Array, is_row: Array)
 
 
 def _kl(q: Gamma, concentration: Array, mean_rate: Array, mean_log_rate: Array) -> Array:
-    """E_rate[KL(q ‖ Gamma(c, rate))] in nats, elementwise, for q = Gamma(a, ·) of mean m.
+    """Σ_k E_rate[KL(q_nk ‖ Gamma(c, rate_n))] in nats, from E[rate_n] and E[log rate_n]; (N,)."""
+    num_factors = q.rate.shape[1]
+    of_posterior = elementwise(
+        lambda a, b: power_divergence(a, b, concentration), q.concentration, q.rate
+    )
+    of_prior = num_factors * (concentration * mean_log_rate - gammaln(concentration))
+    return sum_over_factors(of_posterior) + mean_rate * sum_over_factors(means_of(q)) - of_prior
 
-        r m - c - c (l + log(m / c))  +  D(a) - D(c) - (a - c) (log a - ψ(a))
 
-    with r = E[rate], l = E[log rate] and D(a) = a log a - a - log Γ(a): a part for the means, and
-    one for the shapes.
-    """
-    a, m, c = q.concentration, q.mean, concentration
-    of_means = mean_rate * m - c - c * (mean_log_rate + jnp.log(m) - jnp.log(c))
-    of_shapes = log_gamma_defect(a) - log_gamma_defect(c) - (a - c) * log_minus_digamma(a)
-    return of_means + of_shapes
+def means_of(factors: Gamma) -> Array:
+    """E[θ_nk], as `Gamma.mean`, in a faster loop; shape (N, K)."""
+    return elementwise(jnp.divide, factors.concentration, factors.rate)
