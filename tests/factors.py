@@ -9,9 +9,9 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from vigamma import Gamma
-from vigamma.data.count_rows import CountRows, lay_out_rows
+from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
 from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
 KINDS = ("flat", "hierarchical")
@@ -35,6 +35,11 @@ class Problem(NamedTuple):
             block_slots=block_slots,
         )
         return in_default_precision(batch)
+
+    def initial(self, model: FactorModel, num_factors: int, seed: int = 0) -> Posterior:
+        """Where a fit may start; padded."""
+        sizes = tuple(padded_rows(size, 1) for size in self.counts.shape)
+        return model.initial(seed, check_sparse_counts(self.counts), sizes, num_factors)
 
 
 def make_problem(case: str = "plain", num_rows: int = 12, num_columns: int = 9) -> Problem:

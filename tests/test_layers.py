@@ -20,7 +20,7 @@ LAYERS = [
     ["models.poisson_factorization"],
     ["models.hierarchical_poisson_factorization"],
     ["estimators"],
-    ["inference.adam", "inference.natural_gradient", "inference.info"],
+    ["inference.adam", "inference.natural_gradient", "inference.info", "inference.extrapolation"],
     [
         "inference.gradient_ascent",
         "inference.coordinate_ascent",

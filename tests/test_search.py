@@ -174,7 +174,7 @@ COUNTS_FACTORS = ROOT / "configs" / "counts_factors.py"
 def test_the_script_writes_the_outcome_and_the_command(tmp_path):
     data = tmp_path / "my counts.npz"
     scipy.sparse.save_npz(data, DATA.load().counts)
-    flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=21")
+    flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=41")
     status, out, err = run(
         "search.py", *flags, "--row_shapes=0.1,1", "--num_factors", "3", "--workdir", tmp_path / "s"
     )
@@ -221,7 +221,8 @@ def test_ctrl_c_is_one_line(tmp_path):
         .replace('SparseCounts(path="")', "SyntheticFactors()")
         .replace("SparseCounts,", "SyntheticFactors,")
     )
-    process = start("search.py", "--config", config, "--row_shapes=0.1,1", "--workdir", tmp_path)
+    flags = ("--row_shapes=0.1,1", "--config.num_steps=1000000", "--config.inference.tolerance=0")
+    process = start("search.py", "--config", config, *flags, "--workdir", tmp_path)
     assert process.stdout.readline().startswith("config.heldout.valid_fraction is 0")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

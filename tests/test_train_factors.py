@@ -148,16 +148,17 @@ def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
     assert summary["converged"] is True
     assert summary["sweeps"] < 400
     values = [line["valid_log_likelihood"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert len(values) > 2
-    assert (np.diff(values)[:-1] > 0).all()
-    assert values[-1] <= values[-2]
+    assert len(values) > 12
+    assert np.argmax(values) == len(values) - 11  # ten sweeps in a row were not better
 
 
 def test_the_best_of_several_starts_goes_on():
     inference = CoordinateAscent(num_restarts=3, restart_sweeps=4, tolerance=0)
     fit, said = load_fit(experiment(inference=inference)), []
     mesh = make_mesh()
-    state = fit.before_the_first_step(fit.start(mesh), mesh, said.append)
+    first = fit.start(mesh)
+    advance = fit.compile(first, mesh, 3)  # less than the sweeps of a start
+    state = fit.before_the_first_step(first, advance, mesh, said.append)
     assert [line.split(":")[0] for line in said] == [f"start {i}/3" for i in (1, 2, 3)]
     elbos = [float(line.split()[3].replace(",", "")) for line in said]
     assert len(set(elbos)) == 3

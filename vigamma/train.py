@@ -101,10 +101,7 @@ class _Run:
         arrays, resumed_from = self._restore(arrays)
         if _is_main():
             write_json(self._workdir / "config.json", flatten(self._config))
-        if resumed_from is None:
-            with self._stop.interruptible("before the first step"):
-                arrays = self._fit.before_the_first_step(arrays, mesh, self._progress.say)
-        arrays, seconds_per_step = self._take_steps(arrays, mesh)
+        arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
         report = self._fit.report(arrays)
         summary = {
             "config": flatten(self._config),
@@ -133,14 +130,19 @@ class _Run:
         self._progress.say(f"resuming from step {step} in {self._workdir}")
         return restored, step
 
-    def _take_steps(self, arrays: PyTree, mesh: jax.sharding.Mesh) -> tuple[PyTree, float | None]:
+    def _take_steps(
+        self, arrays: PyTree, mesh: jax.sharding.Mesh, is_new: bool
+    ) -> tuple[PyTree, float | None]:
         """Takes all steps that are left; returns seconds per step, None if none was left."""
         config, fit = self._config, self._fit
-        step = first_step = fit.step_of(arrays)
-        if step == config.num_steps or fit.is_done(arrays):
+        if fit.step_of(arrays) == config.num_steps or fit.is_done(arrays):
             return arrays, None
         self._progress.phase("compiling")
         advance = fit.compile(arrays, mesh, min(config.log_every, config.num_steps))
+        if is_new:
+            with self._stop.interruptible("before the first step"):
+                arrays = fit.before_the_first_step(arrays, advance, mesh, self._progress.say)
+        step = first_step = fit.step_of(arrays)
         metrics_path = self._workdir / "metrics.jsonl" if _is_main() else None
         with MetricsLog(metrics_path, first_step) as metrics:
             self._stop_if_requested(step, arrays)

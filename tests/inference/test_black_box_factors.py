@@ -31,7 +31,7 @@ def make_problem(num_factors: int):
     spec = PoissonFactorization(num_factors=num_factors, row_shape=1.0, column_shape=1.0)
     model = spec.build(counts, np.ones(12), 0)
     model, batch = jax.tree.map(jnp.asarray, (model, batch))
-    return model, batch, model.initial(jax.random.key(0), 64, 64, num_factors)
+    return model, batch, model.initial(0, counts, (64, 64), num_factors)
 
 
 def by_coordinate_ascent(model, batch, start):

@@ -36,7 +36,7 @@ def problem(kind=HierarchicalPoissonFactorization, batch_rows=300, missing_share
     batches = lay_out_batches(counts, exposures, missing, num_batches=num_batches, **layout)
     whole = lay_out_rows(counts, exposures, missing, **layout)
     sizes = (batches.exposures.size, padded_rows(counts.shape[1], 1))
-    q = model.initial(jax.random.key(0), *sizes, NUM_FACTORS)
+    q = model.initial(0, counts, sizes, NUM_FACTORS)
     return inference, inference.init(model, q, num_batches), batches, whole
 
 

@@ -1,11 +1,11 @@
 """Counts with known factors, drawn without touching the cells that stay zero."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
 from scipy.sparse import csr_array
-from scipy.stats.sampling import DiscreteAliasUrn
 
 from vigamma.data.sparse_counts import check_sparse_counts, from_cells
 from vigamma.typing import spec
@@ -16,6 +16,9 @@ _NUM_SAMPLED_CELLS = 2**18
 _NEWTON_STEPS = 50
 _MOST_EVENTS = 50
 _EVENTS_PER_BLOCK = 2**21
+
+_Urn = Callable[[int], np.ndarray]
+"""Draws so many indices."""
 
 
 class SyntheticCounts(NamedTuple):
@@ -130,7 +133,7 @@ def find_scale(
     total = totals_k.sum()
     sizes_k = rng.multinomial(_NUM_SAMPLED_CELLS, totals_k / total)
     rows, columns = (
-        np.concatenate([urn.rvs(size) for urn, size in zip(_urns(f, rng), sizes_k, strict=True)])
+        np.concatenate([urn(size) for urn, size in zip(_urns(f, rng), sizes_k, strict=True)])
         for f in (theta, beta)
     )
     rates = np.einsum("sk,sk->s", theta[rows], beta[columns], dtype=np.float64)
@@ -172,15 +175,17 @@ def draw_counts(theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator) -
     )
 
 
-def _urns(factors: np.ndarray, rng: np.random.Generator) -> list[DiscreteAliasUrn]:
+def _urns(factors: np.ndarray, rng: np.random.Generator) -> list[_Urn]:
     """For every factor, an urn that draws an index with probability proportional to it."""
-    return [DiscreteAliasUrn(f, random_state=rng) for f in factors.T.astype(np.float64)]
+    from scipy.stats.sampling import DiscreteAliasUrn  # 0.4 s, which other runs need not wait
+
+    return [DiscreteAliasUrn(f, random_state=rng).rvs for f in factors.T.astype(np.float64)]
 
 
 def _draw_block(
     theta: np.ndarray,
     totals_k: np.ndarray,
-    urns: list[DiscreteAliasUrn],
+    urns: list[_Urn],
     num_columns: int,
     rng: np.random.Generator,
 ) -> csr_array:
@@ -189,7 +194,7 @@ def _draw_block(
     row_starts = np.arange(len(theta)) * num_columns
     cells = np.concatenate(
         [
-            np.repeat(row_starts, events_n) + urn.rvs(events_n.sum())
+            np.repeat(row_starts, events_n) + urn(events_n.sum())
             for events_n, urn in zip(events_kn, urns, strict=True)
         ]
     )

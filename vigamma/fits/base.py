@@ -41,9 +41,12 @@ class Fit(Protocol):
         """Arrays for `compile`, and for a checkpoint to replace, on the devices."""
 
     def before_the_first_step(
-        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
     ) -> PyTree:
-        """What a run without a checkpoint starts from, given `start`; `say` prints a line."""
+        """What a run without a checkpoint starts from, given `start`; `say` prints a line.
+
+        `advance` is the program of `compile`.
+        """
 
     def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:
         """The program that takes up to `most_steps` steps."""

@@ -52,10 +52,10 @@ class ConjugateFit:
         return place(nnx.state(self._state), replicated(mesh))
 
     def before_the_first_step(
-        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
     ) -> PyTree:
         """The arrays as they are."""
-        del mesh, say
+        del advance, mesh, say
         return arrays
 
     def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:

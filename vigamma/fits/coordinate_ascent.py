@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from vigamma.config import Experiment
@@ -15,7 +16,7 @@ from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.coordinate_ascent import AscentState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.train_state import fuse_steps
-from vigamma.typing import Array, Key, PyTree
+from vigamma.typing import Array, PyTree
 
 
 class CoordinateAscentFit(FactorFit):
@@ -28,30 +29,37 @@ class CoordinateAscentFit(FactorFit):
 
     def start(self, mesh: Mesh) -> AscentState:
         """The prior with a random tilt."""
-        return self._tilted(jax.random.key(self._config.seed), mesh)
+        return self._tilted(0, mesh)
 
     def before_the_first_step(
-        self, arrays: AscentState, mesh: Mesh, say: Callable[[str], None]
+        self, arrays: AscentState, advance: Advance, mesh: Mesh, say: Callable[[str], None]
     ) -> AscentState:
-        """Of several random tilts the best after some sweeps, if that is asked for."""
-        inference = self._config.inference
+        """Of several random tilts the best after some sweeps, if that is asked for.
+
+        That is the one with the highest log-likelihood of validation counts, or, where there are
+        none, with the highest ELBO.
+        """
+        inference, best, highest = self._config.inference, arrays, -np.inf
         if inference.num_restarts == 1:
             return arrays
-        advance, best = self.compile(arrays, mesh, inference.restart_sweeps), None
         for index in range(inference.num_restarts):
-            key = jax.random.fold_in(jax.random.key(self._config.seed), index)
-            state, _ = advance(self._tilted(key, mesh), inference.restart_sweeps)
-            elbo = float(state.elbo)
-            say(f"start {index + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats")
-            if best is None or elbo > float(best.elbo):
-                best = state
+            state = self._tilted(index, mesh)
+            while self.step_of(state) < inference.restart_sweeps and not self.is_done(state):
+                state, _ = advance(state, inference.restart_sweeps)
+            elbo, valid = float(state.elbo), self.split.valid
+            score = elbo if valid is None else self.log_likelihood(state, valid)
+            detail = "" if valid is None else f", validation {score:.4f} nats"
+            say(f"start {index + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats{detail}")
+            if score > highest:
+                best, highest = state, score
         return best
 
-    def _tilted(self, key: Key, mesh: Mesh) -> AscentState:
-        model = jax.tree.map(jnp.asarray, self.model)
-        sizes = (padded_rows(size, mesh.size) for size in self.split.train.shape)
-        q = model.initial(key, *sizes, self._config.model.num_factors)
-        state = self._config.inference.init(model, q)
+    def _tilted(self, index: int, mesh: Mesh) -> AscentState:
+        train, config = self.split.train, self._config
+        sizes = tuple(padded_rows(size, mesh.size) for size in train.shape)
+        seed = [config.seed, index]
+        q = self.model.initial(seed, train, sizes, config.model.num_factors)
+        state = config.inference.init(self.model, q)
         return place(state, _shardings(state, mesh))
 
     def batch(self, mesh: Mesh) -> CountRows:

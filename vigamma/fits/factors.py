@@ -20,7 +20,7 @@ from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.fits.base import Report, checksum_of
+from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior
@@ -72,10 +72,10 @@ class FactorFit:
         return self._config.model.build(train, self._exposures, num_missing)
 
     def before_the_first_step(
-        self, arrays: PyTree, mesh: Mesh, say: Callable[[str], None]
+        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
     ) -> PyTree:
         """The arrays as they are."""
-        del mesh, say
+        del advance, mesh, say
         return arrays
 
     def step_of(self, arrays: PyTree) -> int:

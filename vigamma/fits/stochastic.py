@@ -41,13 +41,12 @@ class StochasticFit(FactorFit):
             num_shards=mesh.size,
             block_slots=block_slots(config.model.num_factors),
         )
-        num_rows = self._batches.exposures.size
-        num_columns = padded_rows(self.split.train.shape[1], mesh.size)
-        model = jax.tree.map(jnp.asarray, self.model)
-        q = model.initial(
-            jax.random.key(config.seed), num_rows, num_columns, config.model.num_factors
+        sizes = (
+            self._batches.exposures.size,
+            padded_rows(self.split.train.shape[1], mesh.size),
         )
-        state = config.inference.init(model, q, num_batches)
+        q = self.model.initial(config.seed, self.split.train, sizes, config.model.num_factors)
+        state = config.inference.init(self.model, q, num_batches)
         shardings = shardings_of(state, mesh, "q")
         self._by_rows = by_rows(mesh)
         state = place(state, shardings)

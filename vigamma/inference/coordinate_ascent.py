@@ -5,11 +5,13 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.info import StepInfo, all_finite
 from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, record, spec
 
 _CALM_SWEEPS = 3
+_PATIENCE = 10
 _ROUNDING = 2e-7
 """The ELBO is a sum in float32: relative falls below this are not seen as falls."""
 
@@ -27,6 +29,7 @@ class AscentState:
       elbo: the ELBO of the last sweep that was kept, in nats.
       calm: the number of sweeps in a row in which it hardly rose.
       valid: the best validation log-likelihood so far.
+      valid_step: the step at which it was found.
     """
 
     step: Array
@@ -37,6 +40,7 @@ class AscentState:
     elbo: Array
     calm: Array
     valid: Array
+    valid_step: Array
 
 
 @spec
@@ -57,10 +61,12 @@ class CoordinateAscent:
       tolerance: the run stops after three sweeps in a row that raise the ELBO by less than this
         part of its size; 0 for never.
       stop_on_validation: whether the run also stops where the log-likelihood of validation counts,
-        looked at whenever metrics are logged, no longer rises.
+        looked at whenever metrics are logged, has not risen for ten sweeps.
       learn_priors: whether the priors are moved to a higher ELBO after every sweep.
-      num_restarts: so many random starts, of which the best goes on.
-      restart_sweeps: the sweeps after which they are compared.
+      num_restarts: so many random starts, of which the best goes on: that with the highest
+        log-likelihood of validation counts, or ELBO if there are none.
+      restart_sweeps: the sweeps after which they are compared. On newsgroups, the order after 20
+        says little about that at the end; after 40 it says much.
     """
 
     extrapolate: bool = True
@@ -68,7 +74,7 @@ class CoordinateAscent:
     stop_on_validation: bool = False
     learn_priors: bool = False
     num_restarts: int = 1
-    restart_sweeps: int = 20
+    restart_sweeps: int = 40
 
     spreads_over_cores: ClassVar[bool] = True
 
@@ -92,6 +98,7 @@ class CoordinateAscent:
             elbo=lowest,
             calm=jnp.int32(0),
             valid=lowest,
+            valid_step=jnp.uint32(0),
         )
 
     def is_done(self, state: AscentState) -> Array:
@@ -100,10 +107,12 @@ class CoordinateAscent:
 
     def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
         """The state that has noted the log-likelihood of the validation counts."""
-        is_over = self.stop_on_validation & (log_likelihood <= state.valid)
+        rises = log_likelihood > state.valid
+        is_over = ~rises & (state.step - state.valid_step >= _PATIENCE)
         return state.replace(
-            calm=jnp.where(is_over, _CALM_SWEEPS, state.calm),
-            valid=jnp.maximum(state.valid, log_likelihood),
+            calm=jnp.where(self.stop_on_validation & is_over, _CALM_SWEEPS, state.calm),
+            valid=jnp.where(rises, log_likelihood, state.valid).astype(state.valid.dtype),
+            valid_step=jnp.where(rises, state.step, state.valid_step),
         )
 
     def step(
@@ -155,16 +164,5 @@ class CoordinateAscent:
         discarded = state.replace(momentum=jnp.int32(0), calm=jnp.int32(0))
         after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
         info = StepInfo(after.elbo, {name: ok | ~keep for name, ok in finite.items()})
-        start = self._extrapolated(after.q, state.q, after.momentum)
+        start = extrapolated(after.q, state.q, after.momentum) if self.extrapolate else after.q
         return after.replace(step=state.step + 1, start=start), info
-
-    def _extrapolated(self, q: PyTree, previous: PyTree, momentum: Array) -> PyTree:
-        """q, moved on by the part w = t / (t + 3) of its last relative change."""
-        if not self.extrapolate:
-            return q
-
-        def moved(new: Array, old: Array) -> Array:
-            weight = momentum.astype(new.dtype) / (momentum.astype(new.dtype) + 3)
-            return new * jnp.clip(1 + weight * (new - old) / old, 0.5, 2.0)
-
-        return jax.tree.map(moved, q, previous)

@@ -9,6 +9,7 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln
 
 from vigamma.families.gamma import Gamma
@@ -51,9 +52,8 @@ class FixedRatePrior:
     rate: Array
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, None]:
-        """The prior itself, as a posterior of N × K factors."""
-        full = jnp.full((num_rows, num_factors), self.concentration)
-        return Gamma(full, jnp.full_like(full, self.rate)), None
+        """The prior itself, as a posterior of N × K factors, in NumPy."""
+        return _filled(self, (num_rows, num_factors)), None
 
     def conditional(self, shares: Array, exposure: Array, rates: None) -> tuple[Gamma, None]:
         """The complete conditional of the factors: Gamma(shape + shares, rate + exposure).
@@ -111,13 +111,11 @@ class RandomRatePrior:
     rate: Gamma
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, Gamma]:
-        """The prior, its rates at their mean, as a posterior of N × K factors and N rates."""
-        full = jnp.full((num_rows, num_factors), self.concentration)
-        rates = Gamma(
-            jnp.full((num_rows,), self._rate_concentration(num_factors)),
-            jnp.full((num_rows,), self._rate_concentration(num_factors) / self.rate.mean),
-        )
-        return Gamma(full, jnp.full_like(full, self.rate.mean)), rates
+        """The prior, its rates at their mean: N × K factors and N rates, in NumPy."""
+        rate_concentration = self._rate_concentration(num_factors)
+        rates = Gamma(rate_concentration, rate_concentration / self.rate.mean)
+        factors = Gamma(self.concentration, self.rate.mean)
+        return _filled(factors, (num_rows, num_factors)), _filled(rates, (num_rows,))
 
     def conditional(self, shares: Array, exposure: Array, rates: Gamma) -> tuple[Gamma, Gamma]:
         """The complete conditional of the factors, and then of the rates.
@@ -168,6 +166,10 @@ class RandomRatePrior:
 
     def _rate_concentration(self, num_factors: int) -> Array:
         return self.rate.concentration + num_factors * self.concentration
+
+
+def _filled(prior: Gamma | FixedRatePrior, shape: tuple[int, ...]) -> Gamma:
+    return Gamma(*(np.full(shape, value) for value in (prior.concentration, prior.rate)))
 
 
 def _conditional(concentration: Array, rate: Array, shares: Array, exposure: Array) -> Gamma:

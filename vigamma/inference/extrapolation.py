@@ -1,0 +1,25 @@
+"""Extrapolation of posteriors, which are moved in their shapes and rates."""
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.typing import Array, PyTree
+
+
+def extrapolated(q: PyTree, previous: PyTree, num_steps: Array) -> PyTree:
+    """q + w (q - q') q / q', elementwise between q/2 and 2q, with w = t / (t + 3).
+
+    The change of q relative to the posterior q' before it goes on, by a part that grows with the
+    number t of steps (Nesterov 1983). Shapes and rates stay positive.
+
+    Args:
+      q: shapes and rates.
+      previous: q', the same before the last step.
+      num_steps: t; a scalar, at 0 of which q stays as it is.
+    """
+
+    def moved(new: Array, old: Array) -> Array:
+        t = num_steps.astype(new.dtype)
+        return new * jnp.clip(1 + t / (t + 3) * (new - old) / old, 0.5, 2.0)
+
+    return jax.tree.map(moved, q, previous)
