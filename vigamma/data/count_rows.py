@@ -14,6 +14,9 @@ ROW_MULTIPLE = 64
 """Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
 loops over them fill vector registers (an odd number of rows can cost five times as much)."""
 
+_ENTRIES_AT_ONCE = 2**20
+"""Fewer fresh pages: touching 80 MB for the first time takes longer than to compute them."""
+
 
 @record
 class CountRows:
@@ -152,13 +155,18 @@ def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr
 def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Σ_m x_nm and Σ_m (x_nm log(x_nm e_n) - log x_nm!), in float64."""
     largest = int(counts.data.max())
-    if largest < 2**16:
-        of_entries = _log_constant(np.arange(largest + 1))[counts.data]
-    else:
-        of_entries = _log_constant(counts.data)
-    of_entries = csr_array((of_entries, counts.indices, counts.indptr), shape=counts.shape)
-    sums = counts.sum(axis=1)
-    return sums, sums * np.log(exposures) + of_entries.sum(axis=1)
+    table = _log_constant(np.arange(largest + 1)) if largest < 2**16 else None
+    ones = np.ones(counts.shape[1])  # a product is five times faster than a sum over rows
+    sums, log_constants = np.empty((2, counts.shape[0]))
+    rows_each = max(counts.shape[0] * _ENTRIES_AT_ONCE // counts.nnz, 1)
+    for first in range(0, counts.shape[0], rows_each):
+        rows = slice(first, first + rows_each)
+        part = counts[rows]
+        sums[rows] = part @ ones
+        of_entries = _log_constant(part.data) if table is None else table[part.data]
+        part = csr_array((of_entries, part.indices, part.indptr), shape=part.shape)
+        log_constants[rows] = part @ ones
+    return sums, sums * np.log(exposures) + log_constants
 
 
 def _log_constant(counts: np.ndarray) -> np.ndarray:

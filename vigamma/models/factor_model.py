@@ -140,8 +140,9 @@ class FactorModel:
           num_factors: K.
         """
         rng = np.random.default_rng(seed)
-        (num_rows, num_columns), tilts = counts.shape, [np.ones((n, num_factors)) for n in sizes]
-        tilts[0][:num_rows] += 0.1 * rng.random((num_rows, num_factors))
+        num_rows, num_columns = counts.shape
+        tilts = [np.ones((size, num_factors), np.float32) for size in sizes]
+        tilts[0][:num_rows] += 0.1 * rng.random((num_rows, num_factors), np.float32)
         tilts[1][:num_columns] = _enrichment(rng, counts, num_factors).T
         posterior = {}
         priors = (self.row_prior, self.column_prior)
