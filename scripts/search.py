@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 import vigamma
 from vigamma.config import load_config, parse_flags
-from vigamma.mesh import use_all_cores
+from vigamma.mesh import keep_freed_memory, use_all_cores
 from vigamma.search import write_search
 from vigamma.signals import StopSignals
 
@@ -45,6 +45,7 @@ def main(argv):
             "num_factors": _numbers(_NUM_FACTORS, int),
         }
         use_all_cores()
+        keep_freed_memory()
         with StopSignals() as stop, stop.interruptible(where):
             candidates = vigamma.model_grid(config.model, **choices)
             outcome = vigamma.search(config, candidates, say=lambda line: print(line, flush=True))

@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 import vigamma
 from vigamma.config import load_config, parse_flags
-from vigamma.mesh import use_all_cores
+from vigamma.mesh import keep_freed_memory, use_all_cores
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -43,6 +43,7 @@ def main(argv):
         workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
         if config.inference.spreads_over_cores:
             use_all_cores()
+            keep_freed_memory()
         outcome = vigamma.run_experiment(config, workdir)
     except vigamma.Interrupted as stop:
         print(stop, file=sys.stderr)

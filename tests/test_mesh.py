@@ -1,7 +1,10 @@
 """Arrays on a mesh of devices: where their parts are, and how they are summed."""
 
+import ctypes
 import os
+import platform
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ from vigamma.mesh import (
     ALONE,
     by_rows,
     check_divisible,
+    keep_freed_memory,
     largest_of_processes,
     make_mesh,
     mean_over_devices,
@@ -141,6 +145,16 @@ def test_all_cores_are_used_unless_their_number_was_chosen(
     use_all_cores()
     num_cores = len(os.sched_getaffinity(0))
     assert config.updates == ((("jax_num_cpu_devices", num_cores),) if wanted else ())
+
+
+@pytest.mark.parametrize(("library", "num_settings"), [("glibc", 2), ("", 0)])
+def test_freed_memory_is_kept_by_glibc_alone(monkeypatch, library, num_settings):
+    settings = []
+    fake = types.SimpleNamespace(mallopt=lambda *setting: settings.append(setting))
+    monkeypatch.setattr(platform, "libc_ver", lambda: (library, ""))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: fake)
+    keep_freed_memory()
+    assert len(settings) == num_settings
 
 
 def test_samples_must_be_divisible():

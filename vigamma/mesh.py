@@ -4,7 +4,9 @@ Nothing outside this module names the axis. Keys are folded in by sample index, 
 index, so that any number of devices draws the same numbers.
 """
 
+import ctypes
 import os
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from vigamma.typing import Array, Key, PyTree
 
 _AXIS = "data"
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -34,6 +38,18 @@ def use_all_cores() -> None:
     """
     if jax.config.jax_num_cpu_devices < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
+def keep_freed_memory() -> None:
+    """Keeps the memory of freed arrays for the next ones, where the C library is glibc.
+
+    Otherwise each call of a program gets fresh pages for its temporary arrays: a tenth of the time
+    of sweeps over 20 Newsgroups.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**30)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**25)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
