@@ -167,6 +167,17 @@ def test_the_best_of_several_starts_goes_on():
     assert np.isfinite(jax.tree.leaves(jax.tree.map(np.sum, state.q))).all()
 
 
+def test_rows_are_in_the_order_of_the_counts_though_stored_in_another():
+    fit, mesh = load_fit(experiment()), make_mesh()
+    first = fit.start(mesh)
+    state, _ = fit.compile(first, mesh, 20)(fit.start(mesh), 20)
+    theta, beta = fit._means(state.q)
+    sums = fit.split.train.sum(axis=1)
+    assert np.corrcoef((theta @ beta.T).sum(axis=1), sums)[0, 1] > 0.99
+    stored = np.asarray(state.q["rows"].mean)[: len(sums)] @ beta.sum(axis=0)
+    assert np.corrcoef(stored, sums)[0, 1] < 0.9
+
+
 def test_counts_of_a_file_that_changed_are_another_run(tmp_path, no_figures):
     counts = SYNTHETIC.load().counts
     save_npz(tmp_path / "counts.npz", counts)

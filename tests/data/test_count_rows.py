@@ -8,7 +8,7 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from tests.data.test_blocks import matrices_of
-from vigamma.data.count_rows import lay_out_rows, padded_rows
+from vigamma.data.count_rows import balanced_order, lay_out_rows, padded_rows
 
 NUM_ROWS, NUM_COLUMNS = 70, 11
 
@@ -115,3 +115,14 @@ def test_huge_counts_have_the_constants_of_scipy():
     x = np.array([1e6, 2.0**24])
     exact = x * np.log(x) - special.gammaln(x + 1)  # of a count of 1: 0
     np.testing.assert_allclose(rows.log_constants[:2], exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize("num_rows", [1, 63, 64, 65, 1000])
+def test_the_balanced_order_has_every_row_once_and_spreads_neighbours(num_rows):
+    order = balanced_order(num_rows)
+    np.testing.assert_array_equal(np.sort(order), np.arange(num_rows))
+    if num_rows == 1000:  # lengths that grow, on four devices
+        lengths = (order**2).reshape(4, -1).sum(axis=1)
+        assert lengths.max() < 1.1 * lengths.min()
+        plain = (np.arange(1000) ** 2).reshape(4, -1).sum(axis=1)
+        assert plain.max() > 30 * plain.min()

@@ -52,6 +52,16 @@ def padded_rows(num_rows: int, num_shards: int) -> int:
     return -(-num_rows // multiple) * multiple
 
 
+def balanced_order(num_rows: int) -> np.ndarray:
+    """An order of rows that spreads neighbours, which are often alike, over the devices.
+
+    Every 64th row from row 0, then every 64th from row 1, and so on, so that all devices, however
+    many, get nearly the same number of counts. What is stored at i is row `balanced_order(N)[i]`.
+    """
+    starts = range(min(ROW_MULTIPLE, num_rows))
+    return np.concatenate([np.arange(first, num_rows, ROW_MULTIPLE) for first in starts])
+
+
 def lay_out_rows(
     counts: csr_array,
     exposures: np.ndarray,

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vigamma.config import Experiment
 from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
+from vigamma.data.count_rows import CountRows, balanced_order, lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.fits.base import Advance, Report
 from vigamma.fits.factors import FactorFit, shardings_of
@@ -25,6 +25,7 @@ class CoordinateAscentFit(FactorFit):
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         super().__init__(config, data)
+        self._order = balanced_order(self.split.train.shape[0])
         self._laid_out: dict[tuple[Mesh, int], CountRows] = {}
 
     def start(self, mesh: Mesh) -> AscentState:
@@ -66,9 +67,13 @@ class CoordinateAscentFit(FactorFit):
         """The training counts on the devices; laid out once for all models that want them alike."""
         key = mesh, block_slots(self._config.model.num_factors)
         if key not in self._laid_out:
-            train, missing = self.split.train, self.split.missing
+            order, missing = self._order, self.split.missing
             batch = lay_out_rows(
-                train, self._exposures, missing, num_shards=mesh.size, block_slots=key[1]
+                self.split.train[order],
+                self._exposures[order],
+                None if missing is None else missing[order],
+                num_shards=mesh.size,
+                block_slots=key[1],
             )
             self._laid_out[key] = place(batch, by_rows(mesh))
         return self._laid_out[key]
@@ -93,6 +98,11 @@ class CoordinateAscentFit(FactorFit):
         batch = self.batch(mesh)
         compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
         return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
+
+    def _in_order(self, stored_rows: np.ndarray) -> np.ndarray:
+        rows = np.empty_like(stored_rows)
+        rows[self._order] = stored_rows
+        return rows
 
     def is_done(self, arrays: AscentState) -> bool:
         """Whether the stopping rule of `CoordinateAscent` holds."""

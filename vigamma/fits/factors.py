@@ -175,9 +175,19 @@ class FactorFit:
 
     def _without_padding(self, name: str, gamma: Gamma) -> Gamma:
         """The latents of all real rows, which may be stored in batches, or columns; in NumPy."""
-        size = self.split.train.shape[0 if name in ROW_LATENTS else 1]
+        is_of_rows = name in ROW_LATENTS
+        size = self.split.train.shape[0 if is_of_rows else 1]
         of_one = (self._config.model.num_factors,) if name in ("rows", "columns") else ()
-        return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *of_one)[:size], gamma)
+
+        def real(leaf: Any) -> np.ndarray:
+            stored = np.asarray(leaf).reshape(-1, *of_one)[:size]
+            return self._in_order(stored) if is_of_rows else stored
+
+        return jax.tree.map(real, gamma)
+
+    def _in_order(self, stored_rows: np.ndarray) -> np.ndarray:
+        """What is stored of all rows, in the order of the counts; here it is in order."""
+        return stored_rows
 
     def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
         """e_n E[θ_nk] and E[β_mk], without padding."""
