@@ -18,6 +18,7 @@ from vigamma import (
     train,
 )
 from vigamma.checkpointing import read_latest
+from vigamma.generate import generate
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
 from vigamma.train import load_fit
@@ -107,6 +108,14 @@ def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_dev
     fit = load_fit(config)
     at_start = fit.report(fit.start(make_mesh(jax.devices()[:1]))).summary
     assert at_start["elbo"] < 1.03 * ascent["elbo"]
+
+
+def test_rows_are_generated_from_what_is_stored_in_batches(tmp_path, no_figures, on_devices):
+    run_experiment(experiment(num_steps=10), tmp_path)
+    generated = generate(tmp_path, 400, seed=0)
+    assert generated.counts.shape == (400, 100)
+    train_mean = load_fit(experiment()).split.train.toarray().mean(axis=0)
+    assert np.corrcoef(generated.theta.mean(axis=0), train_mean)[0, 1] > 0.9
 
 
 def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch):

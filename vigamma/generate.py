@@ -66,5 +66,6 @@ def generate(
 
 
 def _unpadded(leaves: Mapping[str, np.ndarray], name: str, size: int) -> Gamma:
-    parts = (leaves[f"q.{name}.{part}"][:size] for part in ("concentration", "rate"))
-    return Gamma(*map(jnp.asarray, parts))
+    parts = (leaves[f"q.{name}.{part}"] for part in ("concentration", "rate"))
+    # Stochastic inference stores rows in batches, (B, J, K).
+    return Gamma(*(jnp.asarray(part.reshape(-1, part.shape[-1])[:size]) for part in parts))
