@@ -40,7 +40,7 @@ def test_the_other_commands_run(tmp_path):
         else:
             flags += ["--workdir", str(tmp_path / f"other {number}")]
         if script == "train.py":
-            flags += ["--config.num_steps=30", "--config.log_every=10"]
+            flags += ["--config.num_steps=50", "--config.log_every=10"]
         status, out, err = run(script, *flags)
         assert (status, err) == (0, ""), words
         assert "written: " in out

@@ -61,7 +61,7 @@ def run(algorithm, kind: str, problem: Problem, num_sweeps: int):
     """From a start that leads to one optimum, extrapolated or not, as most do but not all."""
     """The last state, and the ELBO of every sweep."""
     state, infos = sweeps(algorithm, num_sweeps)(
-        start(algorithm, kind, problem, seed=2), problem.batch(block_slots=1024)
+        start(algorithm, kind, problem, seed=3), problem.batch(block_slots=1024)
     )
     return state, np.asarray(infos.elbo)
 
