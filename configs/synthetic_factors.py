@@ -6,7 +6,8 @@ the fitted ones, and the true rates of random cells are looked up in their credi
 Command: python scripts/train.py --config configs/synthetic_factors.py
          (--config.data.num_rows, num_columns and num_nonzeros set the size, up to 10⁸ nonzeros)
 Time:    15 s on 2 CPU cores.
-Expect:  every true factor matched with a cosine of at least 0.95; the coverage is printed.
+Expect:  every true factor matched with a cosine of at least 0.99 (0.98 with seed 1); 90 % intervals
+         cover 66 % of the true rates. A single start in four finds all factors: hence the restarts.
 """
 
 from vigamma import (
@@ -26,7 +27,7 @@ def get_config() -> Experiment:
         ),
         heldout=HeldOut(protocol="thinning", test_fraction=0.2),
         model=HierarchicalPoissonFactorization(num_factors=10, row_shape=0.1, column_shape=0.1),
-        inference=CoordinateAscent(tolerance=1e-6, num_restarts=4),
+        inference=CoordinateAscent(tolerance=1e-6, num_restarts=8),
         num_steps=1000,
         log_every=10,
         save_every=100,
