@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson
+from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson, train
 from vigamma.data.digits import KnowledgeAndCounts
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -24,6 +24,12 @@ def x64():
     """JAX in float64, for what is exact up to rounding."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time of a short run; most tests do not look at them."""
+    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from vigamma import (
     PathwiseElbo,
     plotting,
     run_experiment,
-    train,
 )
 from vigamma.checkpointing import read_latest
 from vigamma.metrics import ProgressLine, read_metrics
@@ -53,12 +52,6 @@ def experiment(**changes) -> Experiment:
 
 
 ADAM = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=Adam(decay_steps=60))
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Figures take most of the time of a short run; most tests here do not look at them."""
-    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
 
 
 def hashes(workdir: Path) -> dict[str, str]:

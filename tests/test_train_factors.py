@@ -21,7 +21,6 @@ from vigamma import (
     SparseCounts,
     SyntheticFactors,
     run_experiment,
-    train,
 )
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.mesh import make_mesh
@@ -42,12 +41,6 @@ def experiment(**changes) -> Experiment:
         save_every=8,
     )
     return dataclasses.replace(config, **changes)
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Figures take most of the time of a short run; most tests here do not look at them."""
-    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

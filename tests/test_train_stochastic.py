@@ -38,11 +38,6 @@ def experiment(**changes) -> Experiment:
 
 
 @pytest.fixture
-def no_figures(monkeypatch):
-    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
-
-
-@pytest.fixture
 def on_devices(monkeypatch):
     """Makes runs take so many devices."""
 
