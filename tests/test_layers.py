@@ -25,6 +25,7 @@ LAYERS = [
         "inference.gradient_ascent",
         "inference.coordinate_ascent",
         "inference.stochastic",
+        "inference.fold_in",
         "certificate",
     ],
     ["train_state", "checkpointing", "config", "metrics"],
@@ -32,8 +33,8 @@ LAYERS = [
     ["plotting_factors", "fits.base"],
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
-    ["generate"],
-    ["train"],
+    ["fitted"],
+    ["generate", "train"],
     ["search"],
 ]
 

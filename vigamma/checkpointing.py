@@ -6,9 +6,11 @@ CRC-32, and `restore` walks back to the newest step that is intact.
 """
 
 import fcntl
+import gc
 import json
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -194,12 +196,17 @@ def _newest_intact(
     A CheckpointError says that a checkpoint is intact but not the one that is wanted.
     """
     for step in sorted(steps, reverse=True):
-        try:
-            return step, read(step)
-        except CheckpointError:
-            raise
-        except Exception as error:  # whatever damage makes of a file
-            warn(f"checkpoint {workdir / str(step)} is damaged: {_first_line(error)}")
+        with warnings.catch_warnings():
+            # Orbax, when a restore fails half-way, leaves coroutines to the garbage collector.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                return step, read(step)
+            except CheckpointError:
+                raise
+            except Exception as error:  # whatever damage makes of a file
+                reason = _first_line(error)
+            gc.collect()
+        warn(f"checkpoint {workdir / str(step)} is damaged: {reason}")
     return None
 
 

@@ -5,7 +5,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,30 @@ def flatten(config: Any) -> dict[str, Any]:
             yield from items(getattr(value, field.name), name)
 
     return dict(items(config, ""))
+
+
+def unflatten(values: Mapping[str, Any]) -> Experiment:
+    """The experiment that `flatten` has written down; entries of other names are left alone.
+
+    Raises:
+      ConfigError: if fields are missing, or a class is not one that an experiment can have.
+    """
+
+    def build(hint: Any, path: str) -> Any:
+        classes = {o.__name__: o for o in typing.get_args(hint) or (hint,)}
+        kind = classes.get(values.get(path or "experiment"))
+        if not dataclasses.is_dataclass(kind):
+            return values[path]
+        hints = typing.get_type_hints(kind)
+        fields = (field.name for field in dataclasses.fields(kind))
+        return kind(**{n: build(hints[n], f"{path}.{n}" if path else n) for n in fields})
+
+    try:
+        config = build(Experiment, "")
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"these values are not those of an experiment: {error}") from error
+    check_config(config)
+    return config
 
 
 def identity(config: Experiment) -> dict[str, Any]:

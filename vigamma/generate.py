@@ -1,7 +1,7 @@
 """New rows of counts from the posterior of a finished or interrupted run."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from vigamma.checkpointing import read_latest
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
+from vigamma.fitted import run_of
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import GammaPoisson
 
@@ -56,16 +57,9 @@ def generate(
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
         theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
     elif "q.rows.rate" in leaves:
-        sides = {"rows": identity["num_rows"], "columns": identity["num_columns"]}
-        q = {name: _unpadded(leaves, name, size) for name, size in sides.items()}
+        q = jax.tree.map(jnp.asarray, run_of(workdir, step, leaves, identity).factors.q)
         theta_nm, counts_nm = FactorModel.generate_rows(key, q, num_rows)
     else:
         raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
     return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step, image_shape)
-
-
-def _unpadded(leaves: Mapping[str, np.ndarray], name: str, size: int) -> Gamma:
-    parts = (leaves[f"q.{name}.{part}"] for part in ("concentration", "rate"))
-    # Stochastic inference stores rows in batches, (B, J, K).
-    return Gamma(*(jnp.asarray(part.reshape(-1, part.shape[-1])[:size]) for part in parts))

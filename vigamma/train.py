@@ -15,6 +15,7 @@ from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.fits.stochastic import StochasticFit
+from vigamma.fitted import NAMES
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.info import StepInfo
@@ -101,6 +102,8 @@ class _Run:
         arrays, resumed_from = self._restore(arrays)
         if _is_main():
             write_json(self._workdir / "config.json", flatten(self._config))
+            if self._fit.names:
+                write_json(self._workdir / NAMES, self._fit.names)
         arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
         report = self._fit.report(arrays)
         summary = {

@@ -62,6 +62,13 @@ def balanced_order(num_rows: int) -> np.ndarray:
     return np.concatenate([np.arange(first, num_rows, ROW_MULTIPLE) for first in starts])
 
 
+def in_order(stored_rows: np.ndarray) -> np.ndarray:
+    """What is stored of all rows in `balanced_order`, in the order of the rows."""
+    rows = np.empty_like(stored_rows)
+    rows[balanced_order(len(stored_rows))] = stored_rows
+    return rows
+
+
 def lay_out_rows(
     counts: csr_array,
     exposures: np.ndarray,

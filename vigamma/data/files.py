@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.data.sparse_counts import read_sparse_counts, rows_of
@@ -29,10 +30,15 @@ class LoadedCounts(NamedTuple):
     Attributes:
       counts: all counts, canonical, of shape (N, M).
       parts: their split, if they came in one.
+      row_names: what the rows are called, strings of `StringDType`, shape (N,); None if nothing is
+        known but their numbers.
+      column_names: the same of the columns, shape (M,).
     """
 
     counts: csr_array
     parts: Parts | None = None
+    row_names: np.ndarray | None = None
+    column_names: np.ndarray | None = None
 
 
 @spec

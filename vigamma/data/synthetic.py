@@ -27,12 +27,16 @@ class SyntheticCounts(NamedTuple):
     Attributes:
       counts: canonical counts ~ Poisson(θ βᵀ), of shape (N, M).
       parts: None, as they are not split.
+      row_names: None, as they have none.
+      column_names: None.
       theta: the factors of the rows; float32 of shape (N, K).
       beta: the factors of the columns; float32 of shape (M, K).
     """
 
     counts: csr_array
     parts: None
+    row_names: None
+    column_names: None
     theta: np.ndarray
     beta: np.ndarray
 
@@ -100,7 +104,7 @@ class SyntheticFactors:
         beta = self._factors(self.num_columns, self.column_exponent, rng)
         theta *= np.float32(find_scale(theta, beta, self.num_nonzeros, rng))
         counts = check_sparse_counts(draw_counts(theta, beta, rng), "synthetic counts")
-        return SyntheticCounts(counts, None, theta, beta)
+        return SyntheticCounts(counts, None, None, None, theta, beta)
 
     def _factors(self, size: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
         """Weights · Gamma(a, a), float32 of shape (size, K); none underflows to 0."""

@@ -33,9 +33,11 @@ class Fit(Protocol):
     Attributes:
       identity: what a run that resumes must share beside the config: a checksum of all numbers
         that the fit starts from.
+      names: what `names.json` says: the names of "rows" and "columns", if they have any.
     """
 
     identity: dict[str, int]
+    names: dict[str, list[str]]
 
     def start(self, mesh: Mesh) -> PyTree:
         """Arrays for `compile`, and for a checkpoint to replace, on the devices."""

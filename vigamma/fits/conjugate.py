@@ -1,7 +1,7 @@
 """The fit of a conjugate model by gradient ascent, beside its exact posterior."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -26,9 +26,12 @@ class ConjugateFit:
 
     Attributes:
       identity: a checksum of the prior and the statistics of the data.
+      names: none.
       model: the model.
       batch: the sufficient statistics of its data.
     """
+
+    names: ClassVar[dict[str, list[str]]] = {}
 
     def __init__(self, config: Experiment, data: KnowledgeAndCounts):
         """Builds the model; raises ValueError where config and data do not allow it."""

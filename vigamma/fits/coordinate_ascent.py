@@ -22,6 +22,8 @@ from vigamma.typing import Array, PyTree
 class CoordinateAscentFit(FactorFit):
     """A factorization by `CoordinateAscent`; a step is a sweep."""
 
+    rows_are_balanced = True
+
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         super().__init__(config, data)
@@ -98,11 +100,6 @@ class CoordinateAscentFit(FactorFit):
         batch = self.batch(mesh)
         compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
         return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
-
-    def _in_order(self, stored_rows: np.ndarray) -> np.ndarray:
-        rows = np.empty_like(stored_rows)
-        rows[self._order] = stored_rows
-        return rows
 
     def is_done(self, arrays: AscentState) -> bool:
         """Whether the stopping rule of `CoordinateAscent` holds."""

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,10 @@ from vigamma.data.synthetic import SyntheticCounts
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
-from vigamma.families.gamma import Gamma
 from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
-from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior
+from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import PyTree
 
 
@@ -31,16 +30,20 @@ class FactorFit:
     """Sparse counts, a part of them held out, and the factors of the rest.
 
     The base of the fits by each algorithm. The arrays are a state with `step`, and with the
-    posterior `q`, in which rows and columns are padded and rows may be stored in batches.
+    posterior `q`, in which rows and columns are padded and rows may be stored in batches or in
+    another order.
 
     Attributes:
       identity: a checksum of the training counts and of those held out, and their shape.
       split: the counts.
       model: the model of the training counts.
+      names: what its rows and columns are called, as "rows" and "columns", if they have names.
       steps_per_sweep: the steps that take in all counts once.
+      rows_are_balanced: whether the rows of the posterior are stored in `balanced_order`.
     """
 
     steps_per_sweep: int = 1
+    rows_are_balanced: ClassVar[bool] = False
 
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
@@ -53,6 +56,8 @@ class FactorFit:
         for part in (self.split.valid, self.split.test):
             arrays += [] if part is None else part[:3]
         num_rows, num_columns = train.shape
+        named = {"rows": data.row_names, "columns": data.column_names}
+        self.names = {side: names.tolist() for side, names in named.items() if names is not None}
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
 
     def with_model(self, model: Any) -> Self:
@@ -134,10 +139,10 @@ class FactorFit:
         rng = np.random.default_rng(self._config.seed)
         row, column = (rng.integers(size, size=10_000) for size in train.shape)
         scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
-        sides = (self._without_padding(name, q[name]) for name in ("rows", "columns"))
+        q = self._unpadded(q)
         rows, columns = (
             jax.tree.map(lambda leaf, index=index: jnp.asarray(leaf[index]), side)
-            for side, index in zip(sides, (row, column), strict=True)
+            for side, index in ((q["rows"], row), (q["columns"], column))
         )
         rates = jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1))
         key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
@@ -166,32 +171,23 @@ class FactorFit:
     def _images(self, q: Posterior):
         """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
         key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
-        q = {name: self._without_padding(name, gamma) for name, gamma in q.items()}
-        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, q), 10)
+        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
         drawn = jax.tree.map(np.asarray, drawn)
         rates = np.tile(self._independent_columns()[1].T, (10, 1))
         counts = np.random.default_rng(self._config.seed).poisson(rates)
         return self._data.counts[:10].toarray(), drawn, (rates, counts)
 
-    def _without_padding(self, name: str, gamma: Gamma) -> Gamma:
-        """The latents of all real rows, which may be stored in batches, or columns; in NumPy."""
-        is_of_rows = name in ROW_LATENTS
-        size = self.split.train.shape[0 if is_of_rows else 1]
-        of_one = (self._config.model.num_factors,) if name in ("rows", "columns") else ()
+    def posterior(self, arrays: PyTree) -> Posterior:
+        """Without padding, in the order of the counts, in NumPy."""
+        return self._unpadded(arrays.q)
 
-        def real(leaf: Any) -> np.ndarray:
-            stored = np.asarray(leaf).reshape(-1, *of_one)[:size]
-            return self._in_order(stored) if is_of_rows else stored
-
-        return jax.tree.map(real, gamma)
-
-    def _in_order(self, stored_rows: np.ndarray) -> np.ndarray:
-        """What is stored of all rows, in the order of the counts; here it is in order."""
-        return stored_rows
+    def _unpadded(self, q: Posterior) -> Posterior:
+        return without_padding(q, self.split.train.shape, self.rows_are_balanced)
 
     def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
         """e_n E[θ_nk] and E[β_mk], without padding."""
-        theta, beta = (self._without_padding(name, q[name]).mean for name in ("rows", "columns"))
+        q = self._unpadded({name: q[name] for name in ("rows", "columns")})
+        theta, beta = q["rows"].mean, q["columns"].mean
         return theta * self._exposures[:, None].astype(theta.dtype), beta
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:

@@ -15,11 +15,12 @@ def extrapolated(q: PyTree, previous: PyTree, num_steps: Array) -> PyTree:
     Args:
       q: shapes and rates.
       previous: q', the same before the last step.
-      num_steps: t; a scalar, at 0 of which q stays as it is.
+      num_steps: t, at 0 of which q stays as it is; a scalar, or one for each row.
     """
 
     def moved(new: Array, old: Array) -> Array:
         t = num_steps.astype(new.dtype)
+        t = t.reshape(t.shape + (1,) * (new.ndim - t.ndim)) if t.ndim else t
         return new * jnp.clip(1 + t / (t + 3) * (new - old) / old, 0.5, 2.0)
 
     return jax.tree.map(moved, q, previous)

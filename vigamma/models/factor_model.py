@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.count_rows import CountRows
+from vigamma.data.count_rows import CountRows, in_order
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
@@ -298,6 +298,27 @@ class FactorModel:
         theta_nk = jnp.exp(self.row_prior.generate(key_rows, num_rows, num_factors))
         beta_mk = jnp.exp(self.column_prior.generate(key_columns, num_columns, num_factors))
         return theta_nk, beta_mk, Poisson(theta_nk @ beta_mk.T).sample(key_counts)
+
+
+def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> Posterior:
+    """The latents of real rows and columns, in the order of the counts, in NumPy.
+
+    Args:
+      q: a posterior as a fit stores it: rows may come in batches, with two leading axes.
+      shape: N and M.
+      is_balanced: whether rows are stored in `balanced_order`.
+    """
+
+    def real(name: str, leaf: Array) -> np.ndarray:
+        of_one = leaf.shape[-1:] if name in ("rows", "columns") else ()
+        is_of_rows = name in ROW_LATENTS
+        stored = np.asarray(leaf).reshape(-1, *of_one)[: shape[0 if is_of_rows else 1]]
+        return in_order(stored) if is_of_rows and is_balanced else stored
+
+    return {
+        name: Gamma(real(name, gamma.concentration), real(name, gamma.rate))
+        for name, gamma in q.items()
+    }
 
 
 def _observed_exposure(statistics: FactorStatistics) -> Array:

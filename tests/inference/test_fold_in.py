@@ -1,0 +1,52 @@
+"""Fold-in of new rows: the fixed point of their updates, given the columns."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.factors import KINDS, in_default_precision, make_model, make_problem, random_posterior
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.inference import fold_in as module
+from vigamma.inference.fold_in import fold_in
+
+
+def dense_update(model, q, problem, columns):
+    """One update of all rows, written densely."""
+    weights = np.exp(np.asarray(q["rows"].mean_log))[:, None] * np.asarray(np.exp(columns.mean_log))
+    shares = (problem.counts[..., None] * weights / weights.sum(axis=2, keepdims=True)).sum(axis=1)
+    exposure = problem.exposures[:, None] * np.asarray(columns.mean.sum(axis=0))
+    rows, rates = model.row_prior.conditional(
+        np.float32(shares), np.float32(exposure), q.get("row_rates")
+    )
+    return {"rows": rows} | ({} if rates is None else {"row_rates": rates})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", ["plain", "exposures"])
+def test_rows_end_where_an_update_changes_nothing(kind, case, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_ROWS", 100)
+    problem = make_problem(case, num_rows=250)
+    model = make_model(kind)
+    columns = random_posterior(model, 1, num_columns=9)["columns"]
+    counts = check_sparse_counts(problem.counts)
+    q = fold_in(model, jax.device_get(columns), counts, problem.exposures)
+    assert q["rows"].rate.shape == (250, 3)
+    q = in_default_precision(q)
+    again = dense_update(model, q, problem, columns)
+    for name, gamma in again.items():
+        np.testing.assert_allclose(q[name].mean, gamma.mean, rtol=2e-3, atol=1e-5)
+    rows, rates = model.row_prior.initial(250, 3)
+    start = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
+    first = dense_update(model, in_default_precision(start), problem, columns)
+    difference = np.abs(first["rows"].mean - again["rows"].mean).max()
+    assert difference > 0.1  # the test would notice a single update
+
+
+def test_rows_do_not_depend_on_each_other():
+    problem = make_problem(num_rows=30)
+    model = make_model("hierarchical")
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    counts = check_sparse_counts(problem.counts)
+    together = fold_in(model, columns, counts, tolerance=1e-6)["rows"].mean
+    alone = fold_in(model, columns, counts[7:8], tolerance=1e-6)["rows"].mean
+    np.testing.assert_allclose(alone[0], together[7], rtol=1e-3, atol=1e-6)

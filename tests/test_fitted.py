@@ -1,0 +1,87 @@
+"""Factorizations read back from the directories of their runs."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests import test_train_stochastic
+from tests.test_checkpointing import IDENTITY, make_arrays, opened
+from tests.test_train_factors import experiment
+from vigamma import CheckpointError, CoordinateAscent, PoissonFactorization, run_experiment
+from vigamma.data.files import LoadedCounts
+from vigamma.data.synthetic import SyntheticFactors
+from vigamma.fitted import load_run
+from vigamma.train import load_fit
+
+EXPERIMENTS = {
+    "ascent": experiment(num_steps=10),
+    "flat": experiment(num_steps=10, model=PoissonFactorization(num_factors=3)),
+    "learned": experiment(num_steps=10, inference=CoordinateAscent(learn_priors=True)),
+    "stochastic": test_train_stochastic.experiment(num_steps=10),
+}
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_run_is_read_back_as_it_was_fitted(tmp_path, name):
+    config = EXPERIMENTS[name]
+    summary = run_experiment(config, tmp_path).summary
+    run = load_run(tmp_path, pytest.fail)
+    assert run.config == config
+    assert run.step == 10
+    q, shape = run.factors.q, (summary["num_rows"], summary["num_columns"])
+    assert (len(q["rows"].rate), len(q["columns"].rate)) == shape
+    assert ("row_rates" in q) == (name != "flat")
+    split = load_fit(config).split
+    rates = q["rows"].mean @ q["columns"].mean.T
+    means = rates.sum(axis=1), split.train.sum(axis=1)
+    assert np.corrcoef(*means)[0, 1] > 0.9  # rows are in their order
+    assert np.corrcoef(rates.sum(axis=0), split.train.sum(axis=0))[0, 1] > 0.9
+    assert run.factors.row_names.tolist() == [str(n) for n in range(shape[0])]
+    assert np.isfinite(jax.tree.leaves(run.factors.model)).all()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_names_are_kept(tmp_path, monkeypatch):
+    load = SyntheticFactors.load
+    rows, columns = ([f"{side} {i} é" for i in range(n)] for side, n in (("r", 90), ("c", 70)))
+
+    def with_names(self):
+        types = np.dtypes.StringDType()
+        return LoadedCounts(
+            load(self).counts, None, np.array(rows, types), np.array(columns, types)
+        )
+
+    monkeypatch.setattr(SyntheticFactors, "load", with_names)
+    run_experiment(experiment(num_steps=1), tmp_path)
+    factors = load_run(tmp_path).factors
+    assert (factors.row_names.tolist(), factors.column_names.tolist()) == (rows, columns)
+    (tmp_path / "names.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"names\.json cannot be read"):
+        load_run(tmp_path)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_other_runs_and_broken_configs_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+        load_run(tmp_path)
+    config = experiment(num_steps=1)
+    run_experiment(config, tmp_path)
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    del values["num_steps"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: .*num_steps"):
+        load_run(tmp_path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        load_run(tmp_path)
+
+
+def test_a_run_of_images_is_not_a_factorization(tmp_path):
+    with opened(tmp_path, IDENTITY) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    with pytest.raises(CheckpointError, match=r"step 1 in .* is not of a factorization"):
+        load_run(tmp_path)

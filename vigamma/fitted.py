@@ -1,0 +1,117 @@
+"""A fitted factorization, read back from the directory of its run: what answers are made from."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vigamma.checkpointing import read_latest
+from vigamma.config import Experiment, unflatten
+from vigamma.errors import CheckpointError, ConfigError
+from vigamma.families.gamma import Gamma
+from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.models.factor_model import FactorModel, Posterior, without_padding
+from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+
+NAMES = "names.json"
+"""The file of a run that holds what its rows and columns are called."""
+
+
+class FittedFactors(NamedTuple):
+    """A factorization and what its rows and columns are called, in the order of the counts.
+
+    Attributes:
+      model: its priors.
+      q: its posterior, without padding, in NumPy.
+      row_names: strings of `StringDType`, shape (N,); numbers from "0" where there are no names.
+      column_names: the same of the columns, shape (M,).
+    """
+
+    model: FactorModel
+    q: Posterior
+    row_names: np.ndarray
+    column_names: np.ndarray
+
+
+class FittedRun(NamedTuple):
+    """What the directory of a run holds.
+
+    Attributes:
+      config: the experiment.
+      step: the step of the newest intact checkpoint.
+      factors: the factorization at that step.
+    """
+
+    config: Experiment
+    step: int
+    factors: FittedFactors
+
+
+def load_run(workdir: Path, warn: Callable[[str], None] = warnings.warn) -> FittedRun:
+    """Reads the newest intact checkpoint of a run of a factorization, finished or not.
+
+    Damaged checkpoints are passed over, each with a line to `warn`.
+
+    Raises:
+      CheckpointError: if there is no intact checkpoint, or it is not of a factorization.
+    """
+    return run_of(workdir, *read_latest(workdir, warn))
+
+
+def run_of(
+    workdir: Path, step: int, leaves: Mapping[str, np.ndarray], identity: Mapping[str, Any]
+) -> FittedRun:
+    """The run that a checkpoint, as `read_latest` returns it, is of; raises CheckpointError."""
+    if "q.rows.rate" not in leaves:
+        raise CheckpointError(f"step {step} in {workdir} is not of a factorization")
+    config = _config_of(workdir, identity)
+    model = FactorModel(*(_prior(leaves, f"model.{side}_prior") for side in ("row", "column")))
+    latents = ("rows", "columns", "row_rates", "column_rates")
+    q = {name: _gamma(leaves, f"q.{name}") for name in latents if f"q.{name}.rate" in leaves}
+    shape = identity["num_rows"], identity["num_columns"]
+    names = _read_names(workdir / NAMES)
+    factors = FittedFactors(
+        model,
+        without_padding(q, shape, isinstance(config.inference, CoordinateAscent)),
+        names_or_numbers(names.get("rows"), shape[0]),
+        names_or_numbers(names.get("columns"), shape[1]),
+    )
+    return FittedRun(config, step, factors)
+
+
+def names_or_numbers(names: Any, size: int) -> np.ndarray:
+    """The names as an array of `StringDType`; the numbers from 0 where there are none."""
+    names = np.arange(size).astype(str) if names is None else names
+    return np.asarray(names, np.dtypes.StringDType())
+
+
+def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:
+    """What ran last there; the identity of a checkpoint lacks the fields that may change."""
+    try:
+        values = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        return unflatten(values | identity)
+    except (OSError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{workdir / 'config.json'} cannot be read: {error}") from error
+
+
+def _read_names(path: Path) -> dict[str, list[str]]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _prior(leaves: Mapping[str, np.ndarray], name: str) -> FixedRatePrior | RandomRatePrior:
+    concentration = leaves[f"{name}.concentration"]
+    if f"{name}.rate" in leaves:
+        return FixedRatePrior(concentration, leaves[f"{name}.rate"])
+    return RandomRatePrior(concentration, _gamma(leaves, f"{name}.rate"))
+
+
+def _gamma(leaves: Mapping[str, np.ndarray], name: str) -> Gamma:
+    return Gamma(*(leaves[f"{name}.{part}"] for part in ("concentration", "rate")))
