@@ -80,7 +80,7 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
 
 
 def _num_blocks(lengths: Sequence[np.ndarray], width: int, block_slots: int) -> int:
-    """The blocks that the largest shard needs, at least 1, given the lengths of the rows of each."""
+    """The blocks that the largest shard needs, at least 1, given the lengths of all rows."""
     most_chunks = max(int((-(-length // width)).sum()) for length in lengths)
     return max(1, -(-most_chunks // (block_slots // width)))
 
