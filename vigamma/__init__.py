@@ -1,5 +1,7 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
+from typing import TYPE_CHECKING, Any
+
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
@@ -36,6 +38,9 @@ from vigamma.search import SearchOutcome, model_grid, search
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
+if TYPE_CHECKING:
+    from vigamma.sklearn_api import PoissonFactorizer
+
 __all__ = [
     "Adam",
     "AnalyticElbo",
@@ -62,6 +67,7 @@ __all__ = [
     "PathwiseElbo",
     "Poisson",
     "PoissonFactorization",
+    "PoissonFactorizer",
     "ProductOfGammas",
     "RunError",
     "ScoreFunctionElbo",
@@ -79,3 +85,12 @@ __all__ = [
     "scale_by_inverse_fisher",
     "search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports scikit-learn, which takes a second, for those who ask for the estimator only."""
+    if name == "PoissonFactorizer":
+        from vigamma.sklearn_api import PoissonFactorizer
+
+        return PoissonFactorizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vigamma.data.blocks import _CHUNK_COST, _WIDTHS, make_blocks
+from vigamma.data.blocks import _CHUNK_COST, _SINGLE_BLOCK_WIDTH, _WIDTHS, make_blocks
 
 BLOCK_SLOTS = 64
 
@@ -39,6 +39,14 @@ def cost(matrices, width: int) -> float:
     return sum((width + _CHUNK_COST) * -(-length // width) for length in lengths)
 
 
+def fits_a_single_block(matrices) -> bool:
+    width = _SINGLE_BLOCK_WIDTH
+    return all(
+        sum(width * -(-np.count_nonzero(row) // width) for row in matrix) <= BLOCK_SLOTS
+        for matrix in matrices
+    )
+
+
 def check(dense: list[np.ndarray], dtype=np.uint8):
     blocks = make_blocks([sp.csr_array(matrix.astype(dtype)) for matrix in dense], BLOCK_SLOTS)
     width = blocks.columns.shape[2]
@@ -47,7 +55,10 @@ def check(dense: list[np.ndarray], dtype=np.uint8):
     assert blocks.columns.shape == blocks.counts.shape == (*blocks.rows.shape, width)
     assert blocks.rows.shape[1] * width == BLOCK_SLOTS
     assert blocks.rows.shape[0] % len(dense) == 0  # as many blocks for each shard
-    assert cost(dense, width) == min(cost(dense, other) for other in _WIDTHS)
+    if fits_a_single_block(dense):
+        assert (width, blocks.rows.shape[0]) == (_SINGLE_BLOCK_WIDTH, len(dense))
+    else:
+        assert cost(dense, width) == min(cost(dense, other) for other in _WIDTHS)
     for got, wanted in zip(matrices_of(blocks, dense[0].shape, len(dense)), dense, strict=True):
         np.testing.assert_array_equal(got, wanted)
     return blocks
@@ -80,9 +91,10 @@ def test_the_matrix_comes_back_from_its_blocks(dense):
     check(dense)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
 def test_the_type_of_the_counts_is_kept(dtype):
-    check([np.array([[0, np.iinfo(dtype).max, 1], [0, 0, 3]])], dtype)
+    largest = 2**24 if dtype == np.float32 else np.iinfo(dtype).max
+    check([np.array([[0, largest, 1], [0, 0, 3]])], dtype)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +114,26 @@ def test_columns_are_stored_in_the_smallest_type_that_holds_them(num_columns, dt
 def test_the_width_follows_the_lengths_of_the_rows(lengths, width):
     matrix = np.arange(200) < np.array(lengths)[:, None]
     assert check([matrix.astype(np.int64)]).columns.shape[2] == width
+
+
+@pytest.mark.parametrize(
+    ("num_chunks", "num_blocks"),
+    [
+        (1, 1),
+        (8, 1),
+        (9, 2),
+        (64, 8),
+        (65, 10),
+        (80, 10),
+        (97, 14),
+        (129, 20),
+        (250, 32),
+        (257, 33),
+    ],
+)
+def test_matrices_of_nearly_one_size_have_one_layout(num_chunks, num_blocks):
+    blocks = check([np.ones((num_chunks, 8), np.int64)])
+    assert blocks.counts.shape == (num_blocks, 8, 8)
 
 
 def test_a_shard_without_entries_has_only_padding_and_as_many_blocks_as_the_others():

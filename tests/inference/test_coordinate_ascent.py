@@ -244,7 +244,7 @@ def on_devices(num_devices: int, case: str = "exposures and missing"):
     mesh = make_mesh(jax.devices()[:num_devices])
     state = start(EXTRAPOLATED, "hierarchical", problem)
     everywhere, spread = replicated(mesh), by_rows(mesh)
-    of_state = _shardings(state, mesh)
+    of_state = _shardings(mesh)
 
     def take_step(state, batch):
         return EXTRAPOLATED.step(state, batch, ACROSS_DEVICES)

@@ -16,6 +16,9 @@ _CHUNK_COST = 4.0
 """What a chunk costs beside its slots, in slots: 2 to 4 give the fastest sweeps, of 20 and of 50
 components, on rows of 17 to 170 entries."""
 
+_SINGLE_BLOCK_WIDTH = 8
+_MOST_ROUNDED_BLOCKS = 32
+
 
 @record
 class SparseBlocks:
@@ -23,7 +26,8 @@ class SparseBlocks:
 
     Attributes:
       columns: the column of each slot, 0 where it is padding; uint16 or int32, shape (T, C, W).
-      counts: the count of each slot, 0 where it is padding; an integer type, shape (T, C, W).
+      counts: the count of each slot, 0 where it is padding; an integer type, or float32 where
+        counts are not whole; shape (T, C, W).
       rows: the row of each chunk, ascending within a shard; the number of rows where it is
         padding; int32, shape (T, C).
     """
@@ -45,17 +49,20 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
     """Lays out matrices of one shape, one per device, in NumPy: their blocks one after another.
 
     All shards get the same number of blocks, so that the leading axis can be spread evenly over
-    the devices.
+    the devices. Matrices of nearly one size should come to the same layout, so that one compiled
+    program serves them: a few blocks are rounded up in number, by up to a quarter, and what fits a
+    single block has chunks of one width.
 
     Args:
       shards: CSR matrices with sorted rows, of the same shape and the same type of counts.
       block_slots: the slots of a block, at least 64.
     """
     lengths = [np.diff(shard.indptr) for shard in shards]
-    width = _best_width(np.concatenate(lengths))
+    width = _SINGLE_BLOCK_WIDTH
+    if _num_blocks(lengths, width, block_slots) > 1:
+        width = _best_width(np.concatenate(lengths))
+    num_blocks = _rounded_up(_num_blocks(lengths, width, block_slots))
     block_chunks = block_slots // width
-    most_chunks = max(int((-(-length // width)).sum()) for length in lengths)
-    num_blocks = max(1, -(-most_chunks // block_chunks))
     laid_out = [
         _chunks_of(shard, length, num_blocks * block_chunks, width)
         for shard, length in zip(shards, lengths, strict=True)
@@ -70,6 +77,20 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
         counts=counts.reshape(*chunks, width),
         rows=rows.reshape(chunks),
     )
+
+
+def _num_blocks(lengths: Sequence[np.ndarray], width: int, block_slots: int) -> int:
+    """The blocks that the largest shard needs, at least 1, given the lengths of all rows."""
+    most_chunks = max(int((-(-length // width)).sum()) for length in lengths)
+    return max(1, -(-most_chunks // (block_slots // width)))
+
+
+def _rounded_up(num_blocks: int) -> int:
+    """One of 1, 2, ... 8, 10, 12, 14, 16, 20, ...; large numbers stay as they are."""
+    if num_blocks > _MOST_ROUNDED_BLOCKS:
+        return num_blocks
+    step = 2 ** max((num_blocks - 1).bit_length() - 3, 0)
+    return -(-num_blocks // step) * step
 
 
 def _best_width(lengths: np.ndarray) -> int:

@@ -171,11 +171,12 @@ def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr
 
 def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Σ_m x_nm and Σ_m (x_nm log(x_nm e_n) - log x_nm!), in float64."""
-    largest = int(counts.data.max())
-    table = _log_constant(np.arange(largest + 1)) if largest < 2**16 else None
+    largest = counts.data.max(initial=0)
+    is_small = counts.dtype.kind != "f" and largest < 2**16
+    table = _log_constant(np.arange(int(largest) + 1)) if is_small else None
     ones = np.ones(counts.shape[1])  # a product is five times faster than a sum over rows
     sums, log_constants = np.empty((2, counts.shape[0]))
-    rows_each = max(counts.shape[0] * _ENTRIES_AT_ONCE // counts.nnz, 1)
+    rows_each = max(counts.shape[0] * _ENTRIES_AT_ONCE // max(counts.nnz, 1), 1)
     for first in range(0, counts.shape[0], rows_each):
         rows = slice(first, first + rows_each)
         part = counts[rows]
@@ -187,4 +188,5 @@ def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray
 
 
 def _log_constant(counts: np.ndarray) -> np.ndarray:
+    counts = counts.astype(np.float64)
     return scipy.special.xlogy(counts, counts) - scipy.special.gammaln(counts + 1.0)

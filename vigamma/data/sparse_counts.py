@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array, issparse, load_npz, sparray, spmatrix
 
-from vigamma.data.counts import check_kind, check_values
+from vigamma.data.counts import LARGEST_COUNT, check_kind, check_values
+
+_LARGEST_NUMBER = 1e30
 
 
 def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_array:
@@ -37,6 +39,27 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
         raise ValueError(f"the matrix of {name} has no nonzero")
     small = _small_csr(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
     return _without_zeros(small)
+
+
+def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
+    """Canonical CSR, as of `check_sparse_counts`, of numbers that need not be whole.
+
+    Those that are not, or are larger than 2^24, are in float32. There may be no nonzero at all.
+
+    Args:
+      numbers: finite and not negative, which is not checked; shape (N, M).
+
+    Raises:
+      ValueError: for a number above 1e30, whose products may leave float32.
+    """
+    matrix = _summed(numbers)
+    values = matrix.data
+    largest = values.max(initial=0)
+    if largest > _LARGEST_NUMBER:
+        raise ValueError(f"numbers must be at most {_LARGEST_NUMBER:g}, but one is {largest}")
+    if largest > LARGEST_COUNT or (values.dtype.kind == "f" and (values != np.floor(values)).any()):
+        return _without_zeros(matrix.astype(np.float32))
+    return _without_zeros(_small_csr(values, matrix.indices, matrix.indptr, matrix.shape))
 
 
 def read_sparse_counts(path: str | PathLike) -> csr_array:

@@ -63,11 +63,22 @@ def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) ->
     the held-out part to the training part.
     """
     del split
+    num_counts = heldout.counts.sum(dtype=float)
+    log_likelihood = total_log_likelihood(theta, beta, heldout)
+    return Score(log_likelihood / float(num_counts), int(num_counts))
+
+
+def total_log_likelihood(theta: Array, beta: Array, heldout: HeldOutCounts) -> float:
+    """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats.
+
+    Args:
+      theta: e_n E[θ_nk]; shape (N, K).
+      beta: E[β_mk]; shape (M, K).
+      heldout: the nonzeros among the y_nm, which may be fractions; s is their `rate_scale`.
+    """
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     total = heldout.rate_scale * _sum_of_all_rates(theta, beta)
-    num_counts = heldout.counts.sum(dtype=float)
-    log_likelihood = _terms(heldout, log_rates).sum() - total
-    return Score(float(log_likelihood / num_counts), int(num_counts))
+    return float(_terms(heldout, log_rates).sum() - total)
 
 
 def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:

@@ -1,6 +1,7 @@
 """The fit of a factorization by coordinate ascent."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,13 @@ from vigamma.data.count_rows import CountRows, balanced_order, lay_out_rows, pad
 from vigamma.data.files import LoadedCounts
 from vigamma.fits.base import Advance, Report
 from vigamma.fits.factors import FactorFit, shardings_of
-from vigamma.inference.coordinate_ascent import AscentState
+from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.train_state import fuse_steps
 from vigamma.typing import Array, PyTree
+
+_MOST_PROGRAMS = 16
+"""Of different inference, devices or numbers of fused steps, kept for further fits."""
 
 
 class CoordinateAscentFit(FactorFit):
@@ -63,7 +67,7 @@ class CoordinateAscentFit(FactorFit):
         seed = [config.seed, index]
         q = self.model.initial(seed, train, sizes, config.model.num_factors)
         state = config.inference.init(self.model, q)
-        return place(state, _shardings(state, mesh))
+        return place(state, _shardings(mesh))
 
     def batch(self, mesh: Mesh) -> CountRows:
         """The training counts on the devices; laid out once for all models that want them alike."""
@@ -82,23 +86,9 @@ class CoordinateAscentFit(FactorFit):
 
     def compile(self, arrays: AscentState, mesh: Mesh, most_steps: int) -> Advance:
         """The program of `CoordinateAscent`, rows spread over the devices."""
-        inference = self._config.inference
-
-        def take_step(state: AscentState, batch: PyTree):
-            return inference.step(state, batch, ACROSS_DEVICES)
-
-        def is_before(state: AscentState, last_step: Array) -> Array:
-            return (state.step < last_step) & ~inference.is_done(state)
-
-        shardings, everywhere = _shardings(arrays, mesh), replicated(mesh)
-        program = on_every_device(
-            fuse_steps(take_step, is_before, most_steps),
-            mesh,
-            inputs=(shardings, everywhere, by_rows(mesh)),
-            outputs=(shardings, everywhere),
-        )
         batch = self.batch(mesh)
-        compiled = jax.jit(program, donate_argnums=0).lower(arrays, jnp.uint32(0), batch).compile()
+        program = _program(self._config.inference, mesh, most_steps)
+        compiled = program.lower(arrays, jnp.uint32(0), batch).compile()
         return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
 
     def is_done(self, arrays: AscentState) -> bool:
@@ -123,5 +113,25 @@ class CoordinateAscentFit(FactorFit):
         )
 
 
-def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
-    return shardings_of(state, mesh, "q", "start")
+@lru_cache(maxsize=_MOST_PROGRAMS)
+def _program(inference: CoordinateAscent, mesh: Mesh, most_steps: int):
+    """(state, last_step, batch) -> (state, infos); compiled once for arrays of the same shapes."""
+
+    def take_step(state: AscentState, batch: PyTree):
+        return inference.step(state, batch, ACROSS_DEVICES)
+
+    def is_before(state: AscentState, last_step: Array) -> Array:
+        return (state.step < last_step) & ~inference.is_done(state)
+
+    shardings, everywhere = _shardings(mesh), replicated(mesh)
+    program = on_every_device(
+        fuse_steps(take_step, is_before, most_steps),
+        mesh,
+        inputs=(shardings, everywhere, by_rows(mesh)),
+        outputs=(shardings, everywhere),
+    )
+    return jax.jit(program, donate_argnums=0)
+
+
+def _shardings(mesh: Mesh) -> AscentState:
+    return shardings_of(AscentState, mesh, "q", "start")

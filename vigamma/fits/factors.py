@@ -226,11 +226,16 @@ def _exposures(train, from_row_sums: bool) -> np.ndarray:
     return sums / sums.mean()
 
 
-def shardings_of(state: PyTree, mesh: Mesh, *spread: str) -> PyTree:
-    """Where the parts of a state live: the fields `spread` by their leading axes over devices."""
-    shardings = jax.tree.map(lambda _: replicated(mesh), state)
-    parts = {name: jax.tree.map(lambda _: by_rows(mesh), getattr(state, name)) for name in spread}
-    return shardings.replace(**parts)
+def shardings_of(kind: type, mesh: Mesh, *spread: str) -> PyTree:
+    """Where the parts of a state live: the fields `spread` by their leading axes over devices.
+
+    Args:
+      kind: the record that the state is; what is returned is one too, a prefix of the state.
+      mesh: the devices.
+      spread: names of fields.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: (by_rows if name in spread else replicated)(mesh) for name in names})
 
 
 def _table(summary: dict[str, Any]) -> str:

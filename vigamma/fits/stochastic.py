@@ -47,7 +47,7 @@ class StochasticFit(FactorFit):
         )
         q = self.model.initial(config.seed, self.split.train, sizes, config.model.num_factors)
         state = config.inference.init(self.model, q, num_batches)
-        shardings = shardings_of(state, mesh, "q")
+        shardings = shardings_of(StochasticState, mesh, "q")
         self._by_rows = by_rows(mesh)
         state = place(state, shardings)
         self._take_step = self._program(state, shardings, mesh)

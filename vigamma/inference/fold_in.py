@@ -34,7 +34,7 @@ def fold_in(
     """The posterior of new rows by coordinate ascent in which the columns stay as they are.
 
     Rows do not depend on each other. Starting from the prior, each is updated, extrapolated, until
-    all rows of a batch have settled; the extrapolation of a row starts anew whenever it points
+    it has settled, and then stays; the extrapolation of a row starts anew whenever it points
     against the update (O'Donoghue & Candès 2015, the gradient scheme).
 
     Args:
@@ -83,19 +83,26 @@ def _settle(mesh: Mesh):
         model: FactorModel, table: ColumnTable, rows: Posterior, batch: CountRows, tolerance: Array
     ) -> Posterior:
         def update(carry):
-            rows, previous, momentum, _, step = carry
+            rows, previous, momentum, moved, step = carry
+            settled = moved <= tolerance
             start = extrapolated(rows, previous, momentum)
             new = model.with_local_conditionals(start, table, batch)
             was, begun, now = (q["rows"].mean for q in (rows, start, new))
             against = ((begun - now) * (now - was) / (now * now)).sum(axis=1) > 0
-            moved = jnp.abs(now - begun).sum(axis=1) / now.sum(axis=1)
-            return new, rows, jnp.where(against, 0, momentum + 1), moved.max(), step + 1
+            now_moved = jnp.abs(now - begun).sum(axis=1) / now.sum(axis=1)
+
+            def unless_settled(new: Array, old: Array) -> Array:
+                return jnp.where(settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new)
+
+            new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
+            return new, rows, jnp.where(against, 0, momentum + 1), moved, step + 1
 
         def goes_on(carry) -> Array:
-            return (carry[3] > tolerance) & (carry[4] < _MOST_UPDATES)
+            return (carry[3] > tolerance).any() & (carry[4] < _MOST_UPDATES)
 
         momentum = jnp.zeros(batch.exposures.shape, jnp.int32)
-        carry = rows, rows, momentum, jnp.asarray(jnp.inf, table.means.dtype), jnp.int32(0)
+        moved = jnp.full(batch.exposures.shape, jnp.inf, table.means.dtype)
+        carry = rows, rows, momentum, moved, jnp.int32(0)
         return jax.lax.while_loop(goes_on, update, carry)[0]
 
     whole, spread = replicated(mesh), by_rows(mesh)

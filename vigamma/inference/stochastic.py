@@ -115,9 +115,33 @@ class StochasticVariationalInference:
           step_size: ρ; a scalar.
           devices: how the parts of several devices come together, if there are several.
         """
-        model, num_batches = state.model, state.q["rows"].rate.shape[1]
+        num_batches = state.q["rows"].rate.shape[1]
         rows, columns = _sides(state.q)
         q = columns | jax.tree.map(lambda leaf: _at(leaf, index), rows)
+        q, info = self.moved(state.model, q, batch, num_batches, step_size, devices)
+        own_rows, columns = _sides(q)
+        rows = jax.tree.map(lambda leaf, own: _with(leaf, index, own), rows, own_rows)
+        return state.replace(step=state.step + 1, q=rows | columns), info
+
+    def moved(
+        self,
+        model: PyTree,
+        q: Posterior,
+        batch: PyTree,
+        num_batches: Array | int,
+        step_size: Array,
+        devices: Collectives = ALONE,
+    ) -> tuple[Posterior, StepInfo]:
+        """A step of `q`, whose rows are those of one batch, which need not be seen again.
+
+        Args:
+          model: the model.
+          q: the columns, and the rows that the updates start from.
+          batch: their counts, or the part of one device.
+          num_batches: J, which may be fractional: all rows over those of the batch.
+          step_size: ρ; a scalar.
+          devices: how the parts of several devices come together, if there are several.
+        """
         own_table = model.table(q, batch)
         table = own_table.gathered(devices, batch)
         q = self._with_rows_updated(model, q, table, batch)
@@ -125,14 +149,13 @@ class StochasticVariationalInference:
         statistics = jax.tree.map(lambda leaf: num_batches * leaf, statistics)
         of_columns = model.global_elbo(q, own_table, statistics, batch.is_column)
         elbo = statistics.elbo + devices.total(of_columns)
-        own_rows, target = _sides(model.with_global_conditionals(q, statistics))
+        rows, columns = _sides(q)
+        _, target = _sides(model.with_global_conditionals(q, statistics))
         columns = jax.tree.map(
             lambda old, new: (1.0 - step_size) * old + step_size * new, columns, target
         )
-        finite = all_finite({"elbo": elbo, "parameter": own_rows | columns}, devices)
-        rows = jax.tree.map(lambda leaf, own: _with(leaf, index, own), rows, own_rows)
-        state = state.replace(step=state.step + 1, q=rows | columns)
-        return state, StepInfo(elbo, finite)
+        q = rows | columns
+        return q, StepInfo(elbo, all_finite({"elbo": elbo, "parameter": q}, devices))
 
     def _with_rows_updated(
         self, model: PyTree, q: Posterior, table: PyTree, batch: PyTree

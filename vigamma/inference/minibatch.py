@@ -1,0 +1,82 @@
+"""Steps on rows that come once, and are not kept: what `StochasticVariationalInference` streams."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from scipy.sparse import csr_array
+
+from vigamma.data.blocks import block_slots
+from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
+from vigamma.families.gamma import Gamma
+from vigamma.inference.info import StepInfo
+from vigamma.inference.stochastic import StochasticVariationalInference
+from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
+from vigamma.models.factor_model import FactorModel, Posterior, without_padding
+from vigamma.typing import Array
+
+_MOST_PROGRAMS = 16
+"""Of different inference or devices, kept for further steps."""
+
+
+def minibatch_step(
+    inference: StochasticVariationalInference,
+    model: FactorModel,
+    columns: Posterior,
+    counts: csr_array,
+    num_batches: float,
+    step_size: float,
+) -> tuple[Posterior, float]:
+    """Moves the columns by what some rows, started from their prior, say about them.
+
+    Args:
+      inference: whose `moved` this is.
+      model: the model; exposures are 1.
+      columns: "columns" (M, K) and, where the model has them, "column_rates" (M,).
+      counts: canonical counts of the rows; shape (B, M).
+      num_batches: the number of all rows, seen or not, over B.
+      step_size: ρ, in (0, 1].
+
+    Returns:
+      the posterior of these rows and of all columns, in NumPy; and an estimate of the ELBO before
+      the step, in nats.
+    """
+    mesh = make_mesh()
+    (num_rows, num_columns), num_factors = counts.shape, columns["columns"].rate.shape[1]
+    batch = lay_out_rows(
+        counts,
+        np.ones(num_rows),
+        None,
+        num_shards=mesh.size,
+        block_slots=block_slots(num_factors),
+    )
+    rows, rates = model.row_prior.initial(padded_rows(num_rows, mesh.size), num_factors)
+    q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
+    size = padded_rows(num_columns, mesh.size)
+    q |= {name: _padded(gamma, size) for name, gamma in columns.items()}
+    scalars = jnp.float32(num_batches), jnp.float32(step_size)
+    q, batch = place((q, batch), by_rows(mesh))
+    q, info = _program(inference, mesh)(model, q, batch, *scalars)
+    return without_padding(q, counts.shape, is_balanced=False), float(info.elbo)
+
+
+@lru_cache(maxsize=_MOST_PROGRAMS)
+def _program(inference: StochasticVariationalInference, mesh: Mesh):
+    def moved(
+        model: FactorModel, q: Posterior, batch: CountRows, num_batches: Array, step_size: Array
+    ) -> tuple[Posterior, StepInfo]:
+        return inference.moved(model, q, batch, num_batches, step_size, ACROSS_DEVICES)
+
+    whole, spread = replicated(mesh), by_rows(mesh)
+    inputs = whole, spread, spread, whole, whole
+    return jax.jit(on_every_device(moved, mesh, inputs, outputs=(spread, whole)))
+
+
+def _padded(gamma: Gamma, size: int) -> Gamma:
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        widths = [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
+        return np.pad(leaf, widths, constant_values=1)
+
+    return jax.tree.map(pad, gamma)
