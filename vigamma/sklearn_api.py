@@ -66,8 +66,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       tol: `fit` stops after three sweeps in a row that raise the ELBO by less than this part of
         its size; 0 for never.
       max_iter: the most sweeps of `fit`.
-      learning_offset: of `partial_fit`; at least 0, larger makes the first steps smaller.
-      learning_decay: of `partial_fit`; above 0.5, at most 1, larger makes the last steps smaller.
+      delay: of `partial_fit`; at least 0, larger makes the first steps smaller.
+      forgetting_rate: of `partial_fit`; above 0.5, at most 1, larger makes the last steps smaller.
       total_samples: the number of rows that the minibatches of `partial_fit` are drawn from; by
         default that of all that it has been given, `n_samples_seen_`.
       random_state: an int, for the same results every time, a RandomState, or None.
@@ -91,15 +91,15 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         n_components: int = 20,
         *,
         hierarchical: bool = True,
-        row_shape: float = 0.3,
-        column_shape: float = 0.3,
+        row_shape: float = 0.5,
+        column_shape: float = 0.1,
         rate_shape: float = 0.3,
         learn_priors: bool = False,
         n_init: int = 1,
-        tol: float = 1e-5,
+        tol: float = 1e-4,
         max_iter: int = 500,
-        learning_offset: float = 1.0,
-        learning_decay: float = 0.51,
+        delay: float = 1.0,
+        forgetting_rate: float = 0.51,
         total_samples: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -113,8 +113,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.n_init = n_init
         self.tol = tol
         self.max_iter = max_iter
-        self.learning_offset = learning_offset
-        self.learning_decay = learning_decay
+        self.delay = delay
+        self.forgetting_rate = forgetting_rate
         self.total_samples = total_samples
         self.random_state = random_state
         self.verbose = verbose
@@ -148,7 +148,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def partial_fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
         """Takes a stochastic natural-gradient step (Hoffman, Blei, Wang & Paisley 2013).
 
-        Its size is ρ = (1 + t + learning_offset)^-learning_decay, where t counts the rows seen
+        Its size is ρ = (1 + t + delay)^-forgetting_rate, where t counts the rows seen
         before in minibatches of the size of this one. So it may follow `fit`, whose rows count.
         The priors are made from the first minibatch, if there has been no `fit`, and then stay.
 

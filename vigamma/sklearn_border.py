@@ -93,8 +93,8 @@ def stochastic_inference_of(estimator: BaseEstimator) -> StochasticVariationalIn
     if estimator.total_samples is not None:
         check_scalar(estimator.total_samples, "total_samples", Integral, min_val=1)
     inference = StochasticVariationalInference(
-        delay=float(estimator.learning_offset),
-        forgetting_rate=float(estimator.learning_decay),
+        delay=float(estimator.delay),
+        forgetting_rate=float(estimator.forgetting_rate),
         local_updates=_LOCAL_UPDATES,
     )
     inference.validate()
