@@ -8,11 +8,13 @@ and the seconds of the whole cross-validation, compilation included.
 """
 
 import time
+import warnings
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -25,14 +27,21 @@ from vigamma.mesh import use_all_cores
 _NUM_COMPONENTS = flags.DEFINE_list("num_components", ["16", "32", "64"], "Of all factorizations.")
 _NUM_FOLDS = flags.DEFINE_integer("num_folds", 10, "Of the cross-validation.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the folds and of the factorizations.")
+_ROW_SHAPE = flags.DEFINE_float("row_shape", None, "Of PoissonFactorizer; None for its default.")
+_HIERARCHICAL = flags.DEFINE_bool("hierarchical", True, "Of PoissonFactorizer.")
 _THREADS = flags.DEFINE_integer("blas_threads", 1, "Of BLAS; more make all three slower here.")
 
 
 def factorizations(num_components: int) -> dict[str, object]:
-    """The contestants, with their own defaults."""
+    """The contestants, with their own defaults but for the flags."""
     seed = _SEED.value
     return {
-        "PoissonFactorizer": PoissonFactorizer(num_components, random_state=seed),
+        "PoissonFactorizer": PoissonFactorizer(
+            num_components,
+            hierarchical=_HIERARCHICAL.value,
+            row_shape=_ROW_SHAPE.value,
+            random_state=seed,
+        ),
         "NMF, Kullback-Leibler": NMF(
             num_components, beta_loss="kullback-leibler", solver="mu", random_state=seed
         ),
@@ -43,6 +52,8 @@ def factorizations(num_components: int) -> dict[str, object]:
 def main(argv):
     """Prints a line for each factorization and number of components, and the total times."""
     del argv
+    logging.set_verbosity(logging.WARNING)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # NMF stops at its own 200 updates
     use_all_cores()
     images, labels = load_digits(return_X_y=True)
     folds = StratifiedKFold(_NUM_FOLDS.value, shuffle=True, random_state=_SEED.value)

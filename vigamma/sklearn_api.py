@@ -57,7 +57,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       n_components: K.
       hierarchical: whether each row and each feature has a rate of its own, its activity or
         popularity, as in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
-      row_shape: the shape of the prior of θ; smaller is sparser.
+      row_shape: the shape of the prior of θ; smaller is sparser. By default 10 / n_components, at
+        most 1: the more components there are, the smaller the share of them that a row has.
       column_shape: that of β.
       rate_shape: that of the rates, if hierarchical; smaller lets activity and popularity vary
         more.
@@ -91,12 +92,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         n_components: int = 20,
         *,
         hierarchical: bool = True,
-        row_shape: float = 0.5,
+        row_shape: float | None = None,
         column_shape: float = 0.1,
         rate_shape: float = 0.3,
         learn_priors: bool = False,
         n_init: int = 1,
-        tol: float = 1e-4,
+        tol: float = 1e-5,
         max_iter: int = 500,
         delay: float = 1.0,
         forgetting_rate: float = 0.51,

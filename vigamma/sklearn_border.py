@@ -25,6 +25,11 @@ _TABLES = {
     "ensure_non_negative": True,
 }
 
+_ROW_SHAPES = 10.0
+"""The sum over components: on newsgroups the held-out score of 50 components is the better the
+smaller the shape, down to 0.1; of 20, shapes from 0.3 to 0.5 are alike; digits want 0.6 at 16."""
+
+_SMALLEST_ROW_SHAPE = 0.05
 _RESTART_SWEEPS = 40
 _LOCAL_UPDATES = 30
 """Of rows that come once, and start from their prior."""
@@ -58,9 +63,12 @@ def not_empty(counts: csr_array) -> csr_array:
 def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
     """The model that the parameters describe."""
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
+    num_factors, row_shape = int(estimator.n_components), estimator.row_shape
+    if row_shape is None:
+        row_shape = max(min(_ROW_SHAPES / num_factors, 1.0), _SMALLEST_ROW_SHAPE)
     options = {
-        "num_factors": int(estimator.n_components),
-        "row_shape": float(estimator.row_shape),
+        "num_factors": num_factors,
+        "row_shape": float(row_shape),
         "column_shape": float(estimator.column_shape),
     }
     if not estimator.hierarchical:

@@ -126,3 +126,14 @@ def test_the_balanced_order_has_every_row_once_and_spreads_neighbours(num_rows):
         assert lengths.max() < 1.1 * lengths.min()
         plain = (np.arange(1000) ** 2).reshape(4, -1).sum(axis=1)
         assert plain.max() > 30 * plain.min()
+
+
+def test_fractions_have_the_constants_of_the_gamma_function_and_no_counts_have_none():
+    counts = np.array([[0.5, 0.0, 3.25], [0.0, 0.0, 0.0]], np.float32)
+    rows = lay_out(counts)
+    wanted = (special.xlogy(counts, counts) - special.gammaln(counts + 1.0)).sum(axis=1)
+    np.testing.assert_allclose(rows.log_constants[:2], wanted, rtol=1e-6)
+    np.testing.assert_array_equal(rows.row_sums[:2], [3.75, 0.0])
+    empty = lay_out(np.zeros((2, 3), np.uint8))
+    assert not empty.by_row.counts.any()
+    assert not empty.log_constants.any()

@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data.sparse_counts import check_sparse_counts, from_cells, read_sparse_counts, rows_of
+from vigamma.data.sparse_counts import (
+    canonical_numbers,
+    check_sparse_counts,
+    from_cells,
+    read_sparse_counts,
+    rows_of,
+)
 
 DENSE = np.array([[0, 3, 0], [7, 0, 0], [0, 0, 0], [1, 0, 200]])
 
@@ -236,3 +242,21 @@ def test_a_file_without_counts_is_named_in_one_line(tmp_path, write):
     with pytest.raises(ValueError, match=r"broken\.npz") as error:
         read_sparse_counts(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype"), [(1.0, np.uint8), (300.0, np.uint16), (0.5, np.float32), (2e7, np.float32)]
+)
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.csc_array, sp.coo_array])
+def test_numbers_that_are_not_whole_are_floats(factor, dtype, form):
+    numbers = canonical_numbers(form(factor * DENSE))
+    assert_canonical(numbers)
+    assert numbers.dtype == dtype
+    np.testing.assert_array_equal(numbers.toarray(), factor * DENSE)
+
+
+def test_numbers_may_all_be_zero_or_too_small_for_a_float32_but_not_too_large():
+    assert canonical_numbers(np.zeros((2, 3))).nnz == 0
+    assert canonical_numbers(np.array([[1e-60, 0.5]])).nnz == 1
+    with pytest.raises(ValueError, match="at most"):
+        canonical_numbers(np.array([[2e30]]))
