@@ -18,8 +18,8 @@ from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
 from vigamma.typing import Array
 
 TOLERANCE = 1e-6
-"""A row is settled when an update, and with it the extrapolation before, moves its means by less than
-this part of their sum."""
+"""A row is settled when neither an update nor the extrapolation before it moves its means by more
+than this part of their sum."""
 
 _MOST_UPDATES = 1000
 _BATCH_ROWS = 2**13
