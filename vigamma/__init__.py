@@ -1,5 +1,6 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
+from vigamma.answers.evaluation import evaluate
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
@@ -14,6 +15,7 @@ from vigamma.errors import (
     Interrupted,
     NonFiniteError,
     RunError,
+    UnknownNameError,
 )
 from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
@@ -23,6 +25,7 @@ from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
+from vigamma.fitted import load_run
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
@@ -32,6 +35,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.run_data import load_run_data
 from vigamma.search import SearchOutcome, model_grid, search
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
@@ -70,10 +74,14 @@ __all__ = [
     "StochasticVariationalInference",
     "SyntheticFactors",
     "TrainState",
+    "UnknownNameError",
     "certify",
     "check_counts",
     "check_sparse_counts",
     "compile_steps",
+    "evaluate",
+    "load_run",
+    "load_run_data",
     "model_grid",
     "run_experiment",
     "scale_by_inverse_fisher",

@@ -1,0 +1,45 @@
+"""Scores a run on the counts that it held out.
+
+python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from rich.console import Console
+
+import vigamma
+from vigamma.config import parse_flags
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_AT = flags.DEFINE_list("at", ["20"], "Ranks at which rankings are measured.")
+_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
+
+flags.register_validator(
+    "at",
+    lambda words: words and all(word.isdecimal() and int(word) > 0 for word in words),
+    "must be whole numbers above 0 with commas between",
+)
+
+
+def main(argv):
+    """Prints the scores."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        with console.status("loading the run and its counts"):
+            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+            data = vigamma.load_run_data(run, _DATA_PATH.value)
+        outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
+    except (vigamma.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{_WORKDIR.value}, step {run.step}")
+    print(outcome.table)
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
