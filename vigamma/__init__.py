@@ -1,6 +1,9 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
 from vigamma.answers.evaluation import evaluate
+from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
+from vigamma.answers.similarity import similar
+from vigamma.answers.topics import topics
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
@@ -83,7 +86,12 @@ __all__ = [
     "load_run",
     "load_run_data",
     "model_grid",
+    "recommend",
+    "recommend_all",
+    "recommend_new",
     "run_experiment",
     "scale_by_inverse_fisher",
     "search",
+    "similar",
+    "topics",
 ]

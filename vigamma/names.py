@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from vigamma.errors import UnknownNameError
+from vigamma.errors import ConfigError, UnknownNameError
 
 _NUM_NEAREST = 3
 _MOST_COMPARED = 100_000
@@ -35,6 +36,33 @@ def places_of(names: np.ndarray) -> dict[str, int]:
     """The index of every name; of a name that comes twice, the first."""
     listed = names.tolist()
     return dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
+
+
+def split_names(names: np.ndarray, words: Sequence[str]) -> list[str]:
+    """Those of `words` that are names, and the others split at their commas."""
+    places = places_of(names)
+    return [
+        name for word in words for name in ([word] if word in places else word.split(",")) if name
+    ]
+
+
+def read_names(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8 that are not blank.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ConfigError: if it has no names, or is not such a file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8: {error.reason}") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise ConfigError(f"{path} has no names")
+    return names
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:

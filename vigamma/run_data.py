@@ -35,5 +35,7 @@ def load_run_data(run: FittedRun, path: str | None = None) -> FactorFit:
             for name, value in fit.identity.items()
             if stored[name] != value
         )
-        raise CheckpointError(f"the data are no longer those that the run was fitted to ({changes})")
+        raise CheckpointError(
+            f"the data are no longer those that the run was fitted to ({changes})"
+        )
     return fit

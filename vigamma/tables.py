@@ -1,10 +1,13 @@
-"""Tables of plain text, aligned, for people to read."""
+"""Tables: aligned, for people to read, and as files."""
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.cells import cell_len
 
 _SIGNIFICANT = 4
@@ -33,6 +36,25 @@ def beside(*blocks: Sequence[str], gap: int = 2) -> list[str]:
         )
         for line in zip(*padded, strict=True)
     ]
+
+
+def write_csv(tables: Iterable[pd.DataFrame], path: Path) -> int:
+    """Writes tables of the same columns below each other, whole or not at all; returns the lines.
+
+    Numbers have nine digits, as many as tell one float32 from another.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    num_lines = 0
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            for i, table in enumerate(tables):
+                table.to_csv(file, header=i == 0, index=False, float_format="%.9g")
+                num_lines += len(table)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_lines
 
 
 def _column(header: str, values: Sequence[Any]) -> list[str]:

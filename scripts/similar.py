@@ -1,0 +1,44 @@
+"""Lists the columns most similar to one of them, or the rows, by the cosine of their factors.
+
+python scripts/similar.py --workdir checkpoints/counts_factors --column 17
+python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from rich.console import Console
+
+import vigamma
+from vigamma.config import parse_flags
+from vigamma.tables import aligned
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_COLUMN = flags.DEFINE_string("column", None, "The name of a column.")
+_ROW = flags.DEFINE_string("row", None, "The name of a row.")
+_TOP = flags.DEFINE_integer("top", 10, "How many.", lower_bound=1)
+
+flags.mark_flags_as_mutual_exclusive(["column", "row"], required=True)
+
+
+def main(argv):
+    """Prints the neighbours."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    side, name = ("row", _ROW.value) if _COLUMN.value is None else ("column", _COLUMN.value)
+    try:
+        with console.status("loading the run"):
+            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        table = vigamma.similar(run, name, side, _TOP.value)
+    except (vigamma.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{_WORKDIR.value}, step {run.step}: {side}s similar to {name}")
+    print("\n".join("  " + line for line in aligned(table)))
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

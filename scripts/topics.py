@@ -1,0 +1,52 @@
+"""Says what the factors of a run are about: their weights, and the columns that stand out.
+
+python scripts/topics.py --workdir checkpoints/counts_factors --top 10
+
+Columns are listed by their mean, and by their lift: how many times as often they are met in the
+factor as in all counts. vigamma/answers/topics.py has the equations.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from rich.console import Console
+
+import vigamma
+from vigamma.config import parse_flags
+from vigamma.tables import write_csv
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)
+_INTERVAL = flags.DEFINE_float("interval", 0.9, "Probability of the credible intervals.")
+_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
+_OUTPUT = flags.DEFINE_string("output", None, "A CSV file to write the columns to, instead.")
+
+flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and 1")
+
+
+def main(argv):
+    """Prints or writes the topics."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        with console.status("loading the run"):
+            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+            exposures = None
+            if run.config.model.row_sum_exposures:
+                exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
+            topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
+        if _OUTPUT.value is not None:
+            num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
+            print(f"written: {_OUTPUT.value}, {num_lines:,} lines")
+            return 0
+    except (vigamma.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{_WORKDIR.value}, step {run.step}: {topics.table()}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
