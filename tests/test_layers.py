@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks"],
+    ["typing", "errors", "random", "whole_files", "progress", "ranking"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "names", "tables"],
     ["families.gamma", "families.poisson", "data.sparse_counts"],
     ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+    ["data.counts_list"],
     ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],
@@ -35,7 +36,8 @@ LAYERS = [
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted"],
     ["generate", "train"],
-    ["search"],
+    ["run_data", "search"],
+    ["answers"],
 ]
 
 

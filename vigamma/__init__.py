@@ -1,6 +1,7 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
 from vigamma.answers.evaluation import evaluate
+from vigamma.answers.export import export
 from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
 from vigamma.answers.similarity import similar
 from vigamma.answers.topics import topics
@@ -83,6 +84,7 @@ __all__ = [
     "check_sparse_counts",
     "compile_steps",
     "evaluate",
+    "export",
     "load_run",
     "load_run_data",
     "model_grid",

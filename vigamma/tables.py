@@ -1,7 +1,6 @@
 """Tables: aligned, for people to read, and as files."""
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.cells import cell_len
+
+from vigamma.whole_files import replacing
 
 _SIGNIFICANT = 4
 _MOST_DECIMALS = 6
@@ -43,17 +44,11 @@ def write_csv(tables: Iterable[pd.DataFrame], path: Path) -> int:
 
     Numbers have nine digits, as many as tell one float32 from another.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     num_lines = 0
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            for i, table in enumerate(tables):
-                table.to_csv(file, header=i == 0, index=False, float_format="%.9g")
-                num_lines += len(table)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        for i, table in enumerate(tables):
+            table.to_csv(file, header=i == 0, index=False, float_format="%.9g")
+            num_lines += len(table)
     return num_lines
 
 
