@@ -3,13 +3,12 @@
 python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from rich.console import Console
+from absl import app, flags
 
 import vigamma
+from vigamma.command_line import exit_status
 from vigamma.config import parse_flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
@@ -26,19 +25,16 @@ flags.register_validator(
 def main(argv):
     """Prints the scores."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    try:
-        with console.status("loading the run and its counts"):
-            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
-            data = vigamma.load_run_data(run, _DATA_PATH.value)
-        outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
-    except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run and its counts"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        data = vigamma.load_run_data(run, _DATA_PATH.value)
+    outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
     print(f"{_WORKDIR.value}, step {run.step}")
     print(outcome.table)
-    return 0
 
 
 if __name__ == "__main__":

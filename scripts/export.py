@@ -8,14 +8,13 @@ The ending chooses the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answe
 what is in each.
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from rich.console import Console
+from absl import app, flags
 
 import vigamma
 from vigamma.answers.export import FORMATS
+from vigamma.command_line import exit_status
 from vigamma.config import parse_flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
@@ -31,18 +30,15 @@ flags.register_validator(
 def main(argv):
     """Writes the files and says where."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    try:
-        with console.status("loading the run"):
-            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
-        with console.status("writing"):
-            paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
-    except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+    with console.status("writing"):
+        paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
     print(f"written: {' and '.join(map(str, paths))}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ python scripts/recommend.py --workdir checkpoints/counts_factors --counts new_us
 A file of --counts has an item and its count on each line, with a comma, a tab or spaces between.
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
-from absl import app, flags, logging
-from rich.console import Console
+from absl import app, flags
 
 import vigamma
+from vigamma.command_line import exit_status
 from vigamma.config import parse_flags
 from vigamma.data.counts_list import read_listed_counts, shown
 from vigamma.names import read_names, split_names
@@ -56,32 +55,29 @@ flags.register_multi_flags_validator(
 def main(argv):
     """Prints or writes the recommendations."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    return exit_status(_answer)
+
+
+def _answer(console):
     output = _OUTPUT.value
     if _ALL_USERS.value and output is None:
         output = Path(_WORKDIR.value) / "recommendations.csv"
-    try:
-        with console.status("loading the run and its counts"):
-            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
-            tables = _new(run) if _COUNTS.value else _known(run, console.print)
-        if output is not None:
-            num_lines = write_csv(tables, Path(output))
-            print(f"written: {output}, {num_lines:,} recommendations")
-            return 0
+    with console.status("loading the run and its counts"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        tables = _new(run, console.print) if _COUNTS.value else _known(run, console.print)
+    if output is None:
         _print(pd.concat(tables, ignore_index=True), run.step)
-    except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    else:
+        num_lines = write_csv(tables, Path(output))
+        print(f"written: {output}, {num_lines:,} recommendations")
 
 
-def _new(run):
+def _new(run, say):
     """The recommendations from --counts."""
     path = Path(_COUNTS.value)
     counts, unknown = read_listed_counts(path, run.factors.column_names)
     if unknown:
-        print(f"passed over: {shown(unknown)}", file=sys.stderr)
+        say(f"passed over: {shown(unknown)}")
     exposures = None
     if run.config.model.row_sum_exposures:
         exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures_of(counts)

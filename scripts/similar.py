@@ -4,13 +4,12 @@ python scripts/similar.py --workdir checkpoints/counts_factors --column 17
 python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from rich.console import Console
+from absl import app, flags
 
 import vigamma
+from vigamma.command_line import exit_status
 from vigamma.config import parse_flags
 from vigamma.tables import aligned
 
@@ -25,19 +24,16 @@ flags.mark_flags_as_mutual_exclusive(["column", "row"], required=True)
 def main(argv):
     """Prints the neighbours."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    return exit_status(_answer)
+
+
+def _answer(console):
     side, name = ("row", _ROW.value) if _COLUMN.value is None else ("column", _COLUMN.value)
-    try:
-        with console.status("loading the run"):
-            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
-        table = vigamma.similar(run, name, side, _TOP.value)
-    except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+    table = vigamma.similar(run, name, side, _TOP.value)
     print(f"{_WORKDIR.value}, step {run.step}: {side}s similar to {name}")
     print("\n".join("  " + line for line in aligned(table)))
-    return 0
 
 
 if __name__ == "__main__":

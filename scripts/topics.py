@@ -6,13 +6,12 @@ Columns are listed by their mean, and by their lift: how many times as often the
 factor as in all counts. vigamma/answers/topics.py has the equations.
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from rich.console import Console
+from absl import app, flags
 
 import vigamma
+from vigamma.command_line import exit_status
 from vigamma.config import parse_flags
 from vigamma.tables import write_csv
 
@@ -28,24 +27,21 @@ flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and
 def main(argv):
     """Prints or writes the topics."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    try:
-        with console.status("loading the run"):
-            run = vigamma.load_run(Path(_WORKDIR.value), console.print)
-            exposures = None
-            if run.config.model.row_sum_exposures:
-                exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
-            topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
-        if _OUTPUT.value is not None:
-            num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
-            print(f"written: {_OUTPUT.value}, {num_lines:,} lines")
-            return 0
-    except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{_WORKDIR.value}, step {run.step}: {topics.table()}")
-    return 0
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        exposures = None
+        if run.config.model.row_sum_exposures:
+            exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
+        topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
+    if _OUTPUT.value is None:
+        print(f"{_WORKDIR.value}, step {run.step}: {topics.table()}")
+    else:
+        num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
+        print(f"written: {_OUTPUT.value}, {num_lines:,} lines")
 
 
 if __name__ == "__main__":

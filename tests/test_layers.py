@@ -11,7 +11,7 @@ PACKAGE = ROOT / "vigamma"
 LAYERS = [
     ["typing", "errors", "random", "whole_files", "progress", "ranking"],
     ["special", "mesh", "signals", "data.counts", "data.blocks", "names", "tables"],
-    ["families.gamma", "families.poisson", "data.sparse_counts"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "command_line"],
     ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
     ["data.counts_list"],
     ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],

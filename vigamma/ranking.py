@@ -48,7 +48,8 @@ def highest(rates: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.nda
     num_columns = rates.shape[1]
     place = max(num_columns - top, 0)
     least = np.partition(rates, place, axis=1)[:, place, None]
-    rows, columns = np.nonzero((rates >= least) & (rates > -np.inf))
+    cells = np.flatnonzero((rates >= least) & (rates > -np.inf))
+    rows, columns = np.divmod(cells, num_columns)
     order = np.lexsort((columns, -rates[rows, columns], rows))
     rows, columns = rows[order], columns[order]
     ranks = np.arange(rows.size) - np.searchsorted(rows, rows)

@@ -17,9 +17,10 @@ weights are of draws, in which Θ_k and B_k are Gammas with the moments of these
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
-from scipy.special import gammaincinv
+from scipy.special import gammaincinv, ndtri
 
 from vigamma.families.gamma import Gamma
 from vigamma.fitted import FittedRun
@@ -88,26 +89,46 @@ def topics(
     order = np.argsort(-weights, kind="stable")
     frame = pd.DataFrame({"factor": order, "weight": weights[order]})
     frame = frame.assign(low=low[order], high=high[order])
-    means, lows, highs = _intervals(q["columns"], tails)
+    means = np.asarray(q["columns"].mean, np.float64)
     shares = means / means.sum(axis=0)
-    per_mean = shares / (shares @ weights)[:, None] / means  # lift_mk / E[β_mk]
+    lifts = shares / (shares @ weights)[:, None]
     tables = []
     for k in order:
-        for name, key in (("mean", means[:, k]), ("lift", (lows * per_mean)[:, k])):
-            best = np.argsort(-key, kind="stable")[:top]
+        beta = Gamma(*(np.asarray(p[:, k], np.float64) for p in jax.tree.leaves(q["columns"])))
+        chosen = {
+            "mean": np.argsort(-means[:, k], kind="stable")[:top],
+            "lift": _surest(beta, lifts[:, k], tails[0], top),
+        }
+        for name, best in chosen.items():
             columns = {"factor": k, "order": name, "rank": np.arange(len(best)) + 1}
             columns |= {"name": names[best].astype(object)}
-            for prefix, scale in (("mean", 1.0), ("lift", per_mean[best, k])):
-                for suffix, values in (("", means), ("_low", lows), ("_high", highs)):
-                    columns[prefix + suffix] = values[best, k] * scale
-            tables.append(pd.DataFrame(columns))
+            tables.append(pd.DataFrame(columns | _values(beta, lifts[:, k], best, tails)))
     return Topics(frame, pd.concat(tables, ignore_index=True), interval)
 
 
-def _intervals(columns: Gamma, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The means and the two quantiles of β, in float64."""
-    shapes, rates = (np.asarray(p, np.float64) for p in (columns.concentration, columns.rate))
-    return (shapes / rates, *(gammaincinv(shapes, tail) / rates for tail in tails))
+def _values(
+    beta: Gamma, lifts: np.ndarray, best: np.ndarray, tails: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The means and the lifts of some columns in a factor, and the ends of their intervals."""
+    shapes = beta.concentration[best]
+    low, high = (gammaincinv(shapes, tail) / shapes for tail in tails)  # relative to the mean
+    values = {}
+    for name, centers in (("mean", beta.mean[best]), ("lift", lifts[best])):
+        values |= {name: centers, f"{name}_low": centers * low, f"{name}_high": centers * high}
+    return values
+
+
+def _surest(beta: Gamma, lifts: np.ndarray, tail: float, top: int) -> np.ndarray:
+    """The columns with the largest lower ends of the interval of their lift.
+
+    Quantiles take microseconds each. They are computed for the most promising columns, by the
+    approximation of Wilson & Hilferty (1931): a (1 - 1 / 9a + z / 3√a)³.
+    """
+    a = beta.concentration
+    root = 1 - 1 / (9 * a) + ndtri(tail) / (3 * np.sqrt(a))
+    promising = np.lexsort((-lifts, -lifts * np.maximum(root, 0) ** 3))[: 10 * top + 100]
+    lows = lifts[promising] * gammaincinv(a[promising], tail) / a[promising]
+    return promising[np.argsort(-lows, kind="stable")[:top]]
 
 
 def _weights(
