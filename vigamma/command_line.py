@@ -22,7 +22,7 @@ def exit_status(answer: Callable[[Console], None]) -> int:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        with StopSignals() as stop, stop.interruptible("before the end"):
+        with StopSignals() as stop, stop.interruptible("nothing is written"):
             answer(console)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)

@@ -77,8 +77,8 @@ def perplexity(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) 
     exp(-Σ_nm y_nm log(r_nm / Σ_{m' in C_n} r_nm') / Σ_nm y_nm)
 
     C_n are the columns in which row n can have held-out counts: for `thinning` all; for `cells`
-    those that were held out; for `entries` those without a count in another part. Of `entries`,
-    rows and columns without a training nonzero are left out. Exposures cancel.
+    those that were held out; for `entries` those without a count in another part. Of `entries`, the
+    y_nm in rows and columns without a training nonzero are left out. Exposures cancel.
     """
     rates, counts = _rates(theta, beta, heldout), heldout.counts.astype(float)
     num_rows = split.train.shape[0]
