@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks"],
-    ["families.gamma", "families.poisson", "data.sparse_counts"],
+    ["typing", "errors", "random", "whole_files", "progress", "ranking"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "names", "tables"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "command_line"],
     ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+<<<<<<< HEAD
     [
         "kernels",
         "data.count_rows",
@@ -21,6 +22,10 @@ LAYERS = [
         "data.digits",
         "families.product",
     ],
+=======
+    ["data.counts_list"],
+    ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
+>>>>>>> 9a4039be93158cc93faad498bde4a6e3384c00a6
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],
     ["models.factor_model"],
@@ -43,7 +48,8 @@ LAYERS = [
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_api"],
     ["generate", "train"],
-    ["search"],
+    ["run_data", "search"],
+    ["answers"],
 ]
 
 

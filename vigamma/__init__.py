@@ -2,6 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vigamma.answers.evaluation import evaluate
+from vigamma.answers.export import export
+from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
+from vigamma.answers.similarity import similar
+from vigamma.answers.topics import topics
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
@@ -16,6 +21,7 @@ from vigamma.errors import (
     Interrupted,
     NonFiniteError,
     RunError,
+    UnknownNameError,
 )
 from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
@@ -25,6 +31,7 @@ from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
+from vigamma.fitted import load_run
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
@@ -34,6 +41,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.run_data import load_run_data
 from vigamma.search import SearchOutcome, model_grid, search
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
@@ -76,14 +84,24 @@ __all__ = [
     "StochasticVariationalInference",
     "SyntheticFactors",
     "TrainState",
+    "UnknownNameError",
     "certify",
     "check_counts",
     "check_sparse_counts",
     "compile_steps",
+    "evaluate",
+    "export",
+    "load_run",
+    "load_run_data",
     "model_grid",
+    "recommend",
+    "recommend_all",
+    "recommend_new",
     "run_experiment",
     "scale_by_inverse_fisher",
     "search",
+    "similar",
+    "topics",
 ]
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 
 from vigamma import plotting_factors
 from vigamma.config import Experiment
@@ -122,7 +123,7 @@ class FactorFit:
         }
         if split.test is not None:
             score = self._score(*self._means(q), split.test)
-            independent = self._score(*self._independent_columns(), split.test)
+            independent = self._score(*self.independent_columns(), split.test)
             summary |= {
                 "heldout_protocol": split.protocol,
                 "heldout_log_likelihood": score.log_likelihood,
@@ -158,7 +159,7 @@ class FactorFit:
         theta, beta = self._means(arrays.q)
         independent = None
         if self.split.test is not None:
-            independent = self._score(*self._independent_columns(), self.split.test).log_likelihood
+            independent = self._score(*self.independent_columns(), self.split.test).log_likelihood
         yield from plotting_factors.factor_figures(
             theta, beta, metrics, independent, self.steps_per_sweep
         )
@@ -173,7 +174,7 @@ class FactorFit:
         key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
         drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
         drawn = jax.tree.map(np.asarray, drawn)
-        rates = np.tile(self._independent_columns()[1].T, (10, 1))
+        rates = np.tile(self.independent_columns()[1].T, (10, 1))
         counts = np.random.default_rng(self._config.seed).poisson(rates)
         return self._data.counts[:10].toarray(), drawn, (rates, counts)
 
@@ -193,7 +194,23 @@ class FactorFit:
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
         return heldout_log_likelihood(theta, beta, self.split, part)
 
-    def _independent_columns(self) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def counts(self) -> csr_array:
+        """All counts, those held out among them; shape (N, M)."""
+        return self._data.counts
+
+    @property
+    def exposures(self) -> np.ndarray:
+        """e_n; shape (N,)."""
+        return self._exposures
+
+    def exposures_of(self, counts: csr_array) -> np.ndarray:
+        """The exposures of other rows: 1, or their sums over the mean sum of a training row."""
+        if not self._config.model.row_sum_exposures:
+            return np.ones(counts.shape[0])
+        return counts.sum(axis=1) / self.split.train.sum(axis=1).astype(float).mean()
+
+    def independent_columns(self) -> tuple[np.ndarray, np.ndarray]:
         """The best rates without factors: of each column one, times the exposure of the row.
 
         Σ_n x_nm + 1/2 over the exposures of the rows in which the column was observed.
