@@ -13,7 +13,7 @@ LAYERS = [
     ["special", "mesh", "signals", "data.counts", "data.blocks", "names", "tables"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "command_line"],
     ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
-<<<<<<< HEAD
+    ["data.counts_list"],
     [
         "kernels",
         "data.count_rows",
@@ -22,10 +22,6 @@ LAYERS = [
         "data.digits",
         "families.product",
     ],
-=======
-    ["data.counts_list"],
-    ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
->>>>>>> 9a4039be93158cc93faad498bde4a6e3384c00a6
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],
     ["models.factor_model"],

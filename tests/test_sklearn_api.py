@@ -1,5 +1,5 @@
-import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
+
 from vigamma import PoissonFactorizer
 
 

@@ -1,12 +1,8 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from vigamma.answers.evaluation import evaluate
-from vigamma.answers.export import export
-from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
-from vigamma.answers.similarity import similar
-from vigamma.answers.topics import topics
 from vigamma.certificate import Certificate, certify
 from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
@@ -47,6 +43,11 @@ from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
 if TYPE_CHECKING:
+    from vigamma.answers.evaluation import evaluate
+    from vigamma.answers.export import export
+    from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
+    from vigamma.answers.similarity import similar
+    from vigamma.answers.topics import topics
     from vigamma.sklearn_api import PoissonFactorizer
 
 __all__ = [
@@ -105,10 +106,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Imports scikit-learn, which takes a second, for those who ask for the estimator only."""
-    if name == "PoissonFactorizer":
-        from vigamma.sklearn_api import PoissonFactorizer
+_LAZY = {
+    "PoissonFactorizer": "vigamma.sklearn_api",
+    "evaluate": "vigamma.answers.evaluation",
+    "export": "vigamma.answers.export",
+    "recommend": "vigamma.answers.recommendation",
+    "recommend_all": "vigamma.answers.recommendation",
+    "recommend_new": "vigamma.answers.recommendation",
+    "similar": "vigamma.answers.similarity",
+    "topics": "vigamma.answers.topics",
+}
+"""Imported when asked for: training need not wait a second for pandas and scikit-learn."""
 
-        return PoissonFactorizer
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

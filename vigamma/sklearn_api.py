@@ -267,7 +267,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _read(self, X: Any, reset: bool) -> tuple[csr_array, type]:  # noqa: N803
         """Canonical counts, and the type that floats made of them have."""
-        options = dict(accept_sparse="csr", dtype=_DTYPES, ensure_non_negative=True)
+        options = {"accept_sparse": "csr", "dtype": _DTYPES, "ensure_non_negative": True}
         if hasattr(X, "var_names") and hasattr(X, "to_memory"):  # an AnnData
             validate_data(self, X.var_names.to_frame().T, reset=reset, skip_check_array=True)
             X = X.to_memory().X if X.isbacked else X.X  # noqa: N806
