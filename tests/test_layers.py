@@ -10,9 +10,12 @@ PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
     ["typing", "errors", "random"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks"],
-    ["families.gamma", "families.poisson", "data.sparse_counts"],
-    ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
+    ["families.mean_field", "families.negative_binomial", "data.synthetic"],
+    ["data.raw_counts", "data.text_columns", "data.delimited_layout"],
+    ["data.parts", "data.readers"],
+    ["data.files"],
     ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],

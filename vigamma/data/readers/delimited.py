@@ -1,0 +1,122 @@
+"""Delimited text, one entry a line: row, column, count, and what else there is."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_array
+
+from vigamma.data.delimited_layout import Layout, find_layout
+from vigamma.data.names import as_names, name_order
+from vigamma.data.raw_counts import RawCounts
+from vigamma.data.text_columns import read_columns
+from vigamma.data.text_files import FormatError, at_line, is_finite, numbered_lines, reading, shown
+
+_TAIL = 2**20
+
+
+def read(path: Path) -> RawCounts:
+    """Reads the first three fields of each line: a row, a column, a count; the others are ignored.
+
+    Ids are strings of any kind; rows and columns are in the order of `name_order`. With two fields
+    every line counts 1. The delimiter and a header are found by `find_layout`. Quotation marks mean
+    something between commas or semicolons, and between tabs if the first line begins with one.
+
+    Raises:
+      FormatError: for a file that is broken; names the line.
+    """
+    with reading(path, "delimited text"):
+        layout = find_layout(path)
+        try:
+            rows, columns, counts = _read_ids(path, layout)
+        except (ValueError, csv.Error):
+            _explain(path, layout)
+            raise
+    (row_names, row_of), (column_names, column_of) = rows.sorted(), columns.sorted()
+    shape = len(row_names), len(column_names)
+    notes = ()
+    if layout.header:
+        counted = repr(layout.header[2]) if layout.num_fields > 2 else "one a line"
+        notes = (
+            f"{path}: by its header, rows are {layout.header[0]!r}, columns {layout.header[1]!r}, "
+            f"counts {counted}",
+        )
+    return RawCounts(
+        coo_array((counts, (row_of, column_of)), shape=shape), row_names, column_names, notes
+    )
+
+
+class _Ids:
+    """The ids of one field, numbered as they appear."""
+
+    def __init__(self):
+        self._numbers: dict[str, int] = {}
+        self._pieces: list[np.ndarray] = []
+
+    def append(self, ids) -> None:
+        """Takes the next ids, a categorical series of pandas; raises ValueError for broken ones."""
+        numbers = self._numbers
+        names = [name.strip() for name in ids.cat.categories]
+        if any(not name or "\n" in name for name in names):
+            raise ValueError("an id is empty or goes over several lines")
+        of_name = [numbers.setdefault(name, len(numbers)) for name in names]
+        self._pieces.append(np.array(of_name, np.int32)[ids.cat.codes])
+
+    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """The names in their order, and for each id its place among them; int32 of shape (E,)."""
+        names = as_names(self._numbers)
+        order = name_order(names)
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order))
+        ids, self._pieces = np.concatenate(self._pieces), []
+        return names[order], places[ids]
+
+
+def _read_ids(path: Path, layout: Layout) -> tuple[_Ids, _Ids, np.ndarray]:
+    """The rows, the columns and the counts of all lines."""
+    _check_last_line(path, layout)
+    rows, columns, counts = _Ids(), _Ids(), []
+    types = ["category", "category", "float64", *[None] * layout.num_fields][: layout.num_fields]
+    for piece in read_columns(
+        path,
+        types,
+        delimiter=layout.delimiter,
+        has_quotes=layout.has_quotes,
+        skipped_lines=layout.header_line,
+    ):
+        rows.append(piece[0])
+        columns.append(piece[1])
+        has_counts = layout.num_fields > 2
+        counts.append(piece[2].to_numpy() if has_counts else np.ones(len(piece), np.uint8))
+        if not np.isfinite(counts[-1]).all():
+            raise ValueError("a count is not finite")
+    return rows, columns, np.concatenate(counts)
+
+
+def _check_last_line(path: Path, layout: Layout) -> None:
+    """Raises FormatError if a file ends within a line; gzipped ones have a checksum."""
+    with path.open("rb") as file:
+        is_zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        line = file.read().rpartition(b"\n")[2].decode("utf-8", "replace")
+    if is_zipped or len(line) > _TAIL // 2 or '"' in line:
+        return
+    misfit = layout.misfit(layout.records([(0, line)]))
+    if misfit is not None:
+        problem = layout.expected(misfit.fields)
+        raise FormatError(f"{path}, last line: {problem}; is the file cut short?")
+
+
+def _explain(path: Path, layout: Layout) -> None:
+    """Raises FormatError for the first line that is broken, if one is found."""
+    for number, fields in layout.records(numbered_lines(path)):
+        if number <= layout.header_line:
+            continue
+        if len(fields) != layout.num_fields:
+            raise at_line(path, number, layout.expected(fields))
+        for field, side in zip(fields, ("row", "column"), strict=False):
+            if not field or "\n" in field:
+                what = "goes over several lines" if field else "is empty"
+                raise at_line(path, number, f"the id of the {side} {what}")
+        if len(fields) > 2 and not is_finite(fields[2]):
+            raise at_line(path, number, f"expected a number, got {shown(fields[2])}")
