@@ -48,7 +48,8 @@ def write_ratings(path: Path, num_lines: int, line: str, header: str = "") -> No
 
 def matrix(num_lines: int) -> scipy.sparse.csr_array:
     """The ratings in half stars, repeated ones summed."""
-    users, items, stars, _ = (np.concatenate(columns) for columns in zip(*ratings(num_lines)))
+    columns = zip(*ratings(num_lines), strict=True)
+    users, items, stars, _ = map(np.concatenate, columns)
     return scipy.sparse.coo_array((2 * stars, (users - 1, items - 1))).astype(np.int32).tocsr()
 
 

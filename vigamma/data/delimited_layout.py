@@ -10,6 +10,7 @@ from typing import NamedTuple
 from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines, shown
 
 _DELIMITERS = {"\t": "tabs", "::": "'::'", ";": "semicolons", ",": "commas", "": "blanks"}
+_BLANKS = " \t"
 _SAMPLE = 20
 _TITLE = re.compile(
     "(row|col|column|user|item|doc|document|word|term|token|cell|barcode|gene|feature|movie|artist|"
@@ -51,8 +52,8 @@ class Layout(NamedTuple):
                 reader = csv.reader((f"{text}\n" for text in several), delimiter=self.delimiter)
                 fields = next(reader)
                 number += reader.line_num - 1
-            elif line.strip(" "):
-                fields = line.split(self.delimiter or None)
+            elif line.strip(" " if self.delimiter else _BLANKS):
+                fields = line.split(self.delimiter) if self.delimiter else _between_blanks(line)
             else:
                 continue
             yield Record(number, [field.strip() for field in fields])
@@ -131,6 +132,11 @@ def _with_header(path: Path, layout: Layout, records: list[Record]) -> Layout:
     if not rest:
         raise FormatError(f"{path} has a header, but no lines of 'row column count' below it")
     return layout._replace(header_line=number, header=tuple(titles))
+
+
+def _between_blanks(line: str) -> list[str]:
+    """The fields as pandas finds them; `str.split` also splits at blanks that do not break."""
+    return re.split(f"[{_BLANKS}]+", line.strip(_BLANKS))
 
 
 def _is_integer(text: str) -> bool:

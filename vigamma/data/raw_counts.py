@@ -8,6 +8,7 @@ from scipy.sparse import csr_array, issparse, sparray, spmatrix
 
 from vigamma.data.counts import RULES, check_values
 from vigamma.data.sparse_counts import check_sparse_counts, rows_of, summed
+from vigamma.data.text_files import shown
 
 
 class RawCounts(NamedTuple):
@@ -58,7 +59,7 @@ def make_counts(
     except ValueError as error:
         raise ValueError(f"{error}; {_way_out(raw)}") from error
     if zeros := matrix.nnz - np.count_nonzero(matrix.data):
-        notes += (f"{path}: {zeros:,} entries are 0, like those that are not there",)
+        notes += (f"{path}: entries of 0, which count nothing: {zeros:,}",)
     if binary:
         matrix = _where(matrix, matrix.data > 0)
         matrix.data = np.ones(matrix.nnz, np.uint8)
@@ -73,11 +74,14 @@ def _summed(raw: RawCounts, name: str, path: str) -> tuple[csr_array, tuple[str,
     repeated = raw.matrix.nnz - matrix.nnz if issparse(raw.matrix) else 0
     if not repeated:
         return matrix, raw.notes
-    return matrix, (*raw.notes, f"{path}: {repeated:,} entries repeat a cell, and were summed")
+    return matrix, (*raw.notes, f"{path}: entries that repeat a cell, now summed: {repeated:,}")
 
 
 def _where(matrix: csr_array, is_kept: np.ndarray) -> csr_array:
-    ends = np.concatenate([[0], np.cumsum(is_kept)])
+    if is_kept.all():
+        return matrix
+    ends = np.zeros(is_kept.size + 1, matrix.indptr.dtype)
+    np.cumsum(is_kept, out=ends[1:])
     arrays = (matrix.data[is_kept], matrix.indices[is_kept], ends[matrix.indptr])
     return csr_array(arrays, shape=matrix.shape)
 
@@ -85,8 +89,8 @@ def _where(matrix: csr_array, is_kept: np.ndarray) -> csr_array:
 def _cell(raw: RawCounts, matrix: csr_array, position: int) -> tuple[int | str, int | str]:
     row, column = rows_of(matrix)[position], matrix.indices[position]
     return (
-        row if raw.row_names is None else repr(raw.row_names[row]),
-        column if raw.column_names is None else repr(raw.column_names[column]),
+        row if raw.row_names is None else shown(raw.row_names[row]),
+        column if raw.column_names is None else shown(raw.column_names[column]),
     )
 
 

@@ -34,7 +34,7 @@ def read(path: Path) -> RawCounts:
         *shape, num_entries = _sizes(path)
         try:
             rows, columns, counts = _read_entries(path, shape)
-        except ValueError:
+        except (ValueError, OverflowError):
             _explain(path, shape)
             raise
     if len(counts) != num_entries:

@@ -51,20 +51,23 @@ def read(path: Path) -> RawCounts:
 
 def _read_documents(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Terms and counts of all entries, and where each document begins and ends."""
-    pieces, sizes = [np.empty((0, 2))], []
+    terms, counts, ends = [np.empty(0, np.int32)], [np.empty(0)], [0]
     for number, line in numbered_lines(path):
         try:
-            pieces.append(_entries(line))
+            entries = _entries(line)
         except ValueError as error:
             problem = f"expected 'N term:count term:count ...', {error}"
             raise at_line(path, number, problem) from error
-        sizes.append(len(pieces[-1]))
-    terms, counts = np.concatenate(pieces).T
-    return terms.astype(np.int32), counts.copy(), np.concatenate([[0], np.cumsum(sizes, dtype=int)])
+        terms.append(entries[0].astype(np.int32))
+        counts.append(entries[1].copy())
+        ends.append(ends[-1] + entries.shape[1])
+    if len(ends) == 1:
+        raise FormatError(f"{path} is empty; expected lines of 'N term:count term:count ...'")
+    return np.concatenate(terms), np.concatenate(counts), np.array(ends)
 
 
 def _entries(line: str) -> np.ndarray:
-    """The terms and counts of a line; float64 of shape (N, 2)."""
+    """The terms and the counts of a line; float64 of shape (2, N)."""
     size = line.count(":")
     # A cheap test first: most lines are digits, blanks and colons in turns.
     if line.translate(_DIGITS) != " :" * size and not _LINE.fullmatch(line):
@@ -75,5 +78,5 @@ def _entries(line: str) -> np.ndarray:
     if numbers[0] != size:
         raise ValueError(f"got N = {numbers[0]:.0f} with {size} terms")
     if not np.isfinite(numbers).all() or numbers[1::2].max(initial=0) > _LARGEST_TERM:
-        raise ValueError("got a number that is too large, or none")
-    return numbers[1:].reshape(size, 2)
+        raise ValueError("got a number that is not finite, or a term above 2^31")
+    return numbers[1:].reshape(size, 2).T
