@@ -47,14 +47,17 @@ class _Ids:
         self._numbers: dict[str, int] = {}
         self._pieces: list[np.ndarray] = []
 
-    def append(self, ids) -> None:
-        """Takes the next ids, a categorical series of pandas; raises ValueError for broken ones."""
+    def append(self, ids: np.ndarray) -> None:
+        """Takes the next ids, an array of strings; raises ValueError for broken ones."""
+        import pandas as pd
+
         numbers = self._numbers
-        names = [name.strip() for name in ids.cat.categories]
+        places, names = pd.factorize(ids)
+        names = [name.strip() for name in names]
         if any(not name or "\n" in name for name in names):
             raise ValueError("an id is empty or goes over several lines")
         of_name = [numbers.setdefault(name, len(numbers)) for name in names]
-        self._pieces.append(np.array(of_name, np.int32)[ids.cat.codes])
+        self._pieces.append(np.array(of_name, np.int32)[places])
 
     def sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """The names in their order, and for each id its place among them; int32 of shape (E,)."""
@@ -69,7 +72,7 @@ class _Ids:
 def _read_ids(path: Path, layout: Layout) -> tuple[_Ids, _Ids, np.ndarray]:
     """The rows, the columns and the counts of all lines."""
     rows, columns, counts, is_strict = _Ids(), _Ids(), [], False
-    types = ["category", "category", "float64", *[None] * layout.num_fields][: layout.num_fields]
+    types = ["object", "object", "float64", *[None] * layout.num_fields][: layout.num_fields]
     for piece in read_columns(
         path,
         types,
@@ -77,8 +80,8 @@ def _read_ids(path: Path, layout: Layout) -> tuple[_Ids, _Ids, np.ndarray]:
         has_quotes=layout.has_quotes,
         skipped_lines=layout.header_line,
     ):
-        rows.append(piece[0])
-        columns.append(piece[1])
+        rows.append(piece[0].to_numpy())
+        columns.append(piece[1].to_numpy())
         has_counts = layout.num_fields > 2
         counts.append(piece[2].to_numpy() if has_counts else np.ones(len(piece), np.uint8))
         if not np.isfinite(counts[-1]).all():
