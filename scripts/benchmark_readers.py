@@ -3,8 +3,8 @@
     python scripts/benchmark_readers.py [--lines 10000000] [--only integers|strings|...]
 
 The ratings are like those of MovieLens: 65,000 users, 27,000 items of very unequal popularity, half
-stars and a timestamp. CPU seconds tell of a machine that is busy otherwise. Memory is what a fresh process has at its peak, beyond what it has after its
-imports, as a multiple of the size of the file.
+stars and a timestamp. Memory is what a fresh process has at its peak, beyond what it has after its
+imports, as a multiple of the size of the file. Seconds of the CPU tell more on a busy machine.
 """
 
 import argparse
@@ -104,8 +104,8 @@ def print_load(path: Path) -> None:
     size = path.stat().st_size
     multiple = (peak_memory_bytes() - before) / size
     print(
-        f"{size / 1e6:7.0f} MB {seconds:7.1f} s ({cpu_seconds:.1f} s of CPU) {multiple:7.1f} times its size   "
-        f"{counts.shape[0]:,} × {counts.shape[1]:,}, {counts.nnz:,} nonzeros",
+        f"{size / 1e6:7.0f} MB {seconds:7.1f} s ({cpu_seconds:.1f} s of the CPU) "
+        f"{multiple:7.1f} times its size   {counts.shape[0]:,} × {counts.shape[1]:,}, {counts.nnz:,} nonzeros",
         flush=True,
     )
 
