@@ -105,7 +105,8 @@ def print_load(path: Path) -> None:
     multiple = (peak_memory_bytes() - before) / size
     print(
         f"{size / 1e6:7.0f} MB {seconds:7.1f} s ({cpu_seconds:.1f} s of the CPU) "
-        f"{multiple:7.1f} times its size   {counts.shape[0]:,} × {counts.shape[1]:,}, {counts.nnz:,} nonzeros",
+        f"{multiple:7.1f} times its size   "
+        f"{counts.shape[0]:,} × {counts.shape[1]:,}, {counts.nnz:,} nonzeros",
         flush=True,
     )
 
