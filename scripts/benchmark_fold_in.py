@@ -14,7 +14,6 @@ from absl import app, flags, logging
 
 import vigamma
 from vigamma.data.files import LoadedCounts
-from vigamma.data.sparse_counts import read_sparse_counts
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.inference.fold_in import fold_in
 from vigamma.mesh import keep_freed_memory, make_mesh, use_all_cores
@@ -31,7 +30,7 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     use_all_cores()
     keep_freed_memory()
-    counts = read_sparse_counts(_COUNTS.value)
+    counts = vigamma.SparseCounts(path=_COUNTS.value).load().counts
     rows = counts[: _NUM_ROWS.value]
     cold, warm = our_seconds(counts, rows)
     print(f"vigamma: {rows.shape[0]:,} rows in {warm:.3f} s ({cold:.3f} s with compilation)")

@@ -10,9 +10,12 @@ PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
     ["typing", "errors", "random", "whole_files", "progress", "ranking"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks", "names", "tables"],
-    ["families.gamma", "families.poisson", "data.sparse_counts", "command_line"],
-    ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names", "names", "tables"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files", "command_line"],
+    ["families.mean_field", "families.negative_binomial", "data.synthetic"],
+    ["data.raw_counts", "data.text_columns", "data.delimited_layout"],
+    ["data.parts", "data.readers"],
+    ["data.files"],
     ["data.counts_list"],
     [
         "kernels",
