@@ -73,8 +73,9 @@ class SparseCounts:
       formats for files, for example `train.tsv`: the parts of one matrix. If they have names, the
       rows and columns are those of all parts together.
 
-    Text may be gzipped. Each reader in `vigamma.data.readers` says more. Entries of one cell are
-    summed, and a note says how many.
+    Beside `.npz` and `.mtx` there may be `rows.txt` and `columns.txt` (or `vocab.txt`) with names,
+    one a line. Text may be gzipped. Each reader in `vigamma.data.readers` says more. Entries of one
+    cell are summed, and a note says how many.
 
     Attributes:
       path: the file or the folder.

@@ -1,5 +1,6 @@
 """What readers of files return, and how it becomes counts."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,9 @@ from scipy.sparse import csr_array, issparse, sparray, spmatrix
 
 from vigamma.data.counts import RULES, check_values
 from vigamma.data.sparse_counts import check_sparse_counts, rows_of, summed
-from vigamma.data.text_files import shown
+from vigamma.data.text_files import FormatError, beside, read_names, shown
+
+_FILES_OF_NAMES = (("rows.txt",), ("columns.txt", "vocab.txt"))
 
 
 class RawCounts(NamedTuple):
@@ -27,6 +30,23 @@ class RawCounts(NamedTuple):
     column_names: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     other_layers: tuple[str, ...] = ()
+
+
+def named_beside(matrix: spmatrix | sparray, path: Path) -> RawCounts:
+    """A matrix whose file has no names; they may be in text files beside it, one a line.
+
+    Those of the rows in `rows.txt`, those of the columns in `columns.txt` or `vocab.txt`.
+
+    Raises:
+      FormatError: for a file of names that is broken, or has more or fewer than there are.
+    """
+    names = []
+    for size, files in zip(matrix.shape, _FILES_OF_NAMES, strict=False):
+        file = beside(path.parent, *files)
+        names.append(None if file is None else read_names(file))
+        if file is not None and len(names[-1]) != size:
+            raise FormatError(f"{file} has {len(names[-1])} lines, but {path} needs {size} names")
+    return RawCounts(matrix, *names)
 
 
 def make_counts(

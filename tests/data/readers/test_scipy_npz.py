@@ -16,6 +16,21 @@ def test_a_saved_matrix_is_read(tmp_path, make):
     assert raw.row_names is raw.column_names is None
 
 
+def test_names_are_read_from_files_beside(tmp_path):
+    sp.save_npz(tmp_path / "counts.npz", sp.csr_array(DENSE))
+    (tmp_path / "vocab.txt").write_text("a\nb b\nç\n", encoding="utf-8")
+    raw = scipy_npz.read(tmp_path / "counts.npz")
+    assert raw.row_names is None
+    assert raw.column_names.tolist() == ["a", "b b", "ç"]
+    (tmp_path / "columns.txt").write_text("x\ny\nz\n")
+    (tmp_path / "rows.txt").write_text("1\n2\n3\n4\n")
+    raw = scipy_npz.read(tmp_path / "counts.npz")
+    assert (raw.row_names.tolist(), raw.column_names.tolist()) == (list("1234"), list("xyz"))
+    (tmp_path / "rows.txt").write_text("1\n2\n")
+    with pytest.raises(ValueError, match=r"rows\.txt has 2 lines, but .*counts\.npz needs 4 names"):
+        SparseCounts(path=str(tmp_path / "counts.npz")).load()
+
+
 def write_text(path):
     path.write_text("no zip at all")
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from scipy.io import mmread
 
-from vigamma.data.raw_counts import RawCounts
+from vigamma.data.raw_counts import RawCounts, named_beside
 from vigamma.data.text_files import open_bytes, reading
 
 
 def read(path: Path) -> RawCounts:
-    """Reads a matrix without names; raises FormatError for anything else."""
+    """Reads a matrix, and names beside it; raises FormatError for anything else."""
     with reading(path, "a MatrixMarket file"), open_bytes(path) as file:
-        return RawCounts(mmread(file))
+        matrix = mmread(file)
+    return named_beside(matrix, path)

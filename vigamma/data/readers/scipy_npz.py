@@ -4,11 +4,12 @@ from pathlib import Path
 
 from scipy.sparse import load_npz
 
-from vigamma.data.raw_counts import RawCounts
+from vigamma.data.raw_counts import RawCounts, named_beside
 from vigamma.data.text_files import reading
 
 
 def read(path: Path) -> RawCounts:
-    """Reads a matrix without names; raises FormatError for anything else."""
+    """Reads a matrix, and names beside it; raises FormatError for anything else."""
     with reading(path, "a sparse matrix saved by SciPy"), path.open("rb") as file:
-        return RawCounts(load_npz(file))  # SciPy, given a path, leaves broken files open
+        matrix = load_npz(file)  # SciPy, given a path, leaves broken files open
+    return named_beside(matrix, path)
