@@ -61,6 +61,8 @@ thead th { color: var(--soft); font-size: 0.82rem; vertical-align: bottom; }
 .facts th { color: var(--soft); padding-right: 1.5rem; white-space: nowrap; }
 .facts td { overflow-wrap: anywhere; }
 .bar { display: block; width: 100%; min-width: 4rem; height: 0.8rem; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); }
 .bar .mean { fill: var(--bar); }
 .bar .interval { fill: var(--ink); }
 pre { max-width: 100%; margin: 0.75rem 0; padding: 0.8rem 1rem; border-radius: 6px;

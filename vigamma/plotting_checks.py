@@ -32,7 +32,9 @@ def share_of_zeros(observed: float, replicates: np.ndarray) -> Figure:
     axes.hist(replicates, bins=12, color=_MODEL, alpha=0.75, label="replicates")
     axes.axvline(observed, color=_DATA, lw=2, label="data")
     axes.set(xlabel="share of zeros", ylabel="replicates")
-    decimals = int(np.clip(np.ceil(-np.log10(100 * max(np.ptp([*replicates, observed]), 1e-9))), 0, 6))
+    decimals = int(
+        np.clip(np.ceil(-np.log10(100 * max(np.ptp([*replicates, observed]), 1e-9))), 0, 6)
+    )
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
     axes.locator_params(axis="x", nbins=5)
     axes.locator_params(axis="y", integer=True)

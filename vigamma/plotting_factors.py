@@ -81,6 +81,20 @@ def factor_images(
     return image_rows(rows, image_shape)
 
 
+def factor_interval(
+    low: np.ndarray, mean: np.ndarray, high: np.ndarray, image_shape: tuple[int, int]
+) -> Figure:
+    """One factor as three images on one scale: two quantiles, and the mean between them."""
+    figure = Figure(figsize=(4.2, 1.75), layout="constrained")
+    for axes, title, image in zip(
+        figure.subplots(1, 3), ("5 %", "mean", "95 %"), (low, mean, high), strict=True
+    ):
+        axes.imshow(np.reshape(image, image_shape), cmap="gray_r", vmin=0, vmax=np.max(high))
+        axes.set_title(title, fontsize=10)
+        axes.set(xticks=[], yticks=[])
+    return figure
+
+
 def synthetic_images(
     real: np.ndarray,
     factors: tuple[np.ndarray, np.ndarray],

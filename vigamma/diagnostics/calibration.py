@@ -1,4 +1,4 @@
-"""Calibration: do held-out counts come as often as the fit predicts, at low rates and at high ones?"""
+"""Calibration: whether held-out counts come as often as predicted, at low and at high rates."""
 
 from typing import NamedTuple
 

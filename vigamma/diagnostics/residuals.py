@@ -156,3 +156,23 @@ def _sums_of_squares(
         of_rows - np.bincount(row_of, squares, of_rows.size),
         of_columns - np.bincount(missing.indices, squares, of_columns.size),
     )
+
+
+def strangest_entry(
+    counts: csr_array, index: int, own: np.ndarray, others: np.ndarray
+) -> tuple[int, float, float] | None:
+    """The nonzero of a row that adds most to its dispersion: (column, count, r); None without any.
+
+    Args:
+      counts: by row, or transposed, by column.
+      index: which row.
+      own: the means of the factors of its rows; shape (N, K).
+      others: those of its columns; shape (M, K).
+    """
+    entries = slice(*counts.indptr[index : index + 2])
+    columns, x = counts.indices[entries], counts.data[entries].astype(float)
+    if not x.size:
+        return None
+    rates = others[columns] @ own[index]
+    chosen = int(np.argmax((x - rates) ** 2 - x))
+    return int(columns[chosen]), float(x[chosen]), float(rates[chosen])
