@@ -9,10 +9,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks"],
+    ["typing", "errors", "random", "page_style"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "page"],
     ["families.gamma", "families.poisson", "data.sparse_counts"],
-    ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+    [
+        "families.mean_field",
+        "families.negative_binomial",
+        "data.files",
+        "data.synthetic",
+        "diagnostics.residuals",
+    ],
     ["kernels", "data.count_rows", "data.heldout", "data.digits", "families.product"],
     ["diagnostics"],
     ["models.factor_priors", "models.gamma_poisson"],
@@ -30,12 +36,13 @@ LAYERS = [
     ],
     ["train_state", "checkpointing", "config", "metrics"],
     ["plotting"],
-    ["plotting_factors", "fits.base"],
+    ["plotting_factors", "plotting_checks", "fits.base"],
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted"],
-    ["generate", "train"],
-    ["search"],
+    ["generate", "train", "sections.results"],
+    ["search", "sections"],
+    ["report"],
 ]
 
 

@@ -76,7 +76,7 @@ def calibration(found: Calibration) -> Figure:
     """Observed over expected held-out counts against the predicted rate."""
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     axes = figure.subplots()
-    ratio, (low, high) = found.ratio, found.interval
+    ratio, (low, high) = found.ratio, found.interval(0.9)
     axes.axhline(1, color="0.45", ls=":", lw=1.2)
     axes.errorbar(
         found.rates, ratio, np.maximum([ratio - low, high - ratio], 0), fmt="o-", ms=4, lw=1.2,

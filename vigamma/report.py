@@ -22,18 +22,18 @@ from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
 from vigamma.fitted import run_of
 from vigamma.metrics import read_metrics, replace_text
-from vigamma.report_checks import (
+from vigamma.sections.checks import (
     Verdict,
     check_verdicts,
     heldout_verdicts,
     the_calibration,
     the_checks,
 )
-from vigamma.report_factors import the_factors
-from vigamma.report_fit import how_it_went, tiles, what_was_fitted
-from vigamma.report_repeat import how_to_repeat
-from vigamma.report_residuals import the_worst
-from vigamma.report_results import Results
+from vigamma.sections.factors import the_factors
+from vigamma.sections.outcome import how_it_went, tiles, what_was_fitted
+from vigamma.sections.repeat import how_to_repeat
+from vigamma.sections.results import Results
+from vigamma.sections.worst import the_worst
 from vigamma.train import load_fit
 
 _SECONDS_BETWEEN_LINES = 2.0

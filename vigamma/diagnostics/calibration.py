@@ -21,22 +21,25 @@ class Calibration(NamedTuple):
       rates: the median of the rates of each bin, as in training; shape (B,).
       expected: the sum of the predicted rates of its held-out cells.
       observed: the sum of their counts.
+      clumps: how many counts are held out at once: 1, but of entries, which are held out whole,
+        Σ y² / Σ y.
     """
 
     rates: np.ndarray
     expected: np.ndarray
     observed: np.ndarray
+    clumps: np.ndarray
 
     @property
     def ratio(self) -> np.ndarray:
         """Observed over expected; shape (B,)."""
         return self.observed / self.expected
 
-    @property
-    def interval(self) -> np.ndarray:
-        """The 90 % intervals of the ratio, were the counts Poisson (Jeffreys); shape (2, B)."""
-        tails = np.array([[0.05], [0.95]])
-        return gammaincinv(self.observed + 0.5, tails) / self.expected
+    def interval(self, probability: float) -> np.ndarray:
+        """The intervals of the ratio, were clumps of counts Poisson (Jeffreys); shape (2, B)."""
+        tail = (1 - probability) / 2
+        num_clumps = gammaincinv(self.observed / self.clumps + 0.5, np.array([[tail], [1 - tail]]))
+        return num_clumps * self.clumps / self.expected
 
 
 def calibration(theta: np.ndarray, beta: np.ndarray, split: Split, seed: int) -> Calibration:
@@ -61,7 +64,8 @@ def calibration(theta: np.ndarray, beta: np.ndarray, split: Split, seed: int) ->
     rng = np.random.default_rng([seed, 2])
     sampled = _rates_of_random_events(theta, beta, totals, rng)
     total = _scale(split) * totals.sum()
-    return _binned(sampled, np.ones(sampled.size), total, rates, test.counts)
+    are_whole = split.protocol == "entries"
+    return _binned(sampled, np.ones(sampled.size), total, rates, test.counts, are_whole)
 
 
 def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: int) -> float | None:
@@ -89,11 +93,13 @@ def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: in
 
 
 def _scale(split: Split) -> float:
-    """The expected held-out counts of a cell, for each that is expected in training."""
+    """The expected held-out counts of a cell, for each that is expected in training.
+
+    A random nonzero is held out, or trained on, with probabilities in this ratio.
+    """
     if split.protocol == "thinning":
         return split.test.rate_scale
-    num_held = sum(part.rows.size for part in (split.valid, split.test) if part is not None)
-    return split.test.rows.size / (split.train.nnz + num_held)
+    return split.test.rows.size / split.train.nnz
 
 
 def _rates_of_random_events(
@@ -119,14 +125,18 @@ def _binned(
     total: float,
     heldout_rates: np.ndarray,
     counts: np.ndarray,
+    are_whole: bool = False,
 ) -> Calibration:
     """Bins of equal weight; `total` is what is expected of all."""
     order = np.argsort(rates)
     ends = np.cumsum(weights[order]) / weights.sum()
     edges = np.unique(rates[order][np.searchsorted(ends, np.arange(1, _NUM_BINS) / _NUM_BINS)])
-    bins = np.digitize(rates, edges)
+    bins, heldout_bins = np.digitize(rates, edges), np.digitize(heldout_rates, edges)
     kept = np.unique(bins)
     expected = total * np.bincount(bins, weights)[kept] / weights.sum()
-    observed = np.bincount(np.digitize(heldout_rates, edges), counts, edges.size + 1)[kept]
     medians = np.array([np.median(rates[bins == b]) for b in kept])
-    return Calibration(medians, expected, observed)
+    observed, squares = (
+        np.bincount(heldout_bins, values, edges.size + 1)[kept] for values in (counts, counts**2)
+    )
+    clumps = squares / np.maximum(observed, 1) if are_whole else np.ones(kept.size)
+    return Calibration(medians, expected, observed, np.maximum(clumps, 1))

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from vigamma import page, plotting
 from vigamma.diagnostics.residuals import Residuals, strangest_entry
-from vigamma.report_results import Results
+from vigamma.sections.results import Results
 
 _NUM_WORST = 10
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vigamma import page
 from vigamma.config import Experiment, flatten
-from vigamma.report_results import Results
+from vigamma.sections.results import Results
 
 
 def how_to_repeat(results: Results) -> str:

@@ -13,7 +13,7 @@ from vigamma.diagnostics.predictive_checks import (
     two_sided_tail,
     upper_tail,
 )
-from vigamma.report_results import Results
+from vigamma.sections.results import Results
 
 _SMALL = 0.05
 """What differs by less than this part, or share, is called a little off."""
@@ -67,14 +67,16 @@ def heldout_verdicts(
     """
     if calibrated is None:
         return
-    ratio, (low, high) = calibrated.ratio, calibrated.interval
+    ratio = calibrated.ratio
+    low, high = calibrated.interval(1 - LEVEL / ratio.size)  # all bins at once (Bonferroni)
     differs = np.where((low > 1) | (high < 1), np.abs(ratio - 1), 0)
     worst = int(differs.argmax())
     word = "as expected" if differs[worst] < _SMALL else "off"
     total = calibrated.observed.sum() / calibrated.expected.sum()
     sentence = (
-        f"Where a count of {page.number(calibrated.rates[worst], 2)} is predicted, "
-        f"{page.number(ratio[worst])} times as many held-out counts occur as expected."
+        f"Where {page.number(calibrated.rates[worst], 2)} counts are predicted for a cell, there "
+        f"are {page.percent(abs(ratio[worst] - 1), 2)} {'more' if ratio[worst] > 1 else 'fewer'} "
+        "held-out counts than expected."
         if word == "off"
         else "Held-out counts come as often as predicted, at low rates and at high ones."
     )
@@ -138,8 +140,8 @@ def the_calibration(results: Results, found: Calibration, verdicts: list[Verdict
     if results.fit.split.protocol == "entries":
         parts.append(
             page.paragraph(
-                "Training took the held-out nonzeros for zeros: that alone makes the predictions "
-                "too low.",
+                "Training took the held-out nonzeros for zeros; the predictions are raised by as "
+                "many as there were.",
                 kind="note",
             )
         )

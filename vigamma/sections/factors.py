@@ -5,7 +5,10 @@ import numpy as np
 from vigamma import page, plotting_factors
 from vigamma.diagnostics.factor_columns import FactorColumns, FactorSummary
 from vigamma.families.gamma import Gamma
-from vigamma.report_results import Results
+from vigamma.sections.results import Results
+
+_HARDLY = 1e-3
+"""A factor with a smaller share of all counts is hardly used."""
 
 
 def the_factors(results: Results, summaries: list[FactorSummary]) -> str:
@@ -47,6 +50,7 @@ def _column_card(results: Results, rank: int, summary: FactorSummary) -> str:
         _title(rank, summary),
         page.block(*tables, kind="pair"),
         page.paragraph(f"Rows with most counts from it: {rows}.", kind="note"),
+        _hardly_used(summary),
         kind="card",
     )
 
@@ -75,4 +79,14 @@ def _image_card(results: Results, rank: int, summary: FactorSummary) -> str:
     )
     brightest = ", ".join(results.column(column) for column in summary.heaviest.columns[:3])
     alt = f"Factor {rank} as three images; its brightest pixels: {brightest}."
-    return page.block(_title(rank, summary), page.picture(figure, alt), kind="card")
+    return page.block(
+        _title(rank, summary), page.picture(figure, alt), _hardly_used(summary), kind="card"
+    )
+
+
+def _hardly_used(summary: FactorSummary) -> str:
+    if summary.share >= _HARDLY:
+        return ""
+    return page.paragraph(
+        "Hardly used: what is seen here is little more than the prior.", kind="note"
+    )

@@ -7,7 +7,7 @@ from vigamma import page, plotting_factors
 from vigamma.config import Experiment
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
-from vigamma.report_results import Results
+from vigamma.sections.results import Results
 
 _HOW_HELD_OUT = {
     "thinning": "every count was split by a coin, so that all cells are scored",
@@ -37,14 +37,17 @@ def tiles(results: Results) -> str:
     train = results.fit.split.train
     num_rows, num_columns = train.shape
     pairs = [
-        (f"{num_rows:,} × {num_columns:,}", "rows × columns"),
+        (f"{num_rows:,}", "rows"),
+        (f"{num_columns:,}", "columns"),
         (page.percent(results.share_of_zeros, 4), "of the cells are zero"),
         (f"{results.beta.shape[1]}", "factors"),
     ]
     if results.scores:
         score = page.number(results.scores["factors"].log_likelihood, 4)
         pairs.append((f"{score} nats", f"per held-out {results.unit}"))
-        pairs.append((f"× {page.number(math.exp(results.gain))}", "over independent columns"))
+        pairs.append(
+            (f"{page.number(math.exp(results.gain))} ×", "as probable as by independent columns")
+        )
     cells = (
         page.block(f"<b>{value}</b><span>{label}</span>", kind="tile") for value, label in pairs
     )
@@ -80,7 +83,7 @@ def what_was_fitted(results: Results) -> str:
             )
         )
     return page.section(
-        "fitted", "What was fitted", _in_words(results), _equation(config), page.facts(pairs)
+        "fitted", "What was fitted", _in_words(results), equation(config), page.facts(pairs)
     )
 
 
@@ -185,7 +188,8 @@ def _in_words(results: Results) -> str:
     )
 
 
-def _equation(config: Experiment) -> str:
+def equation(config: Experiment) -> str:
+    """The model, and its hyperparameters."""
     exposed = config.model.row_sum_exposures
     lines = [
         f"x<sub>nm</sub> ~ Poisson({'e<sub>n</sub> ' if exposed else ''}"
@@ -200,5 +204,5 @@ def _equation(config: Experiment) -> str:
     names += ["where a, c and the rates only start: they were learned"] if learned else []
     if exposed:
         names.append("e<sub>n</sub> the sum of row n over the mean sum")
-    lines.append(f"with {', '.join(names)}")
-    return page.block(*(page.paragraph(line) for line in lines), kind="equation")
+    words = page.paragraph(f"with {', '.join(names)}", kind="where")
+    return page.block(*(page.paragraph(line) for line in lines), words, kind="equation")
