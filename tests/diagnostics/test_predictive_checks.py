@@ -142,6 +142,14 @@ def test_many_rows_are_sampled(monkeypatch):
     np.testing.assert_array_equal(sample.rows.rate[7], data.rows.rate[position])
 
 
+def test_hardly_any_counts_are_enough():
+    factors = [certain(np.full((size, 2), 0.05)) for size in (6, 5)]
+    counts = check_sparse_counts(np.eye(6, 5, dtype=int))
+    found = predictive_checks(Observed(*factors, np.ones(6), counts, None), 0)
+    assert found.replicated.zeros.min() > 0.8
+    assert np.isfinite(found.replicated.dispersion).all()
+
+
 def test_too_few_replicates_are_refused():
     with pytest.raises(ValueError, match="at least 40, got 20"):
         predictive_checks(problem(0), 0, num_replicates=20)

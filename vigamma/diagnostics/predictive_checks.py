@@ -55,7 +55,7 @@ class Summary(NamedTuple):
         mean under q, the width of a 90 % interval.
       columns_outside: the same of columns.
       dispersion: the mean of (variance of a column over the rows) / (its mean under q), over the
-        columns of which at least one count is expected.
+        columns of which at least one count is expected; of none, the column with the most.
       row_sums: how many rows have a sum between two edges.
       column_sums: the same of columns.
       variances: the mean variance of the columns between two edges of their mean under q.
@@ -183,7 +183,8 @@ class _Yardstick:
         if missing_by_column is not None:
             self._num_seen -= np.diff(missing_by_column.indptr)
         self._means = self._sums[1].mean / np.maximum(self._num_seen, 1)
-        self._is_common = self._sums[1].mean >= 1
+        most = self._sums[1].mean.max()
+        self._is_common = self._sums[1].mean >= min(1.0, most)
         positive = self._means[self._is_common]
         edges = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), _NUM_BINS + 1)
         self._bin = np.digitize(self._means, edges) - 1

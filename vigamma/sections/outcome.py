@@ -44,7 +44,7 @@ def tiles(results: Results) -> str:
     ]
     if results.scores:
         score = page.number(results.scores["factors"].log_likelihood, 4)
-        pairs.append((f"{score} nats", f"per held-out {results.unit}"))
+        pairs.append((score, f"nats per held-out {results.unit}"))
         pairs.append(
             (f"{page.number(math.exp(results.gain))} ×", "as probable as by independent columns")
         )
@@ -165,11 +165,10 @@ def _score(results: Results) -> str:
 
 
 def _gain_in_words(results: Results) -> str:
-    factor = page.number(math.exp(abs(results.gain)))
-    kind = "more" if results.gain >= 0 else "less"
+    factor = page.number(math.exp(results.gain))
     return (
-        f"A held-out {results.unit} is {factor} times {kind} probable, in the geometric mean, than "
-        "if every column had one rate of its own"
+        f"A held-out {results.unit} is {factor} times as probable, in the geometric mean, as if "
+        "every column had one rate of its own"
     )
 
 
