@@ -9,14 +9,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random", "whole_files", "progress", "ranking"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names", "names", "tables"],
+    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names"],
+    ["names", "tables", "page"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files", "command_line"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],
     ["data.raw_counts", "data.text_columns", "data.delimited_layout"],
     ["data.parts", "data.readers"],
     ["data.files"],
-    ["data.counts_list"],
+    ["data.counts_list", "diagnostics.residuals"],
     [
         "kernels",
         "data.count_rows",
@@ -42,13 +43,13 @@ LAYERS = [
     ["inference.minibatch"],
     ["train_state", "checkpointing", "config", "metrics"],
     ["plotting"],
-    ["plotting_factors", "fits.base"],
+    ["plotting_factors", "plotting_checks", "fits.base"],
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_api"],
-    ["generate", "train"],
-    ["run_data", "search"],
-    ["answers"],
+    ["generate", "train", "sections.results"],
+    ["run_data", "search", "sections"],
+    ["answers", "report"],
 ]
 
 

@@ -37,6 +37,7 @@ class FactorFit:
     Attributes:
       identity: a checksum of the training counts and of those held out, and their shape.
       split: the counts.
+      exposures: e_n; shape (N,).
       model: the model of the training counts.
       names: what its rows and columns are called, as "rows" and "columns", if they have names.
       steps_per_sweep: the steps that take in all counts once.
@@ -51,7 +52,7 @@ class FactorFit:
         self._config, self._data = config, data
         self.split = _split(config.heldout, data)
         train = self.split.train
-        self._exposures = _exposures(train, config.model.row_sum_exposures)
+        self.exposures = _exposures(train, config.model.row_sum_exposures)
         self.model = self._build_model()
         arrays = [train.data, train.indices, train.indptr]
         for part in (self.split.valid, self.split.test):
@@ -75,7 +76,7 @@ class FactorFit:
     def _build_model(self) -> FactorModel:
         train, missing = self.split.train, self.split.missing
         num_missing = 0 if missing is None else missing.nnz
-        return self._config.model.build(train, self._exposures, num_missing)
+        return self._config.model.build(train, self.exposures, num_missing)
 
     def before_the_first_step(
         self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
@@ -189,7 +190,7 @@ class FactorFit:
         """e_n E[θ_nk] and E[β_mk], without padding."""
         q = self._unpadded({name: q[name] for name in ("rows", "columns")})
         theta, beta = q["rows"].mean, q["columns"].mean
-        return theta * self._exposures[:, None].astype(theta.dtype), beta
+        return theta * self.exposures[:, None].astype(theta.dtype), beta
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
         return heldout_log_likelihood(theta, beta, self.split, part)
@@ -216,11 +217,11 @@ class FactorFit:
         Σ_n x_nm + 1/2 over the exposures of the rows in which the column was observed.
         """
         train, missing = self.split.train, self.split.missing
-        seen = np.full(train.shape[1], self._exposures.sum())
+        seen = np.full(train.shape[1], self.exposures.sum())
         if missing is not None:
-            seen = seen - missing.T @ self._exposures
+            seen = seen - missing.T @ self.exposures
         beta = (train.sum(axis=0) + 0.5) / (seen + 1.0)
-        return self._exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
+        return self.exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
 
 
 def _split(heldout: HeldOut | None, data: LoadedCounts) -> Split:
