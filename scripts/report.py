@@ -1,12 +1,15 @@
-"""Writes a page about a run: `python scripts/report.py --workdir checkpoints/digits_factors`."""
+"""Writes a page about a run, in HTML: what was fitted, the factors, and what looks wrong.
 
-import sys
+python scripts/report.py --workdir checkpoints/digits_factors
+"""
+
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 
-from vigamma.errors import RunError
-from vigamma.report import write_report
+import vigamma
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The directory of a run of a factorization.", required=True
@@ -17,17 +20,15 @@ _OUTPUT = flags.DEFINE_string("output", None, "The page; WORKDIR/report.html by 
 def main(argv):
     """Writes the page and says where."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    return exit_status(_answer)
+
+
+def _answer(console):
     workdir = Path(_WORKDIR.value)
     output = Path(_OUTPUT.value or workdir / "report.html")
-    try:
-        write_report(workdir, output, lambda line: print(line, flush=True))
-    except (RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    vigamma.write_report(workdir, output, console.print)
     print(f"written: {output}")
-    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from vigamma import page
-from vigamma.checkpointing import read_latest
 from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
 from vigamma.diagnostics.factor_columns import factor_summaries
 from vigamma.diagnostics.predictive import heldout_log_likelihood
@@ -20,8 +19,9 @@ from vigamma.diagnostics.predictive_checks import (
 )
 from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
-from vigamma.fitted import run_of
+from vigamma.fitted import load_run
 from vigamma.metrics import read_metrics, replace_text
+from vigamma.run_data import load_run_data
 from vigamma.sections.checks import (
     Verdict,
     check_verdicts,
@@ -34,7 +34,6 @@ from vigamma.sections.outcome import how_it_went, tiles, what_was_fitted
 from vigamma.sections.repeat import how_to_repeat
 from vigamma.sections.results import Results
 from vigamma.sections.worst import the_worst
-from vigamma.train import load_fit
 
 _SECONDS_BETWEEN_LINES = 2.0
 
@@ -62,17 +61,10 @@ def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambd
 
 def load_results(workdir: Path, say: Callable[[str], None]) -> Results:
     """Reads the run, and loads its data again; raises as `write_report`."""
-    step, leaves, identity = read_latest(workdir, say)
-    run = run_of(workdir, step, leaves, identity)
+    run = load_run(workdir, say)
     say("loading the data of the run")
-    fit = load_fit(run.config)
-    changed = [name for name, value in fit.identity.items() if identity.get(name) != value]
-    if changed:
-        raise CheckpointError(
-            f"the data of the run in {workdir} have changed since ({', '.join(changed)}); a report "
-            "needs the data that were fitted"
-        )
-    metrics = [m for m in read_metrics(workdir / "metrics.jsonl") if m["step"] <= step]
+    fit = load_run_data(run)
+    metrics = [m for m in read_metrics(workdir / "metrics.jsonl") if m["step"] <= run.step]
     q, split = run.factors.q, fit.split
     theta = factor_moments(q["rows"], fit.exposures).mean
     beta = factor_moments(q["columns"]).mean
@@ -85,7 +77,7 @@ def load_results(workdir: Path, say: Callable[[str], None]) -> Results:
             )
             for name, sides in tables.items()
         }
-    summary = _read_summary(workdir / "summary.json", step)
+    summary = _read_summary(workdir / "summary.json", run.step)
     return Results(workdir, run, fit, metrics, summary, theta, beta, scores)
 
 

@@ -200,11 +200,6 @@ class FactorFit:
         """All counts, those held out among them; shape (N, M)."""
         return self._data.counts
 
-    @property
-    def exposures(self) -> np.ndarray:
-        """e_n; shape (N,)."""
-        return self._exposures
-
     def exposures_of(self, counts: csr_array) -> np.ndarray:
         """The exposures of other rows: 1, or their sums over the mean sum of a training row."""
         if not self._config.model.row_sum_exposures:
