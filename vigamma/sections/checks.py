@@ -71,7 +71,7 @@ def heldout_verdicts(
     low, high = calibrated.interval(1 - LEVEL / ratio.size)  # all bins at once (Bonferroni)
     distance = np.abs(ratio - 1)
     differs = ((low > 1) | (high < 1)) & (distance > _SMALL)
-    worst = int(np.where(differs, distance, -1 / (1 + distance)).argmax())
+    worst = int(np.where(differs | ~differs.any(), distance, 0).argmax())
     word = "off" if differs[worst] else "as expected"
     sentence = (
         f"Where {page.number(calibrated.rates[worst], 2)} counts are predicted for a cell, there "
