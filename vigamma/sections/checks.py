@@ -69,10 +69,10 @@ def heldout_verdicts(
         return
     ratio = calibrated.ratio
     low, high = calibrated.interval(1 - LEVEL / ratio.size)  # all bins at once (Bonferroni)
-    differs = np.where((low > 1) | (high < 1), np.abs(ratio - 1), 0)
-    worst = int(differs.argmax())
-    word = "as expected" if differs[worst] < _SMALL else "off"
-    total = calibrated.observed.sum() / calibrated.expected.sum()
+    distance = np.abs(ratio - 1)
+    differs = ((low > 1) | (high < 1)) & (distance > _SMALL)
+    worst = int(np.where(differs | ~differs.any(), distance, 0).argmax())
+    word = "off" if differs[worst] else "as expected"
     sentence = (
         f"Where {page.number(calibrated.rates[worst], 2)} counts are predicted for a cell, there "
         f"are {page.percent(abs(ratio[worst] - 1), 2)} {'more' if ratio[worst] > 1 else 'fewer'} "
@@ -81,7 +81,12 @@ def heldout_verdicts(
         else "Held-out counts come as often as predicted, at low rates and at high ones."
     )
     yield Verdict(
-        "Held-out counts over their prediction", page.number(total), "1", "", word, sentence
+        "Held-out counts over their prediction, worst bin",
+        page.number(ratio[worst]),
+        "1",
+        "",
+        word,
+        sentence,
     )
     for side, share in outside.items():
         if share is None:
