@@ -56,6 +56,7 @@ def write_gz(path, lines):
 
 def test_the_other_commands_run(folder):
     others = [shlex.split(c, comments=True) for c in commands() if "venv" not in c]
+    others.insert(0, "python scripts/train.py --config configs/zero.py".split())
     scripts = {words[1] for words in others}
     assert scripts >= {f"scripts/{n}.py" for n in ("train", "recommend", "report", "topics")}
     outputs = {}
@@ -64,7 +65,8 @@ def test_the_other_commands_run(folder):
         if words[1] == "scripts/train.py":
             flags += ["--config.num_steps=60", "--config.log_every=10"]
         status, out, err = run(words[1].removeprefix("scripts/"), *flags, cwd=folder)
-        assert (status, err) == (0, ""), words
+        assert status == 0, words
+        assert not err or words[1] == "scripts/report.py", words  # its progress
         outputs[" ".join(words[1:])] = out
     recommended, topics, similar, page = (
         next(out for command, out in outputs.items() if command.startswith(f"scripts/{name}.py"))
