@@ -56,7 +56,7 @@ def write_gz(path, lines):
 
 def test_the_other_commands_run(folder):
     others = [shlex.split(c, comments=True) for c in commands() if "venv" not in c]
-    others.insert(0, "python scripts/train.py --config configs/zero.py".split())
+    others.insert(0, ["python", "scripts/train.py", "--config", "configs/zero.py"])
     scripts = {words[1] for words in others}
     assert scripts >= {f"scripts/{n}.py" for n in ("train", "recommend", "report", "topics")}
     outputs = {}

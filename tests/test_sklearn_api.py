@@ -1,8 +1,308 @@
+"""The estimator: scikit-learn's own checks, what comes in, and what comes out."""
+
+import pickle
+import subprocess
+import sys
+
+import anndata
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from scipy.special import gammaln, xlogy
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from vigamma import PoissonFactorizer
+from vigamma.fits import coordinate_ascent
+
+NUM_ROWS, NUM_COLUMNS = 300, 12
 
 
+@pytest.fixture(scope="module")
+def truth():
+    """Three groups of rows, each with four columns of its own: labels and rates."""
+    labels = np.arange(NUM_ROWS) % 3
+    rates = np.where(np.arange(NUM_COLUMNS) // 4 == labels[:, None], 6.0, 0.2)
+    return labels, rates * np.random.default_rng(0).gamma(5.0, 0.2, (NUM_ROWS, 1))
+
+
+@pytest.fixture(scope="module")
+def counts(truth):
+    return np.random.default_rng(1).poisson(truth[1])
+
+
+@pytest.fixture(scope="module")
+def fitted(counts):
+    return PoissonFactorizer(3, random_state=0).fit(counts)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks([PoissonFactorizer(), PoissonFactorizer(hierarchical=False)])
 def test_it_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
+
+
+def test_rates_come_back(truth, counts, fitted):
+    _, rates = truth
+    got = fitted.inverse_transform(fitted.transform(counts))
+    assert np.abs(got - rates).mean() < 0.6 * np.abs(counts - rates).mean()
+    assert fitted.components_.shape == (3, NUM_COLUMNS)
+    assert np.isfinite(fitted.elbo_)
+    assert 3 < fitted.n_iter_ < 500
+
+
+def test_rows_of_the_fit_and_new_ones_get_the_same_factors():
+    counts = np.random.default_rng(2).poisson(20.0 * np.eye(3)[np.arange(60) % 3] + 1.0)
+    fitted = PoissonFactorizer(3, tol=1e-7, max_iter=2000, random_state=0).fit(counts)
+    ascent = fitted.posterior_["rows"].mean
+    np.testing.assert_allclose(fitted.transform(counts), ascent, rtol=2e-3, atol=2e-4)
+    np.testing.assert_array_equal(fitted.transform(counts[7:8])[0], fitted.transform(counts)[7])
+    assert ascent.max() > 10 * ascent.min()
+
+
+FORMS = {
+    "csr": sp.csr_array,
+    "csr matrix": sp.csr_matrix,
+    "csc": sp.csc_array,
+    "coo": sp.coo_array,
+    "float32": lambda counts: counts.astype(np.float32),
+    "uint8": lambda counts: counts.astype(np.uint8),
+    "Fortran": lambda counts: np.asfortranarray(counts, float),
+    "DataFrame": pd.DataFrame,
+    "sparse DataFrame": lambda counts: pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(counts)),
+    "AnnData": lambda counts: anndata.AnnData(sp.csr_matrix(counts.astype(np.float64))),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_table_is_taken(form, counts, fitted):
+    table = FORMS[form](counts)
+    again = PoissonFactorizer(3, random_state=0).fit(table)
+    np.testing.assert_allclose(again.components_, fitted.components_, rtol=1e-6)
+    theta = again.transform(table)
+    assert theta.dtype == (np.float32 if form == "float32" else np.float64)
+    np.testing.assert_allclose(theta, fitted.transform(counts), rtol=1e-5)
+
+
+def test_an_anndata_is_known_by_the_names_of_its_variables(counts):
+    names = [f"gene {i}" for i in range(NUM_COLUMNS)]
+    table = anndata.AnnData(counts.astype(np.float32), var=pd.DataFrame(index=names))
+    fitted = PoissonFactorizer(3, random_state=0).fit(table)
+    assert fitted.feature_names_in_.tolist() == names
+    assert fitted.n_features_in_ == NUM_COLUMNS
+    frame = pd.DataFrame(counts.astype(np.float32), columns=names)
+    np.testing.assert_array_equal(fitted.transform(table), fitted.transform(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.transform(table[:, ::-1])
+
+
+def test_numbers_need_not_be_whole_and_their_scale_is_that_of_counts(counts, fitted):
+    halved = PoissonFactorizer(3, random_state=0).fit(counts / 2)
+    whole, half = (
+        f.inverse_transform(f.transform(c)) for f, c in ((fitted, counts), (halved, counts / 2))
+    )
+    np.testing.assert_allclose(half, whole / 2, rtol=0.3, atol=0.3)
+    width, of_half = (
+        np.diff(f.components_interval(), axis=0)[0] / f.components_ for f in (fitted, halved)
+    )
+    assert (of_half / width).max() > 1.3  # half as many counts say less, where there are many
+    large = PoissonFactorizer(3, random_state=0).fit(counts * 1e12)
+    assert np.isfinite(large.transform(counts * 1e12)).all()
+
+
+def test_booleans_are_counts(counts):
+    of_booleans, of_counts = (
+        PoissonFactorizer(3, random_state=0).fit(table) for table in (counts > 1, (counts > 1) * 1)
+    )
+    np.testing.assert_array_equal(of_booleans.components_, of_counts.components_)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda table: np.where(table == table.max(), -1.0, table), "Negative values"),
+        (lambda table: np.where(table == table.max(), np.nan, table), "contains NaN"),
+        (lambda table: np.where(table == table.max(), np.inf, table), "infinity"),
+        (lambda table: table * 0, "no nonzero"),
+        (lambda table: table * 1e40, "at most 1e\\+30"),
+    ],
+)
+def test_what_cannot_be_fitted_is_named(spoil, message, counts):
+    with pytest.raises(ValueError, match=message):
+        PoissonFactorizer(3).fit(spoil(counts.astype(float)))
+
+
+def test_another_number_of_features_is_refused(counts, fitted):
+    for method in (fitted.transform, fitted.score, clone(fitted).fit(counts).partial_fit):
+        with pytest.raises(ValueError, match="11 features, but PoissonFactorizer is expecting 12"):
+            method(counts[:, :11])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("row_shape", 0.0),
+        ("column_shape", np.inf),
+        ("rate_shape", -1.0),
+        ("n_init", 0),
+        ("tol", -1.0),
+        ("max_iter", 0),
+    ],
+)
+def test_parameters_out_of_range_are_named(name, value, counts):
+    with pytest.raises(ValueError, match="num_factors" if name == "num_factors" else name):
+        PoissonFactorizer(**{name: value}).fit(counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("total_samples", 0), ("delay", -1.0), ("forgetting_rate", 0.5)]
+)
+def test_parameters_of_steps_out_of_range_are_refused(name, value, counts):
+    with pytest.raises(ValueError, match=name):
+        PoissonFactorizer(3, **{name: value}).partial_fit(counts)
+
+
+def test_rows_without_counts_have_the_smallest_factors(counts, fitted):
+    theta = fitted.transform(np.vstack([counts[:5], np.zeros((2, NUM_COLUMNS))]))
+    assert (theta[5:].sum(axis=1) < 0.2 * theta[:5].sum(axis=1).min()).all()
+    np.testing.assert_array_equal(fitted.transform(np.zeros((1, NUM_COLUMNS)))[0], theta[5])
+
+
+def test_the_score_is_of_each_half_of_the_features_from_the_other(counts, fitted):
+    order = np.random.default_rng(0).permutation(NUM_COLUMNS)
+    total = 0.0
+    for unseen in (order[::2], order[1::2]):
+        seen = np.setdiff1d(order, unseen)
+        part = clone(fitted).fit(counts[:, seen])
+        part.model_, columns = fitted.model_, fitted.posterior_["columns"]
+        part.posterior_ = {"columns": jax.tree.map(lambda leaf, i=seen: leaf[i], columns)}
+        rates = part.transform(counts[:, seen]) @ fitted.components_[:, unseen]
+        x = counts[:, unseen]
+        total += (xlogy(x, rates) - rates - gammaln(x + 1)).sum()
+    np.testing.assert_allclose(fitted.score(counts), total / NUM_ROWS, rtol=1e-5)
+    with pytest.raises(ValueError, match="2 features"):
+        PoissonFactorizer(1).fit(counts[:, :1]).score(counts[:, :1])
+
+
+def test_minibatches_come_near_the_fit(counts, truth):
+    rng = np.random.default_rng(3)
+    _, rates = truth
+    held_out = rng.poisson(rates)
+    streamed = PoissonFactorizer(3, random_state=0, total_samples=NUM_ROWS)
+    scores = []
+    for _ in range(20):
+        streamed.partial_fit(counts[rng.permutation(NUM_ROWS)[:20]])
+        scores.append(streamed.score(held_out))
+    best = PoissonFactorizer(3, random_state=0).fit(counts).score(held_out)
+    assert streamed.n_steps_ == 20
+    assert streamed.n_samples_seen_ == 400
+    assert scores[0] < best - 0.5
+    assert scores[-1] > best - 0.1
+
+
+def test_a_step_after_a_fit_is_small(counts, fitted):
+    streamed = clone(fitted).fit(counts)
+    assert streamed.n_samples_seen_ == NUM_ROWS
+    streamed.partial_fit(counts[:3])
+    change = np.abs(streamed.components_ - fitted.components_).max()
+    assert 0 < change < 0.1 * fitted.components_.max()
+
+
+def test_intervals_hold_what_they_promise(counts, fitted):
+    for mean, (lower, upper) in (
+        (fitted.components_, fitted.components_interval(0.9)),
+        (fitted.transform(counts), fitted.transform_interval(counts, 0.9)),
+    ):
+        assert lower.shape == upper.shape == mean.shape
+        assert (lower < upper).all()
+        assert (mean < upper).all()
+    narrow = fitted.components_interval(0.5)
+    assert (narrow[1] - narrow[0] < np.subtract(*fitted.components_interval(0.9)[::-1])).all()
+    gamma = fitted.posterior_["columns"]
+    draws = np.random.default_rng(0).gamma(gamma.concentration.T, 1 / gamma.rate.T, (4000, 3, 12))
+    lower, upper = fitted.components_interval(0.9)
+    inside = ((lower < draws) & (draws < upper)).mean(axis=0)
+    np.testing.assert_allclose(inside, 0.9, atol=0.025)
+    with pytest.raises(ValueError, match="probability"):
+        fitted.components_interval(1.0)
+
+
+def test_samples_are_like_the_counts(counts, fitted):
+    drawn = fitted.sample(600, random_state=0)
+    assert drawn.shape == (600, NUM_COLUMNS)
+    assert (drawn == np.floor(drawn)).all()
+    np.testing.assert_allclose(drawn.mean(axis=0), counts.mean(axis=0), rtol=0.2)
+    correlation, wanted = np.corrcoef(drawn.T), np.corrcoef(counts.T)
+    np.testing.assert_allclose(correlation, wanted, atol=0.2)
+    np.testing.assert_array_equal(drawn[:5], fitted.sample(600, random_state=0)[:5])
+
+
+def test_grid_search_finds_the_number_of_components(counts):
+    search = GridSearchCV(PoissonFactorizer(random_state=0), {"n_components": [1, 2, 3]}, cv=3)
+    search.fit(counts)
+    assert search.best_params_ == {"n_components": 3}
+    spread = np.ptp(search.cv_results_["mean_test_score"])
+    assert spread > 1
+
+
+def test_pipelines_and_pandas_output(truth, counts):
+    factors = PoissonFactorizer(3, n_init=3, random_state=0)
+    assert (
+        cross_val_score(make_pipeline(factors, LogisticRegression()), counts, truth[0]).min() > 0.9
+    )
+    frame = factors.set_output(transform="pandas").fit_transform(
+        pd.DataFrame(counts, index=np.arange(NUM_ROWS) + 7)
+    )
+    assert frame.columns.tolist() == [f"poissonfactorizer{k}" for k in range(3)]
+    assert frame.index[0] == 7
+
+
+def test_a_pickle_is_the_estimator(counts, fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.transform(counts), fitted.transform(counts))
+    for leaf in jax.tree.leaves((fitted.posterior_, fitted.model_)):
+        assert isinstance(leaf, np.ndarray | np.generic)
+
+
+def test_too_few_sweeps_are_told_and_progress_is_printed(counts, capsys):
+    with pytest.warns(ConvergenceWarning, match="2 sweeps"):
+        PoissonFactorizer(3, max_iter=2, n_init=2, verbose=1, random_state=0).fit(counts)
+    assert "start 2/2: ELBO" in capsys.readouterr().out
+    best = PoissonFactorizer(3, n_init=3, random_state=0).fit(counts)
+    assert best.n_iter_ > 3
+    assert "start" not in capsys.readouterr().out
+
+
+def test_learned_priors_have_a_higher_elbo(counts, fitted):
+    learned = PoissonFactorizer(3, learn_priors=True, random_state=0).fit(counts)
+    assert learned.elbo_ > fitted.elbo_ + 10
+    assert learned.model_.row_prior.concentration != fitted.model_.row_prior.concentration
+
+
+def test_nothing_is_answered_before_a_fit(counts):
+    for method in (PoissonFactorizer().sample, PoissonFactorizer().components_interval):
+        with pytest.raises(NotFittedError):
+            method()
+    for method in (PoissonFactorizer().score, PoissonFactorizer().transform_interval):
+        with pytest.raises(NotFittedError):
+            method(counts)
+
+
+def test_fits_of_nearly_one_shape_share_a_program(counts):
+    program = coordinate_ascent._program
+    program.cache_clear()
+    for num_rows in (300, 290, 280):
+        PoissonFactorizer(3, random_state=0).fit(counts[:num_rows])
+    assert program.cache_info()[:2] == (2, 1)  # hits, misses
+
+
+def test_the_package_does_not_import_scikit_learn():
+    code = "import sys, vigamma; assert 'sklearn' not in sys.modules; vigamma.PoissonFactorizer"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,5 +1,6 @@
 """The fit of a factorization by coordinate ascent."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -87,7 +88,8 @@ class CoordinateAscentFit(FactorFit):
     def compile(self, arrays: AscentState, mesh: Mesh, most_steps: int) -> Advance:
         """The program of `CoordinateAscent`, rows spread over the devices."""
         batch = self.batch(mesh)
-        program = _program(self._config.inference, mesh, most_steps)
+        of_host = {"num_restarts": 1, "restart_sweeps": 1, "stop_on_validation": False}
+        program = _program(dataclasses.replace(self._config.inference, **of_host), mesh, most_steps)
         compiled = program.lower(arrays, jnp.uint32(0), batch).compile()
         return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
 
