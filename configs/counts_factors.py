@@ -4,8 +4,9 @@ Hierarchical Poisson factorization by coordinate ascent. A fifth of the counts i
 thinning: every count is split by a coin, so that the score covers all cells and is honest.
 
 Command: python scripts/train.py --config configs/counts_factors.py --config.data.path=counts.npz
-         (one matrix of scipy.sparse.save_npz, or a folder with train.npz, test.npz and, if there
-         is one, valid.npz; the folder's own split is used with --config.heldout.protocol=entries)
+         (or ratings.csv, cells.h5ad, a folder of Cell Ranger, docword.txt, ...: `SparseCounts` has
+         the list; ratings in half stars need --config.data.at_least=4 --config.data.binary=True. A
+         folder's own train, valid and test files are used with --config.heldout.protocol=entries)
 Time:    20 Newsgroups (18,774 × 55,911, 2.4 million nonzeros), K = 20: 10 s on 2 CPU cores.
 Expect:  20 Newsgroups: held-out log-likelihood -3.885 nats a count (K = 50: -3.830); with the
          protocol `entries` -5.259 (K = 20) and -5.185 (K = 50) nats a nonzero.

@@ -7,6 +7,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from vigamma import plotting
+from vigamma.config import parse_flags
 from vigamma.errors import RunError
 from vigamma.generate import generate
 
@@ -30,7 +31,10 @@ def main(argv):
         rows = generate(workdir, _NUM.value, _SEED.value, lambda line: print(line, file=sys.stderr))
         output.parent.mkdir(parents=True, exist_ok=True)
         archive, picture = (output.with_name(output.name + end) for end in (".npz", ".png"))
-        np.savez_compressed(archive, theta=rows.theta, counts=rows.counts, step=rows.step)
+        arrays = {"theta": rows.theta, "counts": rows.counts, "step": rows.step}
+        if rows.column_names is not None:
+            arrays["column_names"] = np.array(rows.column_names.tolist())  # loads without pickle
+        np.savez_compressed(archive, **arrays)
         if rows.image_shape is None:
             print(f"written: {archive}")
             return 0
@@ -47,4 +51,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

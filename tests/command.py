@@ -1,9 +1,15 @@
-"""Runs the scripts as a user would: as processes of their own."""
+"""Runs the scripts as a user would: as processes of their own, or nearly so."""
 
 import os
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from absl import flags
+
+from vigamma.config import parse_flags
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,3 +31,21 @@ def run(script: str, *arguments: str, **options) -> tuple[int, str, str]:
     process = start(script, *arguments, **options)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
+
+
+def call(capsys, script: str, *arguments: str) -> tuple[int, str, str]:
+    """What `run` returns, of a script that answers, called in this process: ten times as fast."""
+    known = set(flags.FLAGS)
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGPIPE, signal.SIGINT)}
+    capsys.readouterr()
+    try:
+        module = runpy.run_path(str(ROOT / "scripts" / script))
+        status = module["main"](parse_flags([script, *map(str, arguments)]))
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        for name in set(flags.FLAGS) - known:
+            delattr(flags.FLAGS, name)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    return status, *capsys.readouterr()

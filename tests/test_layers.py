@@ -9,10 +9,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks"],
-    ["families.gamma", "families.poisson", "data.sparse_counts"],
-    ["families.mean_field", "families.negative_binomial", "data.files", "data.synthetic"],
+    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
+    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names"],
+    ["names", "tables", "page"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files", "command_line"],
+    ["families.mean_field", "families.negative_binomial", "data.synthetic"],
+    ["data.raw_counts", "data.text_columns", "data.delimited_layout"],
+    ["data.parts", "data.readers"],
+    ["data.files"],
+    ["data.counts_list", "diagnostics.residuals"],
     [
         "kernels",
         "data.count_rows",
@@ -38,13 +43,14 @@ LAYERS = [
     ["inference.minibatch", "inference.halves"],
     ["train_state", "checkpointing", "config", "metrics"],
     ["plotting"],
-    ["plotting_factors", "fits.base"],
+    ["plotting_factors", "plotting_checks", "fits.base"],
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_border"],
     ["sklearn_api"],
-    ["generate", "train"],
-    ["search"],
+    ["generate", "train", "sections.results"],
+    ["run_data", "search", "sections"],
+    ["answers", "report"],
 ]
 
 

@@ -1,9 +1,13 @@
 """The README's commands exist and do what it says."""
 
+import gzip
 import re
+import shlex
 
 import numpy as np
-from scipy.sparse import csr_array, save_npz
+import pytest
+from scipy.io import mmwrite
+from scipy.sparse import coo_array
 
 from tests.command import ROOT, run
 
@@ -26,32 +30,64 @@ def test_the_first_command_trains_and_the_second_tests():
     assert "README.md" in ci
 
 
-def test_the_other_commands_run(tmp_path):
-    others = [c.split("#")[0].split() for c in commands() if "venv" not in c]
-    assert {words[1] for words in others} == {"scripts/train.py", "scripts/generate.py"}
-    workdir = tmp_path / "run"
-    counts = tmp_path / "counts.npz"
-    save_npz(counts, csr_array(np.random.default_rng(0).poisson(1.0, (30, 20))))
-    for number, words in enumerate(others):
-        script, flags = words[1].removeprefix("scripts/"), words[2:]
-        flags = [flag.replace("=counts.npz", f"={counts}") for flag in flags]
-        if "--workdir" in flags:
-            flags[flags.index("--workdir") + 1] = str(workdir)
-        else:
-            flags += ["--workdir", str(tmp_path / f"other {number}")]
-        if script == "train.py":
-            flags += ["--config.num_steps=50", "--config.log_every=10"]
-        status, out, err = run(script, *flags)
-        assert (status, err) == (0, ""), words
-        assert "written: " in out
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The files that the README's commands want, small, in the formats of their owners."""
+    folder, rng = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
+    groups = rng.random((3, 24)) ** 4
+    counts = rng.poisson(4 * groups[rng.integers(3, size=60)])
+    lines = [f"{i},{10 * j},{rng.integers(1, 11) / 2},9781" for i, j in np.argwhere(counts)]
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *lines]))
+    cells = folder / "filtered_feature_bc_matrix"
+    cells.mkdir()
+    write_gz(cells / "barcodes.tsv.gz", [f"AAAC{i}-1" for i in range(60)])
+    write_gz(cells / "features.tsv.gz", [f"ENSG{j}\tGENE{j}\tGene Expression" for j in range(24)])
+    with gzip.open(cells / "matrix.mtx.gz", "wb") as file:
+        mmwrite(file, coo_array(counts.T))
+    entries = [f"{i + 1} {j + 1} {counts[i, j]}" for i, j in np.argwhere(counts)]
+    (folder / "docword.kos.txt").write_text("\n".join(["60", "24", str(len(entries)), *entries]))
+    (folder / "vocab.kos.txt").write_text("\n".join(["iraq", *(f"word{j}" for j in range(1, 24))]))
+    return folder
 
 
-def test_the_python_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def write_gz(path, lines):
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def test_the_other_commands_run(folder):
+    others = [shlex.split(c, comments=True) for c in commands() if "venv" not in c]
+    others.insert(0, ["python", "scripts/train.py", "--config", "configs/zero.py"])
+    scripts = {words[1] for words in others}
+    assert scripts >= {f"scripts/{n}.py" for n in ("train", "recommend", "report", "topics")}
+    outputs = {}
+    for words in others:
+        flags = [str(ROOT / word) if word.startswith("configs/") else word for word in words[2:]]
+        if words[1] == "scripts/train.py":
+            flags += ["--config.num_steps=60", "--config.log_every=10"]
+        status, out, err = run(words[1].removeprefix("scripts/"), *flags, cwd=folder)
+        assert status == 0, words
+        assert not err or words[1] == "scripts/report.py", words  # its progress
+        outputs[" ".join(words[1:])] = out
+    recommended, topics, similar, page = (
+        next(out for command, out in outputs.items() if command.startswith(f"scripts/{name}.py"))
+        for name in ("recommend", "topics", "similar", "report")
+    )
+    assert re.search(r"\n +1  +\d+0 +0\.\d+", recommended)  # the best item and its rate
+    assert "word" in topics
+    assert "word" in similar
+    assert "report.html" in page
+
+
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_python_examples_run(example):
     names: dict = {}
     exec(example, names)
-    assert names["images"].shape == (10, 64)
-    assert (names["low"] < names["high"]).all()
+    if "images" in names:
+        assert names["images"].shape == (10, 64)
+        assert (names["low"] < names["high"]).all()
+    else:
+        assert names["theta"].shape == (1797, 20)
+        assert (names["theta"] > 0).all()
 
 
 def test_every_path_in_the_map_exists():

@@ -22,6 +22,7 @@ from vigamma import (
     SyntheticFactors,
     run_experiment,
 )
+from vigamma.data import files
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
@@ -196,6 +197,20 @@ def test_a_broken_path_is_one_line_before_the_first_step(tmp_path, name, message
     assert name in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_notes_of_a_file_are_said_and_its_names_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_ANNOUNCED_BYTES", 1)
+    lines = [f"user{i % 30},item{i % 7},{i % 3 + 1}" for i in range(211)]
+    (tmp_path / "plays.csv").write_text("\n".join(["user,item,plays", *lines]))
+    path, said = str(tmp_path / "plays.csv"), []
+    fit = load_fit(experiment(data=SparseCounts(path=path)), said.append)
+    assert said == [
+        f"reading {path} (0 MB)",
+        f"{path}: by its header, rows are 'user', columns 'item', counts 'plays'",
+        f"{path}: entries that repeat a cell, now summed: 1",
+    ]
+    assert fit.names["columns"] == [f"item{i}" for i in range(7)]
 
 
 def test_a_row_without_counts_has_no_exposure(tmp_path):

@@ -1,5 +1,6 @@
 """vigamma: Gamma variational inference for counts, on JAX."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from vigamma.certificate import Certificate, certify
@@ -16,6 +17,7 @@ from vigamma.errors import (
     Interrupted,
     NonFiniteError,
     RunError,
+    UnknownNameError,
 )
 from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
@@ -25,6 +27,7 @@ from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
+from vigamma.fitted import load_run
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
@@ -34,11 +37,18 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.run_data import load_run_data
 from vigamma.search import SearchOutcome, model_grid, search
 from vigamma.train import run_experiment
 from vigamma.train_state import TrainState, compile_steps
 
 if TYPE_CHECKING:
+    from vigamma.answers.evaluation import evaluate
+    from vigamma.answers.export import export
+    from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
+    from vigamma.answers.similarity import similar
+    from vigamma.answers.topics import topics
+    from vigamma.report import write_report
     from vigamma.sklearn_api import PoissonFactorizer
 
 __all__ = [
@@ -76,21 +86,43 @@ __all__ = [
     "StochasticVariationalInference",
     "SyntheticFactors",
     "TrainState",
+    "UnknownNameError",
     "certify",
     "check_counts",
     "check_sparse_counts",
     "compile_steps",
+    "evaluate",
+    "export",
+    "load_run",
+    "load_run_data",
     "model_grid",
+    "recommend",
+    "recommend_all",
+    "recommend_new",
     "run_experiment",
     "scale_by_inverse_fisher",
     "search",
+    "similar",
+    "topics",
+    "write_report",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Imports scikit-learn, which takes a second, for those who ask for the estimator only."""
-    if name == "PoissonFactorizer":
-        from vigamma.sklearn_api import PoissonFactorizer
+_LAZY = {
+    "PoissonFactorizer": "vigamma.sklearn_api",
+    "evaluate": "vigamma.answers.evaluation",
+    "export": "vigamma.answers.export",
+    "recommend": "vigamma.answers.recommendation",
+    "recommend_all": "vigamma.answers.recommendation",
+    "recommend_new": "vigamma.answers.recommendation",
+    "similar": "vigamma.answers.similarity",
+    "topics": "vigamma.answers.topics",
+    "write_report": "vigamma.report",
+}
+"""Imported when asked for: training need not wait a second for pandas and scikit-learn."""
 
-        return PoissonFactorizer
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,10 @@ class CheckpointError(RunError):
     """A workdir or a checkpoint that cannot be used."""
 
 
+class UnknownNameError(RunError, LookupError):
+    """A name of a row or a column that does not exist; its message tells the nearest."""
+
+
 class NonFiniteError(RunError, ArithmeticError):
     """NaN or infinity in a run; names the step and the leaf."""
 

@@ -43,11 +43,13 @@ class FittedRun(NamedTuple):
       config: the experiment.
       step: the step of the newest intact checkpoint.
       factors: the factorization at that step.
+      identity: what the checkpoint shares with every run that resumes it.
     """
 
     config: Experiment
     step: int
     factors: FittedFactors
+    identity: Mapping[str, Any]
 
 
 def load_run(workdir: Path, warn: Callable[[str], None] = warnings.warn) -> FittedRun:
@@ -79,7 +81,7 @@ def run_of(
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
     )
-    return FittedRun(config, step, factors)
+    return FittedRun(config, step, factors, identity)
 
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:

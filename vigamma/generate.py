@@ -28,12 +28,15 @@ class Generated(NamedTuple):
       counts: the counts drawn from them, int32; shape (num_rows, M).
       step: the training step of the posterior.
       image_shape: the shape of a row where it is an image, else None.
+      column_names: what the columns of a factorization are called, strings of `StringDType`, shape
+        (M,); None of other runs.
     """
 
     theta: np.ndarray
     counts: np.ndarray
     step: int
     image_shape: tuple[int, int] | None
+    column_names: np.ndarray | None
 
 
 def generate(
@@ -52,14 +55,15 @@ def generate(
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
     step, leaves, identity = read_latest(workdir, warn)
-    key = jax.random.key(seed)
+    key, column_names = jax.random.key(seed), None
     if "q.log_shape" in leaves:
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
         theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
     elif "q.rows.rate" in leaves:
-        q = jax.tree.map(jnp.asarray, run_of(workdir, step, leaves, identity).factors.q)
+        factors = run_of(workdir, step, leaves, identity).factors
+        q, column_names = jax.tree.map(jnp.asarray, factors.q), factors.column_names
         theta_nm, counts_nm = FactorModel.generate_rows(key, q, num_rows)
     else:
         raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
-    return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step, image_shape)
+    return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step, image_shape, column_names)

@@ -32,6 +32,7 @@ def convergence(
     sweeps = [line["step"] / steps_per_sweep for line in metrics]
     panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
     panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))
+    panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
     for name in names:
         label, color = _SCORES[name]
         values = [line[name] for line in metrics]
@@ -79,6 +80,20 @@ def factor_images(
         for start in range(0, len(images), per_row)
     ]
     return image_rows(rows, image_shape)
+
+
+def factor_interval(
+    low: np.ndarray, mean: np.ndarray, high: np.ndarray, image_shape: tuple[int, int]
+) -> Figure:
+    """One factor as three images on one scale: two quantiles, and the mean between them."""
+    figure = Figure(figsize=(4.2, 1.6), layout="constrained")
+    for axes, title, image in zip(
+        figure.subplots(1, 3), ("5 %", "mean", "95 %"), (low, mean, high), strict=True
+    ):
+        axes.imshow(np.reshape(image, image_shape), cmap="gray_r", vmin=0, vmax=np.max(high))
+        axes.set_title(title, fontsize=10)
+        axes.set(xticks=[], yticks=[])
+    return figure
 
 
 def synthetic_images(

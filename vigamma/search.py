@@ -296,7 +296,7 @@ class _Trials:
         self, config: Experiment, candidates: Sequence[Factorization], say: Callable[[str], None]
     ):
         self._config, self._candidates, self._say = config, candidates, say
-        self._fit, self._mesh = load_fit(config), make_mesh()
+        self._fit, self._mesh = load_fit(config, say), make_mesh()
         if self._fit.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
         self._names = varied_fields(candidates)

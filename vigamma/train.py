@@ -1,6 +1,7 @@
 """A run: load, restore, take steps, save, report, draw."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from vigamma import plotting
 from vigamma.checkpointing import Checkpointer
 from vigamma.config import Experiment, check_config, flatten, identity
+from vigamma.data.files import SparseCounts
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
@@ -55,19 +57,26 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
         started = time.monotonic()
         mesh = make_mesh()
         with stop.interruptible("before the first step"):
-            fit = load_fit(config)
+            fit = load_fit(config, progress.say)
             arrays = fit.start(mesh)
         with Checkpointer(workdir, identity(config) | fit.identity) as checkpoints:
             run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
             return run.to_the_end(arrays, mesh, started)
 
 
-def load_fit(config: Experiment) -> Fit:
-    """Loads the data and builds the model; raises ConfigError where they are not usable."""
+def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) -> Fit:
+    """Loads the data and builds the model; raises ConfigError where they are not usable.
+
+    What is worth knowing of the data goes to `say`, a line each; so does the name of a large file.
+    """
     try:
+        if isinstance(config.data, SparseCounts) and (line := config.data.announcement()):
+            say(line)
         data = config.data.load()
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"config.data: {error}") from error
+    for note in getattr(data, "notes", ()):
+        say(note)
     try:
         return _FITS[type(config.inference)](config, data)
     except (TypeError, ValueError) as error:

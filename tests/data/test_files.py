@@ -1,8 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from tests.command import ROOT
 from vigamma.config import check_config
+from vigamma.data import files
 from vigamma.data.files import SparseCounts
 from vigamma.errors import ConfigError
 
@@ -19,14 +24,14 @@ def save(folder, **parts):
 
 def test_one_file_has_no_parts(tmp_path):
     save(tmp_path, counts=TRAIN)
-    counts, parts = SparseCounts(path=str(tmp_path / "counts.npz")).load()
-    np.testing.assert_array_equal(counts.toarray(), TRAIN)
-    assert parts is None
+    loaded = SparseCounts(path=str(tmp_path / "counts.npz")).load()
+    np.testing.assert_array_equal(loaded.counts.toarray(), TRAIN)
+    assert loaded[1:] == (None, None, None, ())
 
 
 def test_a_folder_is_read_in_parts_and_summed(tmp_path):
     path = save(tmp_path, train=TRAIN, valid=VALID, test=TEST)
-    counts, parts = SparseCounts(path=path).load()
+    counts, parts, *_ = SparseCounts(path=path).load()
     np.testing.assert_array_equal(counts.toarray(), TRAIN + VALID + TEST)
     assert counts.has_canonical_format
     for part, expected in zip(parts, (TRAIN, VALID, TEST), strict=True):
@@ -34,7 +39,8 @@ def test_a_folder_is_read_in_parts_and_summed(tmp_path):
 
 
 def test_the_part_for_validation_may_be_missing(tmp_path):
-    counts, parts = SparseCounts(path=save(tmp_path, train=TRAIN, test=TEST)).load()
+    path = save(tmp_path, train=TRAIN, test=TEST)
+    counts, parts, *_ = SparseCounts(path=path).load()
     np.testing.assert_array_equal(counts.toarray(), TRAIN + TEST)
     assert parts.valid is None
 
@@ -68,3 +74,43 @@ def test_an_empty_path_says_how_to_set_it():
         SparseCounts().load()
     with pytest.raises(ConfigError, match=r"config\.data\.path is not set"):
         check_config(SparseCounts(), "config.data")
+
+
+@pytest.mark.parametrize("at_least", [-1.0, float("nan"), float("inf")])
+def test_a_threshold_that_is_none_is_refused(at_least):
+    with pytest.raises(ValueError, match="at_least must be at least 0 and finite"):
+        SparseCounts(path="a", at_least=at_least).validate()
+
+
+@pytest.mark.parametrize("name", ["counts", "counts.txt"])
+def test_a_file_of_another_name_is_known_by_its_beginning(tmp_path, name):
+    path = tmp_path / name
+    sp.save_npz(tmp_path / "a.npz", sp.csr_array(TRAIN))
+    path.write_bytes((tmp_path / "a.npz").read_bytes())
+    np.testing.assert_array_equal(SparseCounts(path=str(path)).load().counts.toarray(), TRAIN)
+    path.write_text("%%MatrixMarket matrix array integer general\n1 2\n3\n4\n")
+    np.testing.assert_array_equal(SparseCounts(path=str(path)).load().counts.toarray(), [[3, 4]])
+
+
+def test_a_folder_of_nothing_known_is_refused(tmp_path):
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*train.npz .*nor a matrix.mtx"):
+        SparseCounts(path=str(tmp_path)).load()
+
+
+def test_only_a_large_file_is_announced(tmp_path, monkeypatch):
+    path = save(tmp_path, train=TRAIN, test=TEST)
+    assert SparseCounts(path=path).announcement() is None
+    assert SparseCounts(path=str(tmp_path / "none")).announcement() is None
+    monkeypatch.setattr(files, "_ANNOUNCED_BYTES", 1)
+    assert SparseCounts(path=path).announcement() == f"reading {path} (0 MB)"
+
+
+def test_pandas_is_imported_only_for_delimited_text(tmp_path):
+    path = save(tmp_path, counts=TRAIN)
+    code = (
+        "import sys; from vigamma import SparseCounts; "
+        f"SparseCounts(path={path + '/counts.npz'!r}).load(); "
+        "assert not {'pandas', 'anndata', 'h5py'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -9,7 +9,6 @@ from vigamma.data.sparse_counts import (
     canonical_numbers,
     check_sparse_counts,
     from_cells,
-    read_sparse_counts,
     rows_of,
 )
 
@@ -172,76 +171,6 @@ def test_cells_and_rows_are_inverse(dense):
     np.testing.assert_array_equal(counts.toarray(), dense)
     np.testing.assert_array_equal(rows_of(counts), np.nonzero(dense)[0])
     assert_canonical(counts)
-
-
-@pytest.mark.parametrize("make", [sp.csr_array, sp.csc_matrix, sp.coo_array])
-def test_a_saved_matrix_is_read(tmp_path, make):
-    sp.save_npz(tmp_path / "counts.npz", make(DENSE))
-    counts = read_sparse_counts(tmp_path / "counts.npz")
-    assert_canonical(counts)
-    np.testing.assert_array_equal(counts.toarray(), DENSE)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.npz"):
-        read_sparse_counts(tmp_path / "none.npz")
-
-
-def write_text(path):
-    path.write_text("no zip at all")
-
-
-def write_array(path):
-    with path.open("wb") as file:
-        np.save(file, np.ones(3))
-
-
-def write_other_arrays(path):
-    np.savez(path, ratings=np.ones(3))
-
-
-def write_half(path):
-    sp.save_npz(path, sp.csr_array(np.eye(100)))
-    path.write_bytes(path.read_bytes()[:300])
-
-
-def write_flipped_bytes(path):
-    sp.save_npz(path, sp.csr_array(np.arange(10_000.0).reshape(100, 100)))
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 50] = bytes(50)
-    path.write_bytes(content)
-
-
-def write_booleans(path):
-    sp.save_npz(path, sp.eye_array(3, dtype=bool, format="csr"))
-
-
-def write_indices_outside(path):
-    counts = sp.csr_array(np.eye(3))
-    counts.indices[0] = 7
-    sp.save_npz(path, counts)
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        write_text,
-        write_array,
-        write_other_arrays,
-        write_half,
-        write_flipped_bytes,
-        write_booleans,
-        write_indices_outside,
-        lambda path: path.touch(),
-    ],
-)
-def test_a_file_without_counts_is_named_in_one_line(tmp_path, write):
-    path = tmp_path / "broken.npz"
-    write(path)
-    with pytest.raises(ValueError, match=r"broken\.npz") as error:
-        read_sparse_counts(path)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

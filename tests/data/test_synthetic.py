@@ -46,7 +46,7 @@ def test_there_are_as_many_nonzeros_as_asked_for(changes, seed):
 
 
 def test_counts_are_canonical_and_the_truth_is_positive():
-    counts, parts, theta, beta = SyntheticFactors(**SMALL).load()
+    counts, parts, _, _, theta, beta = SyntheticFactors(**SMALL).load()
     assert parts is None
     assert counts.has_canonical_format
     assert counts.indices.dtype == np.int32
@@ -60,7 +60,7 @@ def test_counts_are_canonical_and_the_truth_is_positive():
 
 def test_row_and_column_sums_follow_the_power_laws():
     nearly_equal = SyntheticFactors(concentration=1e6, row_exponent=1.5, column_exponent=0.5)
-    _, _, theta, beta = nearly_equal.load()
+    *_, theta, beta = nearly_equal.load()
     for factors, exponent in ((theta, 1.5), (beta, 0.5)):
         found = np.sort(factors[:, 0])[::-1]
         expected = (np.arange(len(found)) + 10.0) ** -exponent
@@ -71,7 +71,7 @@ def test_row_and_column_sums_follow_the_power_laws():
 
 def test_the_gamma_factors_have_their_concentration():
     equal_rows = SyntheticFactors(num_rows=20_000, row_exponent=0, concentration=0.5)
-    _, _, theta, _ = equal_rows.load()
+    *_, theta, _ = equal_rows.load()
     relative = theta / theta.mean()
     # Variance 1 / a, and 3 / a² + 6 / a³ is its fourth central moment.
     assert relative.var() == pytest.approx(2, abs=4.5 * np.sqrt((60 - 4) / relative.size))

@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 import scipy.stats
 from scipy.sparse import csr_array
+from sklearn.metrics import mean_poisson_deviance
 
 from vigamma import HeldOut
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.diagnostics.predictive import cells, entries, heldout_log_likelihood, thinning
+from vigamma.diagnostics.predictive import (
+    cells,
+    deviance,
+    entries,
+    heldout_log_likelihood,
+    perplexity,
+    thinning,
+)
 
 NUM_ROWS, NUM_COLUMNS = 90, 130
 
@@ -99,3 +107,76 @@ def test_a_rate_that_underflows_is_a_bad_score_but_a_number():
     theta, beta, _ = tables()
     score = heldout_log_likelihood(0 * theta, beta, split("cells"), split("cells").test)
     assert -1e3 < score.log_likelihood < -10
+
+
+def seen(whole: Split) -> np.ndarray:
+    train = whole.train.toarray() > 0
+    return train.any(axis=1)[:, None] & train.any(axis=0)
+
+
+def scored(name: str, protocol: str):
+    """The cells that a protocol scores: their counts, their rates, and their weights.
+
+    Those of `entries` are the held-out nonzeros and all zeros, as if as many were drawn as there
+    would be beside these nonzeros.
+    """
+    rates = tables()[2]
+    whole = split(protocol)
+    part = getattr(whole, name)
+    if protocol == "thinning":
+        counts = dense(part).ravel()
+        return counts, part.rate_scale * rates.ravel(), np.full(counts.size, 1 / counts.sum())
+    if protocol == "cells":
+        return (
+            part.counts,
+            rates[part.rows, part.columns],
+            np.full(part.counts.size, 1 / part.counts.size),
+        )
+    zeros = whole.train.toarray() + dense(whole.valid) + dense(whole.test) == 0
+    held = (dense(part) > 0) & seen(whole)
+    counts = np.append(dense(part)[held], np.zeros(zeros.sum()))
+    weights = np.append(
+        np.full(held.sum(), 1 / held.sum()), np.full(zeros.sum(), 1 / (~zeros).sum())
+    )
+    return counts, np.append(rates[held], rates[zeros]), weights
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+@pytest.mark.parametrize("protocol", ["thinning", "cells", "entries"])
+def test_the_deviance_is_that_of_the_scored_cells(protocol, name):
+    theta, beta, _ = tables()
+    whole = split(protocol)
+    part = getattr(whole, name)
+    counts, rates, weights = scored(name, protocol)
+    expected = mean_poisson_deviance(counts, rates, sample_weight=weights) * weights.sum()
+    score = heldout_log_likelihood(theta, beta, whole, part)
+    np.testing.assert_allclose(deviance(score, whole, part), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+@pytest.mark.parametrize("protocol", ["thinning", "cells", "entries"])
+def test_perplexity_is_that_of_the_columns_a_row_can_have(protocol, name):
+    theta, beta, rates = tables()
+    whole = split(protocol)
+    part = getattr(whole, name)
+    counts, possible = dense(part), np.ones((NUM_ROWS, NUM_COLUMNS), bool)
+    if protocol == "cells":
+        possible = np.zeros_like(possible)
+        possible[part.rows, part.columns] = True
+    elif protocol == "entries":
+        other = whole.test if name == "valid" else whole.valid
+        possible = (whole.train.toarray() == 0) & (dense(other) == 0)
+        counts = counts * seen(whole)
+    shares = np.where(possible, rates, 0)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-30)
+    logs = np.log(np.where(counts > 0, shares, 1))
+    expected = np.exp(-(counts * logs).sum() / counts.sum())
+    np.testing.assert_allclose(perplexity(theta, beta, whole, part), expected, rtol=1e-5)
+    exposed = theta * np.linspace(1, 3, NUM_ROWS, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(perplexity(exposed, beta, whole, part), expected, rtol=1e-5)
+    uniform = np.ones((NUM_ROWS, 1), np.float32), np.ones((NUM_COLUMNS, 1), np.float32)
+    guesses = np.exp(
+        (counts * np.log(np.maximum(possible.sum(axis=1), 1))[:, None]).sum() / counts.sum()
+    )
+    np.testing.assert_allclose(perplexity(*uniform, whole, part), guesses, rtol=1e-6)
+    assert expected < 0.9 * guesses

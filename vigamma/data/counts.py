@@ -1,6 +1,6 @@
 """Counts at the border: checked in NumPy, before JAX can wrap, round or cast them silently."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,12 +8,15 @@ from numpy.typing import ArrayLike
 LARGEST_COUNT = 2**24
 """Integers up to here are exact in float32."""
 
-_BROKEN_RULES = {
+_BROKEN = {
     "finite": lambda values: ~np.isfinite(values),
     "≥ 0": lambda values: values < 0,
     "whole numbers": lambda values: values != np.floor(values),
     f"at most {LARGEST_COUNT}": lambda values: values > LARGEST_COUNT,
 }
+
+RULES = tuple(_BROKEN)
+"""What holds of counts, in the order in which it is checked."""
 
 
 def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
@@ -44,16 +47,22 @@ def check_kind(dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
         raise ValueError(f"{name} must be a matrix with entries, got shape {shape}")
 
 
-def check_values(values: np.ndarray, cell_of: Callable[[int], tuple[int, int]], name: str) -> None:
+def check_values(
+    values: np.ndarray,
+    cell_of: Callable[[int], tuple[int | str, int | str]],
+    name: str,
+    rules: Collection[str] = RULES,
+) -> None:
     """Raises ValueError, with the first bad value and its cell, unless all `values` are counts.
 
     Args:
       values: the numbers to check, of shape (E,).
       cell_of: the row and the column of a position in `values`; called for the message only.
       name: how the message calls them.
+      rules: those of `RULES` that are checked.
     """
-    for rule, broken in _BROKEN_RULES.items():
-        bad = broken(values)
+    for rule in rules:
+        bad = _BROKEN[rule](values)
         if bad.any():
             position = int(bad.argmax())
             row, column = cell_of(position)

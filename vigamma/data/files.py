@@ -1,27 +1,42 @@
-"""Counts from files: one sparse matrix, or one in parts that somebody else has split."""
+"""Counts from files of many formats: one matrix, or one in parts that somebody else has split."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.sparse_counts import read_sparse_counts, rows_of
+from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
+from vigamma.data.raw_counts import RawCounts, make_counts
+from vigamma.data.readers import (
+    bag_of_words,
+    delimited,
+    h5ad,
+    lda_c,
+    matrix_market,
+    scipy_npz,
+    ten_x,
+)
+from vigamma.data.text_files import beside, open_bytes, reading
 from vigamma.typing import spec
 
+Reader = Callable[[Path], RawCounts]
 
-class Parts(NamedTuple):
-    """A published split of a matrix: every nonzero is in one part, and zero in the others.
-
-    Attributes:
-      train: canonical counts of shape (N, M).
-      valid: the same, or None.
-      test: the same.
-    """
-
-    train: csr_array
-    valid: csr_array | None
-    test: csr_array
+_ENDS: dict[str, Reader] = {
+    ".npz": scipy_npz.read,
+    ".mtx": matrix_market.read,
+    ".h5ad": h5ad.read,
+    ".ldac": lda_c.read,
+}
+_BEGINNINGS: dict[bytes, Reader] = {
+    b"PK\x03\x04": scipy_npz.read,
+    b"%%MatrixMarket": matrix_market.read,
+    b"\x89HDF": h5ad.read,
+}
+_PAIR = re.compile(rb"\d+:[\d.]+")
+_ANNOUNCED_BYTES = 2**24
 
 
 class LoadedCounts(NamedTuple):
@@ -33,64 +48,146 @@ class LoadedCounts(NamedTuple):
       row_names: what the rows are called, strings of `StringDType`, shape (N,); None if nothing is
         known but their numbers.
       column_names: the same of the columns, shape (M,).
+      notes: what whoever loads them should know, a line each.
     """
 
     counts: csr_array
     parts: Parts | None = None
     row_names: np.ndarray | None = None
     column_names: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @spec
 class SparseCounts:
-    """Counts that `scipy.sparse.save_npz` has written.
+    """Counts from a file or a folder, told apart by names and first bytes.
+
+    * `.npz`: a matrix of `scipy.sparse.save_npz`.
+    * `.mtx`, `.mtx.gz`: a matrix of MatrixMarket.
+    * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
+    * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.
+    * `docword*.txt`, and `vocab*.txt` beside it: a bag of words of the UCI repository.
+    * "N term:count ..." in the first line: a bag of words of LDA-C.
+    * any other text: "row column count" in each line, or "row column", which counts 1.
+    * a folder with `train`, `test` and, if there is one, `valid` or `validation`, of one of the
+      formats for files, for example `train.tsv`: the parts of one matrix. If they have names, the
+      rows and columns are those of all parts together.
+
+    Beside `.npz` and `.mtx` there may be `rows.txt` and `columns.txt` (or `vocab.txt`) with names,
+    one a line. Text may be gzipped. Each reader in `vigamma.data.readers` says more. Entries of one
+    cell are summed, and a note says how many.
 
     Attributes:
-      path: an `.npz` with all counts; or a folder with `train.npz`, `test.npz` and, if there is
-        one, `valid.npz`, all of one shape.
+      path: the file or the folder.
+      at_least: entries below it are dropped, after entries of one cell are summed; 0 drops none.
+      binary: whether all that is left, and is not 0, counts 1.
+      layer: of `.h5ad`, the layer to read, or "raw"; "" for X.
     """
 
     path: str = ""
+    at_least: float = 0.0
+    binary: bool = False
+    layer: str = ""
 
     def validate(self) -> None:
-        """Raises ValueError for an empty path."""
+        """Raises ValueError for an empty path, and for a threshold that is none."""
         if not self.path:
             raise ValueError(
-                "path is not set: name an .npz file, or a folder with train.npz and test.npz, "
-                "for example --config.data.path=counts.npz"
+                "path is not set: name a file or a folder of counts, for example "
+                "--config.data.path=counts.npz"
             )
+        if not 0 <= self.at_least < np.inf:
+            raise ValueError(f"at_least must be at least 0 and finite, got {self.at_least}")
 
     def load(self) -> LoadedCounts:
         """Reads the file or the folder.
 
         Raises:
-          FileNotFoundError: for a file that does not exist; `valid.npz` need not.
-          ValueError: for an empty path, for a file that holds no counts, and for parts that differ
-            in shape or share a nonzero.
+          FileNotFoundError: for a file that does not exist.
+          ValueError: for fields out of range, for a file that is broken or holds no counts (one
+            line, which names it), and for parts that differ in shape or share a nonzero.
         """
         self.validate()
         path = Path(self.path)
-        return _load_parts(path) if path.is_dir() else LoadedCounts(read_sparse_counts(path))
+        files = find_parts(path) if path.is_dir() else {}
+        if files:
+            return self._load_parts(files)
+        raw = self._read(path)
+        counts, notes = make_counts(raw, self.path, self.at_least, self.binary)
+        return LoadedCounts(counts, None, raw.row_names, raw.column_names, notes)
+
+    def announcement(self) -> str | None:
+        """What to say before a load that takes a while; None if there is nothing to read."""
+        path = Path(self.path)
+        files = [path] if path.is_file() else path.iterdir() if path.is_dir() else []
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        return f"reading {path} ({size / 1e6:,.0f} MB)" if size >= _ANNOUNCED_BYTES else None
+
+    def _read(self, path: Path) -> RawCounts:
+        place = _place(path)
+        read = _reader_of(place)
+        if not self.layer:
+            return read(place)
+        if read is not h5ad.read:
+            raise ValueError(f"layer is {self.layer!r}, but {path} is no .h5ad file")
+        return h5ad.read(place, self.layer)
+
+    def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
+        raws = with_common_names({path: self._read(path) for path in files.values()})
+        parts, notes = {}, ()
+        for name, path in files.items():
+            parts[name], said = make_counts(raws[path], str(path), self.at_least, self.binary)
+            notes += said
+        total = add_part(parts["train"], parts["test"], files["test"])
+        if "valid" in parts:
+            total = add_part(total, parts["valid"], files["valid"])
+        raw = raws[files["train"]]
+        split = Parts(parts["train"], parts.get("valid"), parts["test"])
+        return LoadedCounts(total, split, raw.row_names, raw.column_names, notes)
 
 
-def _load_parts(folder: Path) -> LoadedCounts:
-    train, test = (read_sparse_counts(folder / name) for name in ("train.npz", "test.npz"))
-    total = _add_part(train, test, folder / "test.npz")
-    valid = None
-    if (folder / "valid.npz").exists():
-        valid = read_sparse_counts(folder / "valid.npz")
-        total = _add_part(total, valid, folder / "valid.npz")
-    return LoadedCounts(total, Parts(train, valid, test))
-
-
-def _add_part(total: csr_array, part: csr_array, path: Path) -> csr_array:
-    if part.shape != total.shape:
-        raise ValueError(f"{path} has shape {part.shape}, but the other parts {total.shape}")
-    shared = total.astype(bool).multiply(part.astype(bool))
-    if shared.nnz:
-        row, column = rows_of(shared)[0], shared.indices[0]
-        raise ValueError(
-            f"{path} shares {shared.nnz} nonzeros with the other parts, the first at row {row}, "
-            f"column {column}; parts must be disjoint"
+def _place(path: Path) -> Path:
+    """What there is to read: a file, or the folder of a matrix and its names."""
+    if path.is_file():
+        name = path.name.removesuffix(".gz")
+        is_ten_x = name == "matrix.mtx" and beside(path.parent, "barcodes.tsv") is not None
+        return path.parent if is_ten_x else path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file {path}")
+    if beside(path, "matrix.mtx") is not None:
+        return path
+    bags = sorted(path.glob("docword*.txt*"))
+    if len(bags) != 1:
+        raise FileNotFoundError(
+            f"there is no file {path / 'train.npz'} (or .tsv, .csv, ...), nor a matrix.mtx, nor "
+            f"one docword*.txt"
         )
-    return total + part
+    return bags[0]
+
+
+def _reader_of(place: Path) -> Reader:
+    """By the name, or else by what a file begins with; any other file is delimited text."""
+    if place.is_dir():
+        return ten_x.read
+    name = place.name.lower().removesuffix(".gz")
+    if name.startswith("docword"):
+        return bag_of_words.read
+    if (end := Path(name).suffix) in _ENDS:
+        return _ENDS[end]
+    with reading(place, "a file of counts"), open_bytes(place) as file:
+        start = file.read(2**16)
+    for beginning, read in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return read
+    return lda_c.read if _is_lda_c(start) else delimited.read
+
+
+def _is_lda_c(start: bytes) -> bool:
+    """Whether all but the first field, in the first line with more of them, are like 12:3."""
+    lines = start.splitlines()
+    for line in lines:
+        size, *pairs = line.split()[:1000] or [b""]
+        if pairs:
+            is_cut = line is lines[-1] and not start.endswith(b"\n") and len(pairs) > 1
+            return size.isdigit() and all(map(_PAIR.fullmatch, pairs[:-1] if is_cut else pairs))
+    return False

@@ -1,11 +1,8 @@
 """Sparse matrices of counts at the border: checked, and brought into one form, in SciPy."""
 
-from os import PathLike
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array, csr_array, issparse, load_npz, sparray, spmatrix
+from scipy.sparse import coo_array, csr_array, issparse, sparray, spmatrix
 
 from vigamma.data.counts import LARGEST_COUNT, check_kind, check_values
 
@@ -29,11 +26,7 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
         for indices that do not fit the shape, and for values that, after duplicates are summed,
         are NaN, infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """
-    counts = counts if issparse(counts) else np.asarray(counts)
-    check_kind(counts.dtype, counts.shape, name)
-    if max(counts.shape) > np.iinfo(np.int32).max:
-        raise ValueError(f"{name} must have rows and columns below 2^31, got shape {counts.shape}")
-    matrix = _summed(_checked_indices(counts, name))
+    matrix = summed(counts, name)
     check_values(matrix.data, lambda position: _cell_of(matrix, position), name)
     if not matrix.data.any():
         raise ValueError(f"the matrix of {name} has no nonzero")
@@ -52,7 +45,7 @@ def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
     Raises:
       ValueError: for a number above 1e30, whose products may leave float32.
     """
-    matrix = _summed(numbers)
+    matrix = summed(numbers, "numbers")
     values = matrix.data
     largest = values.max(initial=0)
     if largest > _LARGEST_NUMBER:
@@ -62,25 +55,29 @@ def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
     return _without_zeros(_small_csr(values, matrix.indices, matrix.indptr, matrix.shape))
 
 
-def read_sparse_counts(path: str | PathLike) -> csr_array:
-    """Reads canonical counts of shape (N, M) from an `.npz` of `scipy.sparse.save_npz`.
+def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_array:
+    """Returns numbers of any kind as CSR with sorted columns and no duplicates.
+
+    Duplicates are summed in float64, and do not wrap. The input is not modified.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: for a file that SciPy cannot read, or that holds no counts; names the path.
+      TypeError: for a matrix that is not of numbers.
+      ValueError: for an array that is not a matrix or is empty, and for indices that do not fit the
+        shape or are not below 2^31.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with Path(path).open("rb") as file:  # SciPy, given a path, leaves broken files open
-            counts = load_npz(file)
-    except Exception as error:  # a broken file can break SciPy, zipfile or zlib anywhere
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is not a sparse matrix saved by SciPy: {reason}") from error
-    try:
-        return check_sparse_counts(counts, f"counts in {path}")
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    counts = counts if issparse(counts) else np.asarray(counts)
+    check_kind(counts.dtype, counts.shape, name)
+    if max(counts.shape) > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} must have rows and columns below 2^31, got shape {counts.shape}")
+    counts = _checked_indices(counts, name)
+    if issparse(counts) and counts.format not in ("csr", "csc"):  # others sum as they convert
+        coo = counts.tocoo(copy=False)
+        counts = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
+    matrix = csr_array(counts)
+    if not matrix.has_canonical_format:
+        matrix = matrix.astype(np.float64, copy=True)
+        matrix.sum_duplicates()
+    return matrix
 
 
 def from_cells(cells: np.ndarray, counts: np.ndarray, shape: tuple[int, int]) -> csr_array:
@@ -114,18 +111,6 @@ def _checked_indices(
     except ValueError as error:
         raise ValueError(f"{name} must be a valid sparse matrix: {error}") from error
     return fresh
-
-
-def _summed(counts: np.ndarray | spmatrix | sparray) -> csr_array:
-    """CSR with sorted columns and no duplicates; their sums are in float64, and do not wrap."""
-    if issparse(counts) and counts.format not in ("csr", "csc"):  # others sum as they convert
-        coo = counts.tocoo(copy=False)
-        counts = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
-    matrix = csr_array(counts)
-    if not matrix.has_canonical_format:
-        matrix = matrix.astype(np.float64, copy=True)
-        matrix.sum_duplicates()
-    return matrix
 
 
 def _without_zeros(matrix: csr_array) -> csr_array:

@@ -56,6 +56,47 @@ def scores(theta: Array, beta: Array, split: Split) -> dict[str, Score]:
     return {name: heldout_log_likelihood(theta, beta, split, part) for name, part in parts.items()}
 
 
+def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
+    """The Poisson deviance, 2 (L* - L): L is `score`, and L* that of rates equal to the counts.
+
+    It is 2 (Σ y log(y / r) - y + r), divided by what the protocol counts, and 0 at best. Of
+    `entries`, the nonzeros are those of rows and columns with a training nonzero.
+    """
+    saturated = _terms(heldout, np.log(np.maximum(heldout.counts, 1.0))) - heldout.counts
+    if split.protocol == "thinning":
+        best = saturated.sum() / heldout.counts.sum(dtype=float)
+    else:
+        kept = _is_seen(split, heldout) if split.protocol == "entries" else slice(None)
+        best = saturated[kept].mean()
+    return float(2 * (best - score.log_likelihood))
+
+
+def perplexity(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> float:
+    """Among how many columns a held-out count would have to be guessed, given its row.
+
+    exp(-Σ_nm y_nm log(r_nm / Σ_{m' in C_n} r_nm') / Σ_nm y_nm)
+
+    C_n are the columns in which row n can have held-out counts: for `thinning` all; for `cells`
+    those that were held out; for `entries` those without a count in another part. Of `entries`, the
+    y_nm in rows and columns without a training nonzero are left out. Exposures cancel.
+    """
+    rates, counts = _rates(theta, beta, heldout), heldout.counts.astype(float)
+    num_rows = split.train.shape[0]
+    if split.protocol == "cells":
+        totals = np.bincount(heldout.rows, rates, num_rows)
+    else:
+        totals = np.asarray(theta, float) @ np.asarray(beta).sum(axis=0, dtype=float)
+    if split.protocol == "entries":
+        kept = _is_seen(split, heldout)
+        counts = np.where(kept, counts, 0.0)
+        for part in _parts(split):
+            if part.rows is not heldout.rows:
+                totals -= np.bincount(part.rows, _rates(theta, beta, part), num_rows)
+        totals = np.maximum(totals, np.bincount(heldout.rows, rates, num_rows))  # of rounding
+    log_shares = np.log(rates) - np.log(totals[heldout.rows])
+    return float(np.exp(-(counts * log_shares).sum() / counts.sum()))
+
+
 def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
     """The mean over held-out counts (a cell with 3 has three) of the likelihood of all cells.
 

@@ -77,7 +77,7 @@ class CoordinateAscentFit(FactorFit):
             order, missing = self._order, self.split.missing
             batch = lay_out_rows(
                 self.split.train[order],
-                self._exposures[order],
+                self.exposures[order],
                 None if missing is None else missing[order],
                 num_shards=mesh.size,
                 block_slots=key[1],

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 
 from vigamma import plotting_factors
 from vigamma.config import Experiment
@@ -36,6 +37,7 @@ class FactorFit:
     Attributes:
       identity: a checksum of the training counts and of those held out, and their shape.
       split: the counts.
+      exposures: e_n; shape (N,).
       model: the model of the training counts.
       names: what its rows and columns are called, as "rows" and "columns", if they have names.
       steps_per_sweep: the steps that take in all counts once.
@@ -50,7 +52,7 @@ class FactorFit:
         self._config, self._data = config, data
         self.split = _split(config.heldout, data)
         train = self.split.train
-        self._exposures = _exposures(train, config.model.row_sum_exposures)
+        self.exposures = _exposures(train, config.model.row_sum_exposures)
         self.model = self._build_model()
         arrays = [train.data, train.indices, train.indptr]
         for part in (self.split.valid, self.split.test):
@@ -74,7 +76,7 @@ class FactorFit:
     def _build_model(self) -> FactorModel:
         train, missing = self.split.train, self.split.missing
         num_missing = 0 if missing is None else missing.nnz
-        return self._config.model.build(train, self._exposures, num_missing)
+        return self._config.model.build(train, self.exposures, num_missing)
 
     def before_the_first_step(
         self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
@@ -122,7 +124,7 @@ class FactorFit:
         }
         if split.test is not None:
             score = self._score(*self._means(q), split.test)
-            independent = self._score(*self._independent_columns(), split.test)
+            independent = self._score(*self.independent_columns(), split.test)
             summary |= {
                 "heldout_protocol": split.protocol,
                 "heldout_log_likelihood": score.log_likelihood,
@@ -158,7 +160,7 @@ class FactorFit:
         theta, beta = self._means(arrays.q)
         independent = None
         if self.split.test is not None:
-            independent = self._score(*self._independent_columns(), self.split.test).log_likelihood
+            independent = self._score(*self.independent_columns(), self.split.test).log_likelihood
         yield from plotting_factors.factor_figures(
             theta, beta, metrics, independent, self.steps_per_sweep
         )
@@ -173,7 +175,7 @@ class FactorFit:
         key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
         drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
         drawn = jax.tree.map(np.asarray, drawn)
-        rates = np.tile(self._independent_columns()[1].T, (10, 1))
+        rates = np.tile(self.independent_columns()[1].T, (10, 1))
         counts = np.random.default_rng(self._config.seed).poisson(rates)
         return self._data.counts[:10].toarray(), drawn, (rates, counts)
 
@@ -188,22 +190,33 @@ class FactorFit:
         """e_n E[θ_nk] and E[β_mk], without padding."""
         q = self._unpadded({name: q[name] for name in ("rows", "columns")})
         theta, beta = q["rows"].mean, q["columns"].mean
-        return theta * self._exposures[:, None].astype(theta.dtype), beta
+        return theta * self.exposures[:, None].astype(theta.dtype), beta
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
         return heldout_log_likelihood(theta, beta, self.split, part)
 
-    def _independent_columns(self) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def counts(self) -> csr_array:
+        """All counts, those held out among them; shape (N, M)."""
+        return self._data.counts
+
+    def exposures_of(self, counts: csr_array) -> np.ndarray:
+        """The exposures of other rows: 1, or their sums over the mean sum of a training row."""
+        if not self._config.model.row_sum_exposures:
+            return np.ones(counts.shape[0])
+        return counts.sum(axis=1) / self.split.train.sum(axis=1).astype(float).mean()
+
+    def independent_columns(self) -> tuple[np.ndarray, np.ndarray]:
         """The best rates without factors: of each column one, times the exposure of the row.
 
         Σ_n x_nm + 1/2 over the exposures of the rows in which the column was observed.
         """
         train, missing = self.split.train, self.split.missing
-        seen = np.full(train.shape[1], self._exposures.sum())
+        seen = np.full(train.shape[1], self.exposures.sum())
         if missing is not None:
-            seen = seen - missing.T @ self._exposures
+            seen = seen - missing.T @ self.exposures
         beta = (train.sum(axis=0) + 0.5) / (seen + 1.0)
-        return self._exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
+        return self.exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
 
 
 def _split(heldout: HeldOut | None, data: LoadedCounts) -> Split:

@@ -35,7 +35,7 @@ class StochasticFit(FactorFit):
         config, num_batches = self._config, self.steps_per_sweep
         self._batches = lay_out_batches(
             self.split.train,
-            self._exposures,
+            self.exposures,
             self.split.missing,
             num_batches=num_batches,
             num_shards=mesh.size,

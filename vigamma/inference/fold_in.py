@@ -17,11 +17,15 @@ from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
 from vigamma.typing import Array
 
-TOLERANCE = 1e-5
-"""A row is settled when an update moves its means by less than this part of their sum."""
+TOLERANCE = 1e-6
+"""A row is settled when neither an update nor the extrapolation before it moves its means by more
+than this part of their sum."""
 
 _MOST_UPDATES = 1000
 _BATCH_ROWS = 2**13
+_MANY_ROWS = 2**10
+_FIRST_UPDATES = 60
+"""Of many rows nearly all settle within these; the others then go on without them."""
 
 
 def fold_in(
@@ -47,41 +51,74 @@ def fold_in(
     Returns:
       "rows" (N, K) and, where the model has them, "row_rates" (N,); in NumPy.
     """
-    mesh = make_mesh()
-    num_rows, num_factors = counts.shape[0], columns.rate.shape[1]
-    num_batches = -(-num_rows // _BATCH_ROWS)
+    mesh, num_rows = make_mesh(), counts.shape[0]
+    exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
+    columns = place(_padded(columns, padded_rows(counts.shape[1], mesh.size)), replicated(mesh))
+    rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
+    q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
+
+    def settle(chosen: np.ndarray | slice, most_updates: int) -> tuple[Posterior, np.ndarray]:
+        start = jax.tree.map(lambda leaf: leaf[chosen], q)
+        limits = np.float32(tolerance), np.int32(most_updates)
+        return _settle_all(mesh, model, columns, counts[chosen], exposures[chosen], start, limits)
+
+    if num_rows < _MANY_ROWS:
+        return settle(slice(None), _MOST_UPDATES)[0]
+    q, moved = settle(slice(None), _FIRST_UPDATES)
+    left = np.flatnonzero(moved > tolerance)
+    if left.size:
+        settled, _ = settle(left, _MOST_UPDATES)
+        jax.tree.map(lambda leaf, part: leaf.__setitem__(left, part), q, settled)
+    return q
+
+
+def _settle_all(
+    mesh: Mesh,
+    model: FactorModel,
+    columns: Gamma,
+    counts: csr_array,
+    exposures: np.ndarray,
+    start: Posterior,
+    limits: tuple[np.float32, np.int32],
+) -> tuple[Posterior, np.ndarray]:
+    """The rows, updated until they settle or as often as allowed, and how far the last one moved.
+
+    Batches of rows have one shape.
+    """
+    num_rows, num_batches = counts.shape[0], -(-counts.shape[0] // _BATCH_ROWS)
     batches = lay_out_batches(
         counts,
-        np.ones(num_rows) if exposures is None else exposures,
+        exposures,
         None,
         num_batches=num_batches,
         num_shards=mesh.size,
-        block_slots=block_slots(num_factors),
+        block_slots=block_slots(columns.rate.shape[1]),
     )
     size = batches.exposures.shape[1]
-    rows, rates = model.row_prior.initial(size, num_factors)
-    start = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
-    start = place(start, by_rows(mesh))
-    columns = place(_padded(columns, padded_rows(counts.shape[1], mesh.size)), replicated(mesh))
     found: list[Any] = []
     for index in range(num_batches):
-        batch = place(batch_at(batches, index), by_rows(mesh))
-        found.append(_settle(mesh)(model, columns, start, batch, np.float32(tolerance)))
-    parts = jax.device_get(found)
+        part = jax.tree.map(lambda leaf, j=index: _padded(leaf[j::num_batches], size), start)
+        rows, batch = place((part, batch_at(batches, index)), by_rows(mesh))
+        found.append(_settle(mesh)(model, columns, rows, batch, *limits))
 
     def interleaved(*of_batches: np.ndarray) -> np.ndarray:
         return np.stack(of_batches, axis=1).reshape(-1, *of_batches[0].shape[1:])[:num_rows]
 
-    return jax.tree.map(interleaved, *parts)
+    return jax.tree.map(interleaved, *jax.device_get(found))
 
 
 @cache
 def _settle(mesh: Mesh):
-    """(model, columns, rows, batch, tolerance) -> rows, settled; compiled once for each shape."""
+    """(model, columns, rows, batch, *limits) -> (rows, moved); compiled once for each shape."""
 
     def local(
-        model: FactorModel, table: ColumnTable, rows: Posterior, batch: CountRows, tolerance: Array
-    ) -> Posterior:
+        model: FactorModel,
+        table: ColumnTable,
+        rows: Posterior,
+        batch: CountRows,
+        tolerance: Array,
+        most_updates: Array,
+    ) -> tuple[Posterior, Array]:
         def update(carry):
             rows, previous, momentum, moved, step = carry
             settled = moved <= tolerance
@@ -89,7 +126,9 @@ def _settle(mesh: Mesh):
             new = model.with_local_conditionals(start, table, batch)
             was, begun, now = (q["rows"].mean for q in (rows, start, new))
             against = ((begun - now) * (now - was) / (now * now)).sum(axis=1) > 0
-            now_moved = jnp.abs(now - begun).sum(axis=1) / now.sum(axis=1)
+            now_moved = jnp.maximum(jnp.abs(now - begun), jnp.abs(now - was)).sum(axis=1) / now.sum(
+                axis=1
+            )
 
             def unless_settled(new: Array, old: Array) -> Array:
                 return jnp.where(settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new)
@@ -98,28 +137,32 @@ def _settle(mesh: Mesh):
             return new, rows, jnp.where(against, 0, momentum + 1), moved, step + 1
 
         def goes_on(carry) -> Array:
-            return (carry[3] > tolerance).any() & (carry[4] < _MOST_UPDATES)
+            return (carry[3] > tolerance).any() & (carry[4] < most_updates)
 
         momentum = jnp.zeros(batch.exposures.shape, jnp.int32)
         moved = jnp.full(batch.exposures.shape, jnp.inf, table.means.dtype)
         carry = rows, rows, momentum, moved, jnp.int32(0)
-        return jax.lax.while_loop(goes_on, update, carry)[0]
+        rows, _, _, moved, _ = jax.lax.while_loop(goes_on, update, carry)
+        return rows, moved
 
     whole, spread = replicated(mesh), by_rows(mesh)
     settle = on_every_device(
-        local, mesh, inputs=(whole, whole, spread, spread, whole), outputs=spread
+        local, mesh, inputs=(whole, whole, spread, spread, whole, whole), outputs=spread
     )
 
-    def program(model, columns, rows, batch, tolerance):
+    def program(model, columns, rows, batch, *limits):
         table = model.table({"columns": columns}, batch)
-        return settle(model, table, rows, batch, tolerance)
+        return settle(model, table, rows, batch, *limits)
 
     return jax.jit(program)
 
 
-def _padded(columns: Gamma, size: int) -> Gamma:
+def _padded(tree: Any, size: int) -> Any:
+    """Arrays with ones appended along their leading axes."""
+
     def pad(leaf: np.ndarray) -> np.ndarray:
         leaf = np.asarray(leaf)
-        return np.pad(leaf, ((0, size - len(leaf)), (0, 0)), constant_values=1)
+        widths = [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
+        return np.pad(leaf, widths, constant_values=1)
 
-    return jax.tree.map(pad, columns)
+    return jax.tree.map(pad, tree)

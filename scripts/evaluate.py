@@ -1,0 +1,41 @@
+"""Scores a run on the counts that it held out.
+
+python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+import vigamma
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_AT = flags.DEFINE_list("at", ["20"], "Ranks at which rankings are measured.")
+_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
+
+flags.register_validator(
+    "at",
+    lambda words: words and all(word.isdecimal() and int(word) > 0 for word in words),
+    "must be whole numbers above 0 with commas between",
+)
+
+
+def main(argv):
+    """Prints the scores."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run and its counts"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        data = vigamma.load_run_data(run, _DATA_PATH.value)
+    outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
+    print(f"{_WORKDIR.value}, step {run.step}")
+    print(outcome.table)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,45 @@
+"""Writes the posterior of a run for other programs: NumPy, spreadsheets, AnnData, ArviZ.
+
+python scripts/export.py --workdir checkpoints/counts_factors --output factors.npz
+python scripts/export.py --workdir checkpoints/counts_factors --output factors.csv
+python scripts/export.py --workdir checkpoints/counts_factors --output draws.nc --draws 500
+
+The ending chooses the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answers/export.py says
+what is in each.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+import vigamma
+from vigamma.answers.export import FORMATS
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The file to write.", required=True)
+_DRAWS = flags.DEFINE_integer("draws", 500, "How many draws an .nc has.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
+
+flags.register_validator(
+    "output", lambda path: Path(path).suffix in FORMATS, f"must end with {', '.join(FORMATS)}"
+)
+
+
+def main(argv):
+    """Writes the files and says where."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+    with console.status("writing"):
+        paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
+    print(f"written: {' and '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

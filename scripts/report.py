@@ -1,0 +1,34 @@
+"""Writes a page about a run, in HTML: what was fitted, the factors, and what looks wrong.
+
+python scripts/report.py --workdir checkpoints/digits_factors
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+import vigamma
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The directory of a run of a factorization.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "The page; WORKDIR/report.html by default.")
+
+
+def main(argv):
+    """Writes the page and says where."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console):
+    workdir = Path(_WORKDIR.value)
+    output = Path(_OUTPUT.value or workdir / "report.html")
+    vigamma.write_report(workdir, output, console.print)
+    print(f"written: {output}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,40 @@
+"""Lists the columns most similar to one of them, or the rows, by the cosine of their factors.
+
+python scripts/similar.py --workdir checkpoints/counts_factors --column 17
+python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+import vigamma
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
+from vigamma.tables import aligned
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_COLUMN = flags.DEFINE_string("column", None, "The name of a column.")
+_ROW = flags.DEFINE_string("row", None, "The name of a row.")
+_TOP = flags.DEFINE_integer("top", 10, "How many.", lower_bound=1)
+
+flags.mark_flags_as_mutual_exclusive(["column", "row"], required=True)
+
+
+def main(argv):
+    """Prints the neighbours."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console):
+    side, name = ("row", _ROW.value) if _COLUMN.value is None else ("column", _COLUMN.value)
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+    table = vigamma.similar(run, name, side, _TOP.value)
+    print(f"{_WORKDIR.value}, step {run.step}: {side}s similar to {name}")
+    print("\n".join("  " + line for line in aligned(table)))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,48 @@
+"""Says what the factors of a run are about: their weights, and the columns that stand out.
+
+python scripts/topics.py --workdir checkpoints/counts_factors --top 10
+
+Columns are listed by their mean, and by their lift: how many times as often they are met in the
+factor as in all counts. vigamma/answers/topics.py has the equations.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+
+import vigamma
+from vigamma.command_line import exit_status
+from vigamma.config import parse_flags
+from vigamma.tables import write_csv
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)
+_INTERVAL = flags.DEFINE_float("interval", 0.9, "Probability of the credible intervals.")
+_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
+_OUTPUT = flags.DEFINE_string("output", None, "A CSV file to write the columns to, instead.")
+
+flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and 1")
+
+
+def main(argv):
+    """Prints or writes the topics."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console):
+    with console.status("loading the run"):
+        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        exposures = None
+        if run.config.model.row_sum_exposures:
+            exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
+        topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
+    if _OUTPUT.value is None:
+        print(f"{_WORKDIR.value}, step {run.step}: {topics.table()}")
+    else:
+        num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
+        print(f"written: {_OUTPUT.value}, {num_lines:,} lines")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

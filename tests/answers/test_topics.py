@@ -1,0 +1,106 @@
+"""Weights, lifts and their intervals, against Monte Carlo and dense NumPy."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.fitted_runs import NUM_COLUMNS, NUM_ROWS, random_run, scaled
+from vigamma import topics
+from vigamma.answers.topics import _surest
+
+RUN = random_run()
+EXPOSURES = np.linspace(0.5, 2, NUM_ROWS)
+
+
+def expected_counts(exposures: np.ndarray) -> np.ndarray:
+    q = RUN.factors.q
+    return (exposures @ q["rows"].mean) * q["columns"].mean.sum(axis=0)
+
+
+def test_weights_are_shares_of_the_expected_counts_heaviest_first():
+    for exposures in (None, EXPOSURES):
+        weights = topics(RUN, exposures=exposures).weights
+        counts = expected_counts(np.ones(NUM_ROWS) if exposures is None else exposures)
+        order = np.argsort(-counts)
+        assert weights.factor.tolist() == order.tolist()
+        np.testing.assert_allclose(weights.weight, counts[order] / counts.sum(), rtol=1e-6)
+    assert not np.allclose(expected_counts(np.ones(NUM_ROWS)), expected_counts(EXPOSURES))
+
+
+@pytest.mark.parametrize("interval", [0.5, 0.9])
+def test_intervals_of_weights_are_those_of_draws_of_all_factors(interval):
+    q, rng, size = RUN.factors.q, np.random.default_rng(5), 20_000
+    theta, beta = (
+        rng.gamma(q[side].concentration, 1 / q[side].rate, (size, *q[side].rate.shape))
+        for side in ("rows", "columns")
+    )
+    counts = (EXPOSURES[:, None] * theta).sum(axis=1) * beta.sum(axis=1)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    tail = (1 - interval) / 2
+    error = 4 * np.sqrt(tail * (1 - tail) * (1 / size + 1 / 10_000)) + 0.005  # sums near a Gamma
+    for line in topics(RUN, interval=interval, exposures=EXPOSURES).weights.itertuples():
+        assert abs((shares[:, line.factor] < line.low).mean() - tail) < error
+        assert abs((shares[:, line.factor] > line.high).mean() - tail) < error
+
+
+def test_columns_are_the_best_by_mean_and_by_the_lower_end_of_the_lift():
+    q, interval = RUN.factors.q["columns"], 0.8
+    found = topics(RUN, top=6, interval=interval, exposures=EXPOSURES)
+    means = q.mean.astype(float)
+    weights = expected_counts(EXPOSURES) / expected_counts(EXPOSURES).sum()
+    shares = means / means.sum(axis=0)
+    lifts = shares / (weights * shares).sum(axis=1, keepdims=True)
+    ends = {
+        end: scipy.stats.gamma(q.concentration.astype(float), scale=1 / q.rate.astype(float)).ppf(p)
+        for end, p in (("low", 0.1), ("high", 0.9))
+    }
+    assert len(found.columns) == 3 * 2 * 6
+    for k in range(3):
+        for order, key in (("mean", means[:, k]), ("lift", (lifts * ends["low"] / means)[:, k])):
+            own = found.columns[(found.columns.factor == k) & (found.columns.order == order)]
+            best = np.argsort(-key)[:6]
+            assert own["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+            assert own["name"].tolist() == [f"column {m}, é" for m in best]
+            for name, table in (("mean", means), ("lift", lifts)):
+                np.testing.assert_allclose(own[name], table[best, k], rtol=1e-5)
+                for end, quantiles in ends.items():
+                    expected = (table * quantiles / means)[best, k]
+                    np.testing.assert_allclose(own[f"{name}_{end}"], expected, rtol=1e-5)
+    by_lift_alone = np.argsort(-lifts[:, 0])[:6]
+    own = found.columns[(found.columns.factor == 0) & (found.columns.order == "lift")]
+    assert own["name"].tolist() != [f"column {m}, é" for m in by_lift_alone]
+
+
+def test_the_promising_columns_hold_the_surest_ones():
+    """Among thousands of columns, of shapes from a posterior with many rare ones."""
+    from vigamma import Gamma
+
+    rng = np.random.default_rng(0)
+    shapes = 0.3 + rng.pareto(0.7, 20_000)
+    beta = Gamma(shapes, rng.gamma(2.0, size=20_000))
+    lifts = rng.gamma(3.0, size=20_000)
+    lows = lifts * scipy.stats.gamma(shapes).ppf(0.05) / shapes
+    assert _surest(beta, lifts, 0.05, 20).tolist() == np.argsort(-lows)[:20].tolist()
+    assert _surest(beta, lifts, 0.25, 1).tolist() == [
+        (lifts * scipy.stats.gamma(shapes).ppf(0.25) / shapes).argmax()
+    ]
+
+
+def test_the_scale_of_a_factor_does_not_matter():
+    scales = np.array([0.01, 1.0, 30.0])
+    found, again = topics(RUN, top=NUM_COLUMNS), topics(scaled(RUN, scales), top=NUM_COLUMNS)
+    np.testing.assert_allclose(found.weights, again.weights, rtol=1e-4)
+    assert found.columns["name"].tolist() == again.columns["name"].tolist()
+    np.testing.assert_allclose(found.columns["lift"], again.columns["lift"], rtol=1e-4)
+    ratio = found.columns["mean"] / again.columns["mean"]
+    np.testing.assert_allclose(ratio, scales[found.columns.factor], rtol=1e-4)
+
+
+def test_the_table_shows_every_factor_and_name():
+    found = topics(RUN, top=2)
+    text = found.table()
+    assert text.startswith("3 factors; 90 % intervals\n\nFactor ")
+    assert text.count("of the counts (") == 3
+    assert all(name in text for name in found.columns["name"])
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        topics(RUN, top=0)

@@ -1,0 +1,19 @@
+import pytest
+
+from vigamma.data.names import as_names, name_order
+
+
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ["-3", "0", "9", "10", str(2**63 - 1)],
+        ["10", "9", str(2**63)],  # more than 64 bits: strings
+        ["007", "10", "7"],
+        ["+1", "0"],
+        ["", "1", "10", "2", "B", "a", "é"],
+        [],
+    ],
+)
+def test_integers_are_sorted_by_value_and_strings_by_character(in_order):
+    names = as_names(reversed(in_order))
+    assert names[name_order(names)].tolist() == in_order

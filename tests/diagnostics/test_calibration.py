@@ -1,0 +1,61 @@
+"""Calibration against all cells, listed."""
+
+import numpy as np
+import pytest
+
+from vigamma.data.files import LoadedCounts
+from vigamma.data.heldout import HeldOut
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
+from vigamma.diagnostics.residuals import Moments, residuals
+
+RNG = np.random.default_rng(1)
+THETA, BETA = RNG.gamma(0.5, 1.0, (300, 3)) + 0.02, RNG.gamma(0.5, 1.0, (200, 3)) + 0.02
+COUNTS = RNG.poisson(THETA @ BETA.T)
+KEPT = {"thinning": 0.8, "cells": 1.0, "entries": 0.8}
+
+
+def split_of(protocol, counts=COUNTS):
+    heldout = HeldOut(protocol=protocol, test_fraction=0.2)
+    return heldout.split(LoadedCounts(check_sparse_counts(counts)))
+
+
+@pytest.mark.parametrize("protocol", KEPT)
+def test_the_truth_is_calibrated_and_a_wrong_rate_is_not(protocol):
+    split = split_of(protocol)
+    found = calibration(KEPT[protocol] * THETA, BETA, split, 0)
+    low, high = found.interval(1 - 0.01 / 12)
+    assert ((low < 1.01) & (high > 0.99)).all()
+    assert found.observed.sum() == split.test.counts.sum()
+    assert (np.diff(found.rates) > 0).all()
+    low, _ = calibration(0.5 * KEPT[protocol] * THETA, BETA, split, 0).interval(0.9)
+    assert (low > 1).all()
+
+
+def test_sampled_bins_expect_what_all_cells_sum_to():
+    split = split_of("thinning")
+    found = calibration(0.8 * THETA, BETA, split, 0)
+    rates = (0.8 * THETA @ BETA.T).ravel()
+    assert found.expected.sum() == pytest.approx(0.25 * rates.sum())
+    middle = np.sqrt(found.rates[:-1] * found.rates[1:])  # any edges will do for the totals
+    of_cells = 0.25 * np.bincount(np.digitize(rates, middle), rates)
+    np.testing.assert_allclose(found.expected, of_cells, rtol=0.3)
+
+
+def test_sums_outside_their_intervals_are_a_tenth_of_a_right_model():
+    sides = (Moments(0.8 * THETA, 0 * THETA), Moments(BETA, 0 * BETA))
+    shares = {}
+    for name, counts in (
+        ("right", COUNTS),
+        ("wrong", np.random.default_rng(2).permutation(COUNTS)),
+    ):
+        split = split_of("thinning", counts)
+        both = residuals(*sides, split.train)
+        shares[name] = share_of_sums_outside(both[0], split.test, 1)
+        columns = share_of_sums_outside(both[1], split.test, 0)
+    assert 0.04 < shares["right"] < 0.17
+    assert shares["wrong"] > 0.4
+    assert 0 <= columns <= 1
+    few = split_of("thinning", (np.arange(60_000) % 977 == 0).reshape(300, 200).astype(int))
+    tiny = residuals(Moments(1e-4 * THETA, 0 * THETA), sides[1], few.train)
+    assert share_of_sums_outside(tiny[0], few.test, 1) is None

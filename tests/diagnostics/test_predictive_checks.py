@@ -1,0 +1,155 @@
+"""Predictive checks flag what is wrong, and rarely what is right."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.sparse import csr_array
+
+from vigamma import Gamma
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.diagnostics.predictive_checks import (
+    LEVEL,
+    Observed,
+    predictive_checks,
+    replicate,
+    sample_of_rows,
+    two_sided_tail,
+    upper_tail,
+)
+from vigamma.diagnostics.residuals import factor_moments, sum_moments
+
+SHAPE = 80, 40
+
+
+def certain(means: np.ndarray) -> Gamma:
+    """Gammas that hardly differ from their means."""
+    shape = np.full(means.shape, 1e5, np.float32)
+    return Gamma(shape, (shape / means).astype(np.float32))
+
+
+def problem(seed: int, kept: float = 1.0, missing: np.ndarray | None = None) -> Observed:
+    """Counts of which a share is kept and others set to 0, and a q that knows the mean rates."""
+    rng = np.random.default_rng(seed)
+    theta, beta = (rng.gamma(0.8, 1.0, (size, 3)) + 0.05 for size in SHAPE)
+    exposures = rng.uniform(0.5, 2, SHAPE[0])
+    counts = rng.poisson(exposures[:, None] * (theta @ beta.T)) * (rng.random(SHAPE) < kept)
+    if missing is not None:
+        counts = counts * (1 - missing)
+    return Observed(
+        certain(kept * theta),
+        certain(beta),
+        exposures,
+        check_sparse_counts(counts),
+        None if missing is None else csr_array(missing.astype(np.uint8)),
+    )
+
+
+def tails(data: Observed, seed: int = 0) -> dict[str, float]:
+    checks = predictive_checks(data, seed, num_replicates=40)
+    found = {
+        name: test(float(getattr(checks.observed, name)), getattr(checks.replicated, name))
+        for name, test in (
+            ("zeros", two_sided_tail),
+            ("rows_outside", upper_tail),
+            ("columns_outside", upper_tail),
+            ("dispersion", two_sided_tail),
+        )
+    }
+    return found
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    """Each check flags at most 2 of 41 data sets from the model; ties make some flag fewer."""
+    num_sets = 50
+    flagged = [[p < LEVEL for p in tails(problem(seed), seed).values()] for seed in range(num_sets)]
+    most = stats.binom(num_sets, 2 / 41).ppf(0.999)
+    assert (np.sum(flagged, axis=0) <= most).all()
+    assert np.sum(flagged) > 0  # the checks can be flagged
+
+
+def test_twice_the_zeros_are_flagged():
+    data = problem(0, kept=0.6)
+    plain = problem(0)
+    ratio = (1 - data.counts.nnz / 3200) / (1 - plain.counts.nnz / 3200)
+    assert ratio > 1.8
+    found = tails(data)
+    assert found["zeros"] < LEVEL
+    assert found["dispersion"] < LEVEL
+    checks = predictive_checks(data, 0, num_replicates=40)
+    assert checks.observed.zeros > checks.replicated.zeros.max()
+    assert min(tails(plain).values()) >= LEVEL
+
+
+def test_sums_that_do_not_follow_their_rates_are_flagged():
+    data = problem(1)
+    shuffled = data._replace(exposures=data.exposures[::-1])
+    found = tails(shuffled)
+    assert found["rows_outside"] < LEVEL
+    assert tails(data)["rows_outside"] >= LEVEL
+
+
+def test_replicates_have_the_moments_of_q_and_leave_missing_cells_out():
+    missing = np.random.default_rng(9).random(SHAPE) < 0.3
+    data = problem(2, missing=missing)
+    wide = Gamma(np.full((40, 3), 2.0), np.full((40, 3), 1.5))
+    data = data._replace(columns=wide)
+    rng = np.random.default_rng(0)
+    draws = np.stack([replicate(data, rng).toarray() for _ in range(400)])
+    assert not draws[:, missing].any()
+    sums = draws.sum(axis=2).astype(float)
+    expected = sum_moments(
+        factor_moments(data.rows, data.exposures), factor_moments(wide), data.missing
+    )
+    for values, moments in (
+        (sums, expected.mean),
+        ((sums - expected.mean) ** 2, expected.variance),
+    ):
+        errors = values.std(axis=0, ddof=1) / np.sqrt(400)
+        assert (np.abs(values.mean(axis=0) - moments) < 4.5 * errors).all()
+
+
+def test_tail_probabilities_count_the_data_itself():
+    replicates = np.arange(49.0)
+    assert upper_tail(100, replicates) == 1 / 50
+    assert upper_tail(-1, replicates) == 1
+    assert two_sided_tail(100, replicates) == two_sided_tail(-1, replicates) == 2 / 50
+    assert two_sided_tail(24, replicates) == 1
+
+
+def test_summaries_are_those_of_dense_arrays():
+    data = problem(3)
+    found = predictive_checks(data, 0, num_replicates=40)
+    counts = data.counts.toarray()
+    assert found.observed.zeros == pytest.approx((counts == 0).mean())
+    means = factor_moments(data.rows, data.exposures).mean @ factor_moments(data.columns).mean.T
+    common = means.sum(axis=0) >= 1
+    ratio = counts.var(axis=0, ddof=1) / means.mean(axis=0)
+    assert found.observed.dispersion == pytest.approx(ratio[common].mean())
+    assert found.observed.row_sums.sum() == SHAPE[0]
+    assert found.observed.column_sums.sum() == SHAPE[1]
+    assert (found.replicated.row_sums.sum(axis=1) == SHAPE[0]).all()
+    assert found.bins.means.shape == found.observed.variances.shape
+
+
+def test_many_rows_are_sampled(monkeypatch):
+    data = problem(4)
+    assert sample_of_rows(data, 0) is data
+    monkeypatch.setattr("vigamma.diagnostics.predictive_checks.MOST_ROWS", 20)
+    sample = sample_of_rows(data, 0)
+    assert sample.counts.shape == (20, 40)
+    position = int(np.flatnonzero(data.exposures == sample.exposures[7])[0])
+    np.testing.assert_array_equal(sample.counts[[7]].toarray(), data.counts[[position]].toarray())
+    np.testing.assert_array_equal(sample.rows.rate[7], data.rows.rate[position])
+
+
+def test_hardly_any_counts_are_enough():
+    factors = [certain(np.full((size, 2), 0.05)) for size in (6, 5)]
+    counts = check_sparse_counts(np.eye(6, 5, dtype=int))
+    found = predictive_checks(Observed(*factors, np.ones(6), counts, None), 0)
+    assert found.replicated.zeros.min() > 0.8
+    assert np.isfinite(found.replicated.dispersion).all()
+
+
+def test_too_few_replicates_are_refused():
+    with pytest.raises(ValueError, match="at least 40, got 20"):
+        predictive_checks(problem(0), 0, num_replicates=20)

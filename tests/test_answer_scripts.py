@@ -1,0 +1,155 @@
+"""The commands that answer from a run, from flags to exit status."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.command import ROOT, call, start
+from tests.fitted_runs import names
+from tests.test_train_factors import experiment
+from vigamma import PoissonFactorization, SyntheticFactors, recommend, run_experiment, train
+from vigamma.data.files import LoadedCounts
+from vigamma.fitted import load_run
+from vigamma.run_data import load_run_data
+
+SCRIPTS = ("evaluate", "recommend", "topics", "similar", "export", "generate")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run with names."""
+    path, load = tmp_path_factory.mktemp("runs") / "named", SyntheticFactors.load
+
+    def with_names(self):
+        return LoadedCounts(load(self).counts, None, names("user", 90), names("film", 70))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SyntheticFactors, "load", with_names)
+        patch.setattr(train._Run, "_draw", lambda *_: None)
+        run_experiment(experiment(model=PoissonFactorization(num_factors=3)), path)
+    return path
+
+
+@pytest.fixture
+def answer(workdir, capsys):
+    """(script, flags) -> (status, out, err) with that run."""
+    return lambda script, *flags: call(capsys, script, "--workdir", workdir, *flags)
+
+
+def test_scores_are_printed(answer, workdir):
+    status, out, err = answer("evaluate.py", "--at=3,7")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{workdir}, step 24\nTest: ")
+    assert [w for w in ("NDCG@3", "Recall@7", "MAP", "perplexity") if w not in out] == []
+
+
+def test_recommendations_are_printed(answer, workdir):
+    status, out, err = answer("recommend.py", "--user=user 4, é", "--user=user 7, é", "--top=3")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{workdir}, step 24; 90 % intervals of 10,000 draws, seed 0"
+    assert [lines[2], lines[8]] == ["user 4, é", "user 7, é"]
+    run = load_run(workdir)
+    table = recommend(run, ["user 4, é", "user 7, é"], seen=load_run_data(run).counts, top=3)
+    shown = [line for line in lines if "film" in line]
+    for line, expected in zip(shown, table.itertuples(), strict=True):
+        assert line.split()[0] == str(expected.rank)
+        assert expected.item in line
+        assert float(line.split()[-4]) == pytest.approx(expected.rate, rel=1e-3, abs=1e-4)
+
+
+def test_recommendations_are_written(answer, workdir, tmp_path):
+    path = workdir / "recommendations.csv"
+    written = answer("recommend.py", "--all_users", "--top=5")
+    assert written == (0, f"written: {path}, 450 recommendations\n", "")
+    run = load_run(workdir)
+    seen = load_run_data(run).counts
+    expected = recommend(run, run.factors.row_names.tolist(), seen=seen, top=5, draws=0)
+    pd.testing.assert_frame_equal(pd.read_csv(path), expected, rtol=1e-6)
+    users, output = tmp_path / "users.txt", tmp_path / "some.csv"
+    users.write_text("user 4, é\nuser 7, é\n", encoding="utf-8")
+    flags = (f"--users={users}", f"--output={output}", "--include_seen", "--top=70")
+    written = answer("recommend.py", *flags)
+    assert written == (0, f"written: {output}, 140 recommendations\n", "")
+    assert pd.read_csv(output)["user"].unique().tolist() == ["user 4, é", "user 7, é"]
+
+
+def test_somebody_new_is_recommended_to(answer, tmp_path):
+    path = tmp_path / "somebody.txt"
+    path.write_text("film 1, é\t2\nfilm 2, é\t1\nfilm 99, é\t1\n", encoding="utf-8")
+    status, out, err = answer("recommend.py", f"--counts={path}")
+    assert (status, err) == (0, "passed over: 1 unknown: 'film 99, é'\n")
+    assert out.splitlines()[2] == "somebody"
+    assert out.count("film") == 20
+    assert "film 1, é" not in out
+    assert (
+        "film 1, é" in answer("recommend.py", f"--counts={path}", "--include_seen", "--top=70")[1]
+    )
+
+
+def test_topics_and_neighbours_are_printed(answer, workdir, tmp_path):
+    status, out, err = answer("topics.py", "--top=4", "--interval=0.5")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{workdir}, step 24: 3 factors; 50 % intervals\n")
+    assert (out.count("Factor "), out.count("film")) == (3, 3 * 2 * 4)
+    written = answer("topics.py", "--top=4", f"--output={tmp_path / 'topics.csv'}")
+    assert written == (0, f"written: {tmp_path / 'topics.csv'}, 24 lines\n", "")
+    status, out, err = answer("similar.py", "--column=film 6, é", "--top=2")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{workdir}, step 24: columns similar to film 6, é\n")
+    assert out.count("film") == 3
+    assert answer("similar.py", "--row=user 6, é", "--top=2")[1].count("user") == 3
+
+
+def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_path):
+    paths = [tmp_path / f"factors.{side}.csv" for side in ("rows", "columns")]
+    written = answer("export.py", f"--output={tmp_path / 'factors.csv'}")
+    assert written == (0, f"written: {paths[0]} and {paths[1]}\n", "")
+    assert pd.read_csv(paths[1])["name"].tolist() == names("film", 70).tolist()
+    status, _, err = answer("generate.py", "--num=4", f"--output={tmp_path / 'new'}")
+    assert (status, err) == (0, "")
+    with np.load(tmp_path / "new.npz", allow_pickle=False) as file:
+        assert file["column_names"].tolist() == names("film", 70).tolist()
+        assert file["counts"].shape == (4, 70)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (("recommend.py", "--user=user 4 é"), 1, "there is no user 'user 4 é' among 90; the near"),
+        (("recommend.py",), 2, "flags user=[], users=None, all_users=False, counts=None: exactly"),
+        (("recommend.py", "--counts=nothing.txt"), 1, "there is no file nothing.txt"),
+        (("topics.py", "--interval=1"), 2, "flag --interval=1.0: must be between 0 and 1"),
+        (("evaluate.py", "--at=5,x"), 2, "flag --at=['5', 'x']: must be whole numbers above 0"),
+        (
+            ("evaluate.py", "--data_path=nothing.npz"),
+            1,
+            "SyntheticFactors, the data of the run, ha",
+        ),
+        (("similar.py",), 2, "flags column=None, row=None: Exactly one"),
+        (("similar.py", "--row=film 3, é"), 1, "there is no row 'film 3, é' among 90"),
+        (("export.py", "--output=a.txt"), 2, "flag --output=a.txt: must end with .npz, .csv"),
+        (("export.py", "--output=/dev/null/a.npz"), 1, "[Errno 17] File exists"),
+        (("generate.py", "--num=0"), 2, "flag --num=0: 0 is not a positive integer"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line(answer, flags, status, message):
+    found, out, err = answer(*flags)
+    assert (found, out) == (status, "")
+    assert err.startswith(f"error: {message}"), err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_process_ends_with_the_status(workdir, tmp_path):
+    good = start("similar.py", "--workdir", workdir, "--column=film 6, é")
+    bad = start("similar.py", "--workdir", tmp_path, "--column=film 6, é")
+    (out, err), (no_out, line) = (process.communicate(timeout=300) for process in (good, bad))
+    assert (good.returncode, err, out.count("film")) == (0, "", 11)
+    assert (bad.returncode, no_out) == (1, "")
+    assert line == f"error: there is no intact checkpoint in {tmp_path}\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_begins_with_an_example(script):
+    docstring = (ROOT / "scripts" / f"{script}.py").read_text(encoding="utf-8").split('"""')[1]
+    assert f"python scripts/{script}.py --workdir checkpoints/" in docstring

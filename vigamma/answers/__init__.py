@@ -1,0 +1,1 @@
+"""What a fitted factorization says: scores, recommendations, topics, neighbours, files."""

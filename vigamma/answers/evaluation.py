@@ -1,0 +1,118 @@
+"""How good a run is on the counts that it held out."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vigamma.diagnostics.predictive import deviance, heldout_log_likelihood, perplexity
+from vigamma.diagnostics.rankings import Rankings, heldout_rankings
+from vigamma.errors import ConfigError
+from vigamma.fits.factors import FactorFit
+from vigamma.fitted import FittedRun
+from vigamma.tables import aligned
+
+
+class Measures(NamedTuple):
+    """What held-out counts say of some rates.
+
+    Attributes:
+      log_likelihood: by the protocol, in nats; see `vigamma.diagnostics.predictive`.
+      deviance: the Poisson deviance, in the same unit.
+      perplexity: of the column of a held-out count, given its row.
+      rankings: see `vigamma.diagnostics.rankings`; None if no row has anything to find.
+    """
+
+    log_likelihood: float
+    deviance: float
+    perplexity: float
+    rankings: Rankings | None
+
+
+class Evaluation(NamedTuple):
+    """The scores of a run, beside those of rates without factors.
+
+    Attributes:
+      protocol: how counts were held out.
+      num_heldout: how many of what the protocol counts.
+      fitted: of the posterior mean rates.
+      independent: of one rate for each column, times the exposure of the row: popularity.
+      table: the same for people.
+    """
+
+    protocol: str
+    num_heldout: int
+    fitted: Measures
+    independent: Measures
+    table: str
+
+
+def evaluate(
+    run: FittedRun,
+    data: FactorFit,
+    at: Sequence[int] = (20,),
+    say: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Scores a run on its test counts.
+
+    Args:
+      run: from `load_run`.
+      data: from `load_run_data`.
+      at: ranks at which rankings are measured, each at least 1.
+      say: is told, now and then, how far it is.
+
+    Raises:
+      ConfigError: if the run has held out nothing to test on.
+    """
+    if data.split.test is None:
+        raise ConfigError("the run has no test counts: its config.heldout holds none out")
+    q = run.factors.q
+    theta = q["rows"].mean * data.exposures[:, None].astype(np.float32)
+    fitted, num_heldout = _measures(theta, q["columns"].mean, data, at, say)
+    independent, _ = _measures(*data.independent_columns(), data, at, say)
+    protocol = data.split.protocol
+    table = _table(protocol, num_heldout, fitted, independent)
+    return Evaluation(protocol, num_heldout, fitted, independent, table)
+
+
+def _measures(
+    theta: np.ndarray,
+    beta: np.ndarray,
+    data: FactorFit,
+    at: Sequence[int],
+    say: Callable[[str], None],
+) -> tuple[Measures, int]:
+    split, test = data.split, data.split.test
+    score = heldout_log_likelihood(theta, beta, split, test)
+    measures = Measures(
+        score.log_likelihood,
+        deviance(score, split, test),
+        perplexity(theta, beta, split, test),
+        heldout_rankings(theta, beta, split, test, at, say),
+    )
+    return measures, score.num_heldout
+
+
+def _table(protocol: str, num_heldout: int, fitted: Measures, independent: Measures) -> str:
+    unit = {"thinning": "counts", "cells": "cells", "entries": "nonzeros"}[protocol]
+    both = fitted, independent
+    lines = {
+        "log-likelihood, nats": [f"{m.log_likelihood:.4f}" for m in both],
+        "Poisson deviance, nats": [f"{m.deviance:.4f}" for m in both],
+        "perplexity": [f"{m.perplexity:,.2f}" for m in both],
+    }
+    title = f"Test: {num_heldout:,} {unit} held out by {protocol}"
+    if fitted.rankings is not None:
+        title += f"; rankings of {fitted.rankings.num_rows:,} rows"
+        rankings = [m.rankings for m in both]
+        for pair in zip(*(r.at for r in rankings), strict=True):
+            for name in ("recall", "precision", "ndcg"):
+                label = name.upper() if name == "ndcg" else name.capitalize()
+                lines[f"{label}@{pair[0].k}"] = [f"{getattr(a, name):.4f}" for a in pair]
+        lines["MAP"] = [f"{r.mean_average_precision:.4f}" for r in rankings]
+    table = {"": list(lines)}
+    for i, header in enumerate(("fitted", "independent columns")):
+        column = [values[i] for values in lines.values()]
+        width = max(map(len, [header, *column]))
+        table[header.rjust(width)] = [text.rjust(width) for text in column]
+    return "\n".join([title, *("  " + line for line in aligned(table))])

@@ -1,0 +1,189 @@
+"""The posterior of a run as files for other programs.
+
+.npz      `rows_shape`, `rows_rate` and `rows_mean`, (N, K); the same of `columns`, (M, K), and of
+          `row_rates` and `column_rates` where the model has them; `row_names`, `column_names`,
+          `step`, `config` (JSON). Loads without pickle.
+.csv      two tables, NAME.rows.csv and NAME.columns.csv: `name`, then `mean_0`, `mean_1`, ... and
+          `sd_0`, `sd_1`, ..., and `rate_mean` and `rate_sd` where the model has rates. The shape of
+          a Gamma is (mean / sd)², and its rate mean / sd².
+.parquet  the same two tables; extra `parquet`.
+.h5ad     an AnnData without counts: E[θ] in `obsm["X_vigamma"]` and E[β] in `varm["vigamma"]`, with
+          shapes and rates beside them; extra `anndata`.
+.nc       an ArviZ InferenceData of posterior draws of `theta` (chain, draw, row, factor), `beta`
+          (chain, draw, column, factor), and of `row_rates` and `column_rates` where the model has
+          them, with names as coordinates; extra `arviz`.
+"""
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+
+from vigamma.config import flatten
+from vigamma.errors import ConfigError
+from vigamma.families.gamma import Gamma
+from vigamma.fitted import FittedFactors, FittedRun
+from vigamma.tables import write_csv
+from vigamma.whole_files import replacing
+
+_ROWS_AT_ONCE = 2**14
+
+
+def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[Path]:
+    """Writes the posterior of a run in the format that the ending of `path` names.
+
+    Args:
+      run: from `load_run`.
+      path: ends with one of `FORMATS`.
+      draws: how many to write, if draws are written; at least 1.
+      seed: of the draws.
+
+    Returns:
+      the files written.
+
+    Raises:
+      ConfigError: for another ending, or if a package is missing; names its extra.
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    write = FORMATS.get(path.suffix)
+    if write is None:
+        raise ConfigError(f"the output must end with {', '.join(FORMATS)}, got {str(path)!r}")
+    if write is _write_draws:
+        return write(run, path, draws, seed)
+    return write(run, path)
+
+
+def _write_npz(run: FittedRun, path: Path) -> list[Path]:
+    factors = run.factors
+    arrays = {"step": run.step, "config": json.dumps(flatten(run.config))}
+    for side in ("row", "column"):
+        arrays[f"{side}_names"] = np.array(_names(factors, side), dtype=str)  # not of objects
+    for name, q in factors.q.items():
+        parts = {"shape": q.concentration, "rate": q.rate, "mean": q.mean}
+        arrays |= {f"{name}_{part}": values for part, values in parts.items()}
+    with replacing(path) as partial:
+        np.savez_compressed(partial, **arrays)
+    return [path]
+
+
+def _write_csv(run: FittedRun, path: Path) -> list[Path]:
+    paths = {side: path.with_suffix(f".{side}s.csv") for side in ("row", "column")}
+    for side, of_side in paths.items():
+        write_csv(_tables(run.factors, side, _ROWS_AT_ONCE), of_side)
+    return list(paths.values())
+
+
+def _write_parquet(run: FittedRun, path: Path) -> list[Path]:
+    _needed("pyarrow", "parquet")
+    paths = {side: path.with_suffix(f".{side}s.parquet") for side in ("row", "column")}
+    for side, of_side in paths.items():
+        (table,) = _tables(run.factors, side, len(_names(run.factors, side)))
+        with replacing(of_side) as partial:
+            table.to_parquet(partial, engine="pyarrow", index=False)
+    return list(paths.values())
+
+
+def _write_h5ad(run: FittedRun, path: Path) -> list[Path]:
+    anndata = _needed("anndata", "anndata")
+    factors = run.factors
+    frames = [pd.DataFrame(index=_names(factors, side)) for side in ("row", "column")]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*names are not unique")
+        data = anndata.AnnData(obs=frames[0], var=frames[1])
+    for side, prefix, frame, tables in (
+        ("row", "X_", data.obs, data.obsm),
+        ("column", "", data.var, data.varm),
+    ):
+        q = factors.q[f"{side}s"]
+        tables[f"{prefix}vigamma"] = q.mean
+        tables["vigamma_shape"], tables["vigamma_rate"] = q.concentration, q.rate
+        rates = factors.q.get(f"{side}_rates")
+        if rates is not None:
+            frame["vigamma_rate_shape"], frame["vigamma_rate_rate"] = (
+                rates.concentration,
+                rates.rate,
+            )
+    data.uns["vigamma"] = {"step": run.step, "config": json.dumps(flatten(run.config))}
+    with replacing(path) as partial:
+        data.write_h5ad(partial)
+    return [path]
+
+
+def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path]:
+    xarray = _needed("xarray", "arviz")
+    _needed("h5netcdf", "arviz")
+    factors = run.factors
+    rng = np.random.default_rng(seed)
+    variables = {}
+    for latent, name in {"rows": "theta", "columns": "beta"}.items():
+        dims = "chain", "draw", latent.removesuffix("s"), "factor"
+        variables[name] = dims, _draws(rng, factors.q[latent], draws)
+    for latent in ("row_rates", "column_rates"):
+        if latent in factors.q:
+            dims = "chain", "draw", latent.removesuffix("_rates")
+            variables[latent] = dims, _draws(rng, factors.q[latent], draws)
+    coords = {
+        "chain": [0],
+        "draw": np.arange(draws),
+        "row": _names(factors, "row"),
+        "column": _names(factors, "column"),
+        "factor": np.arange(factors.q["rows"].rate.shape[1]),
+    }
+    attributes = {"inference_library": "vigamma", "step": run.step, "seed": seed}
+    dataset = xarray.Dataset(variables, coords, attributes)
+    with replacing(path) as partial:
+        dataset.to_netcdf(partial, group="posterior", engine="h5netcdf")
+    return [path]
+
+
+FORMATS: dict[str, Callable[..., list[Path]]] = {
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".h5ad": _write_h5ad,
+    ".nc": _write_draws,
+}
+"""What the output may end with."""
+
+
+def _names(factors: FittedFactors, side: str) -> list[str]:
+    return (factors.row_names if side == "row" else factors.column_names).tolist()
+
+
+def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFrame]:
+    """The table of a side, in blocks of `size` lines."""
+    names, q, rates = _names(factors, side), factors.q[f"{side}s"], factors.q.get(f"{side}_rates")
+    deviations = np.sqrt(q.variance)
+    for start in range(0, len(names), size):
+        block = slice(start, start + size)
+        columns = {"name": names[block]}
+        for word, values in (("mean", q.mean), ("sd", deviations)):
+            columns |= {f"{word}_{k}": values[block, k] for k in range(values.shape[1])}
+        if rates is not None:
+            columns["rate_mean"] = rates.mean[block]
+            columns["rate_sd"] = np.sqrt(rates.variance[block])
+        yield pd.DataFrame(columns)
+
+
+def _draws(rng: np.random.Generator, q: Gamma, num_draws: int) -> np.ndarray:
+    """Draws, float32, of shape (1, num_draws) + that of q."""
+    drawn = rng.standard_gamma(
+        q.concentration.astype(np.float32), (1, num_draws, *q.rate.shape), np.float32
+    )
+    drawn /= q.rate
+    return drawn
+
+
+def _needed(package: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"this format needs {package}: pip install 'vigamma[{extra}]' ({error})"
+        ) from error

@@ -1,0 +1,1 @@
+"""A reader for each format of files; all have `read(path) -> RawCounts`."""

@@ -1,0 +1,69 @@
+"""AnnData files, of single cells: `.h5ad`."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+
+from vigamma.data.names import as_names
+from vigamma.data.raw_counts import RawCounts
+from vigamma.data.text_files import FormatError, reading
+
+_CELLS_AT_ONCE = 2**24
+
+
+def read(path: Path, layer: str = "") -> RawCounts:
+    """Reads one matrix and the names of rows and columns; the rest of the file stays unread.
+
+    Args:
+      path: the file.
+      layer: a layer; "raw" for `.raw.X` with its own columns, if no layer has that name; "" for X.
+
+    Raises:
+      ValueError: if anndata is not installed.
+      FormatError: for a file that is broken, and for a layer that does not exist.
+    """
+    try:
+        import h5py  # with anndata, 1 s, which other data need not wait for
+        from anndata.io import read_elem
+    except ImportError as error:
+        raise ValueError(f"{path} needs anndata: pip install 'vigamma[anndata]'") from error
+
+    with reading(path, "an AnnData file"), h5py.File(path, "r") as file:
+        if "obs" not in file or "var" not in file:
+            raise FormatError(f"{path} is HDF5, but no AnnData file: it has no obs and var")
+        places = _places(file)
+        chosen = layer or "X"
+        if chosen not in places:
+            raise FormatError(f"{path} has no {chosen}, but {', '.join(places) or 'no matrix'}")
+        stored = file[places.pop(chosen)]
+        matrix = _in_pieces(stored) if isinstance(stored, h5py.Dataset) else read_elem(stored)
+        columns = file["raw/var" if stored.name == "/raw/X" else "var"]
+        row_names, column_names = (
+            as_names(read_elem(table[table.attrs["_index"]])) for table in (file["obs"], columns)
+        )
+    if matrix.shape != (len(row_names), len(column_names)):
+        raise FormatError(
+            f"{path} has {chosen} of shape {matrix.shape}, but {len(row_names)} names of rows and "
+            f"{len(column_names)} of columns"
+        )
+    return RawCounts(matrix, row_names, column_names, other_layers=tuple(places))
+
+
+def _places(file) -> dict[str, str]:
+    """Where the matrices of the file are, by the names of layers; "X" for X."""
+    layers = {name: f"layers/{name}" for name in file.get("layers", ())}
+    places = {"raw": "raw/X", **layers, "X": "X"}
+    return {
+        name: place
+        for name, place in places.items()
+        if place in file and file[place].attrs.get("encoding-type") != "null"
+    }
+
+
+def _in_pieces(dense) -> scipy.sparse.csr_array:
+    """A dense matrix of the file, a part of the rows at a time."""
+    rows_at_once = max(1, _CELLS_AT_ONCE // max(1, dense.shape[1]))
+    starts = range(0, dense.shape[0], rows_at_once)
+    pieces = [scipy.sparse.csr_array(dense[first : first + rows_at_once]) for first in starts]
+    return scipy.sparse.vstack(pieces or [np.zeros(dense.shape)], format="csr")

@@ -1,0 +1,15 @@
+"""Sparse matrices that `scipy.sparse.save_npz` has written."""
+
+from pathlib import Path
+
+from scipy.sparse import load_npz
+
+from vigamma.data.raw_counts import RawCounts, named_beside
+from vigamma.data.text_files import reading
+
+
+def read(path: Path) -> RawCounts:
+    """Reads a matrix, and names beside it; raises FormatError for anything else."""
+    with reading(path, "a sparse matrix saved by SciPy"), path.open("rb") as file:
+        matrix = load_npz(file)  # SciPy, given a path, leaves broken files open
+    return named_beside(matrix, path)

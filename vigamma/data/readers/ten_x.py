@@ -1,0 +1,88 @@
+"""Folders of 10x Genomics' Cell Ranger: genes × cells, and the names of both."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import mmread
+from scipy.sparse import csr_array
+
+from vigamma.data.names import as_names
+from vigamma.data.raw_counts import RawCounts
+from vigamma.data.text_files import (
+    FormatError,
+    at_line,
+    beside,
+    numbered_lines,
+    open_bytes,
+    reading,
+)
+
+_GENES = "Gene Expression"
+
+
+def read(path: Path) -> RawCounts:
+    """Reads `matrix.mtx`, `barcodes.tsv`, and `features.tsv` or the older `genes.tsv`, or `.gz`.
+
+    Rows are cells, columns genes. A gene is called by its symbol; by symbol and id, "TBCE
+    (ENSG00000285053)", where several have one symbol. Features that are no genes (antibodies,
+    guides) are left out if there are genes, and a note says so.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      FileNotFoundError: if a file is missing.
+      FormatError: for files that are broken, or whose sizes differ.
+    """
+    matrix_path = _file(path, "matrix.mtx")
+    barcodes_path = _file(path, "barcodes.tsv")
+    features_path = _file(path, "features.tsv", "genes.tsv")
+    with reading(matrix_path, "a MatrixMarket file"), open_bytes(matrix_path) as file:
+        genes_by_cells = mmread(file)
+    cells = as_names(fields[0] for fields in _table(barcodes_path))
+    features = _table(features_path)
+    for names_path, names, size in (
+        (features_path, features, genes_by_cells.shape[0]),
+        (barcodes_path, cells, genes_by_cells.shape[1]),
+    ):
+        if len(names) != size:
+            raise FormatError(
+                f"{names_path} has {len(names)} lines, but {matrix_path} is of shape "
+                f"{genes_by_cells.shape}: features × barcodes"
+            )
+    is_gene = np.array([len(fields) < 3 or fields[2] == _GENES for fields in features])
+    matrix, notes = csr_array(genes_by_cells.T), ()
+    if is_gene.any() and not is_gene.all():
+        kinds = sorted({fields[2] for fields in features if len(fields) > 2} - {_GENES})
+        notes = (f"{path}: left out {np.sum(~is_gene)} features of {', '.join(kinds)}",)
+        matrix = matrix[:, is_gene]
+        features = [fields for fields in features if len(fields) < 3 or fields[2] == _GENES]
+    return RawCounts(matrix, cells, _gene_names(features), notes)
+
+
+def _file(folder: Path, *names: str) -> Path:
+    found = beside(folder, *names)
+    if found is None:
+        raise FileNotFoundError(f"there is no file {folder / names[0]}, nor with .gz")
+    return found
+
+
+def _table(path: Path) -> list[list[str]]:
+    with reading(path, "a list of names"):
+        table = [line.split("\t") for _, line in numbered_lines(path)]
+    for number, fields in enumerate(table, 1):
+        if not fields[0].strip():
+            raise at_line(path, number, "expected a name, the line is empty")
+    return table
+
+
+def _gene_names(features: list[list[str]]) -> np.ndarray:
+    symbols = [fields[1] if len(fields) > 1 else fields[0] for fields in features]
+    unique, of_feature, sizes = np.unique(
+        as_names(symbols), return_inverse=True, return_counts=True
+    )
+    del unique
+    return as_names(
+        symbol if size == 1 else f"{symbol} ({fields[0]})"
+        for symbol, size, fields in zip(symbols, sizes[of_feature], features, strict=True)
+    )

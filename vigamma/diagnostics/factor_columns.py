@@ -1,0 +1,84 @@
+"""What a factor is made of: the columns that weigh most in it, and those that mark it out."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vigamma.families.gamma import Gamma
+
+
+class FactorColumns(NamedTuple):
+    """Some columns of one factor, each with its share φ_mk = β_mk / Σ_m E[β_mk] of the factor.
+
+    Attributes:
+      columns: their indices; shape (T,).
+      mean: E[φ_mk]; shape (T,).
+      low: the 5 % quantile of φ_mk.
+      high: the 95 % quantile.
+    """
+
+    columns: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class FactorSummary(NamedTuple):
+    """One factor.
+
+    Attributes:
+      index: k.
+      share: of all expected counts.
+      heaviest: the columns with the largest E[φ_mk].
+      distinctive: the columns with the largest E[φ_mk] log(E[φ_mk] / π_m), π_m being the share of
+        column m in the expected counts of all factors: common here, and rarer elsewhere.
+      rows: the rows with the largest expected counts from this factor.
+    """
+
+    index: int
+    share: float
+    heaviest: FactorColumns
+    distinctive: FactorColumns
+    rows: np.ndarray
+
+
+def factor_summaries(
+    theta: np.ndarray, columns: Gamma, num_columns: int = 8, num_rows: int = 5
+) -> list[FactorSummary]:
+    """All factors, heaviest first.
+
+    Args:
+      theta: e_n E[θ_nk]; shape (N, K).
+      columns: q of β; shape (M, K).
+      num_columns: how many columns of each.
+      num_rows: how many rows of each.
+    """
+    beta = np.asarray(columns.concentration, float) / columns.rate
+    totals_k = beta.sum(axis=0)
+    weights_k = theta.sum(axis=0, dtype=float) * totals_k
+    shares_k = weights_k / weights_k.sum()
+    overall_m = (beta / totals_k) @ shares_k
+    found = []
+    for k in np.argsort(-shares_k):
+        phi_m = beta[:, k] / totals_k[k]
+        relevance_m = phi_m * np.log(phi_m / overall_m)
+        heaviest, distinctive = (
+            _columns(columns, int(k), _largest(values, num_columns), totals_k[k])
+            for values in (phi_m, relevance_m)
+        )
+        rows = _largest(theta[:, k], num_rows)
+        found.append(FactorSummary(int(k), float(shares_k[k]), heaviest, distinctive, rows))
+    return found
+
+
+def _columns(columns: Gamma, k: int, chosen: np.ndarray, total: float) -> FactorColumns:
+    of_factor = Gamma(columns.concentration[chosen, k], columns.rate[chosen, k])
+    low, high = (np.asarray(of_factor.quantile(p)) / total for p in (0.05, 0.95))
+    return FactorColumns(chosen, np.asarray(of_factor.mean) / total, low, high)
+
+
+def _largest(values: np.ndarray, number: int) -> np.ndarray:
+    """The indices of the largest values, in their order."""
+    number = min(number, values.size)
+    chosen = np.argpartition(-values, number - 1)[:number]
+    return chosen[np.argsort(-values[chosen], kind="stable")]

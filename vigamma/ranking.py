@@ -1,0 +1,79 @@
+"""The columns of every row in the order of their rates, in blocks of rows.
+
+Rates are summed in float64 and rounded to float32, so that columns that are alike tie, whatever the
+order of the sums; of columns that tie, the first comes first. Columns that are left out have -inf.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.sparse import csr_array
+
+_CELLS_AT_ONCE = 2**23
+
+
+def rate_blocks(
+    theta: np.ndarray, beta: np.ndarray, left_out: csr_array | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields some rows and their rates Σ_k θ_nk β_mk, float32 of shape (B, M).
+
+    Args:
+      theta: shape (N, K).
+      beta: shape (M, K).
+      left_out: what it stores is left out; shape (N, M).
+    """
+    num_rows, num_columns = len(theta), len(beta)
+    beta = beta.astype(np.float64)
+    size = max(_CELLS_AT_ONCE // num_columns, 1)
+    for start in range(0, num_rows, size):
+        block = slice(start, min(start + size, num_rows))
+        rates = (theta[block].astype(np.float64) @ beta.T).astype(np.float32)
+        if left_out is not None:
+            begin, end = left_out.indptr[[block.start, block.stop]]
+            lengths = np.diff(left_out.indptr[block.start : block.stop + 1])
+            rates[np.repeat(np.arange(len(rates)), lengths), left_out.indices[begin:end]] = -np.inf
+        yield block, rates
+
+
+def highest(rates: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `top` columns of each row, or as many as are not left out.
+
+    Args:
+      rates: of a block; shape (B, M).
+      top: at least 1.
+
+    Returns:
+      the row, the rank from 0 and the column of each, in the order of rows, then ranks.
+    """
+    num_columns = rates.shape[1]
+    place = max(num_columns - top, 0)
+    least = np.partition(rates, place, axis=1)[:, place, None]
+    cells = np.flatnonzero((rates >= least) & (rates > -np.inf))
+    rows, columns = np.divmod(cells, num_columns)
+    order = np.lexsort((columns, -rates[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    ranks = np.arange(rows.size) - np.searchsorted(rows, rows)
+    kept = ranks < top  # more than these tie with the last
+    return rows[kept], ranks[kept], columns[kept]
+
+
+def ranks_of(rates: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The ranks, from 1, of some cells of a block among the columns of their rows; int64 (E,).
+
+    Args:
+      rates: of a block; shape (B, M).
+      rows: of the cells, in ascending order; shape (E,).
+      columns: of the cells; shape (E,).
+    """
+    ranks = np.empty(rows.size, np.int64)
+    ends = np.searchsorted(rows, np.arange(len(rates) + 1))
+    for row in np.unique(rows):
+        own = slice(ends[row], ends[row + 1])
+        ascending, wanted = np.sort(rates[row]), rates[row, columns[own]]
+        not_above = np.searchsorted(ascending, wanted, side="right")
+        ties = not_above - np.searchsorted(ascending, wanted, side="left")
+        before = np.zeros(wanted.size, np.int64)
+        for i in np.flatnonzero(ties > 1):
+            before[i] = np.count_nonzero(rates[row, : columns[own][i]] == wanted[i])
+        ranks[own] = ascending.size - not_above + before + 1
+    return ranks
