@@ -20,6 +20,7 @@ _REGULARIZATION = 5.0
 _MORE_DIRECTIONS = 10
 _NUM_ITERATIONS = 3
 _NUM_UPDATES = 20
+_NUM_TRIES = 5
 
 
 def group_rows(
@@ -82,10 +83,21 @@ def _orthonormal(vectors: np.ndarray) -> np.ndarray:
 def _spherical_k_means(rng: np.random.Generator, places: np.ndarray, num_groups: int) -> np.ndarray:
     """The group of each place, by direction; places count in proportion to their lengths.
 
-    The first centers are drawn as in k-means++ (Arthur & Vassilvitskii 2007).
+    Of several tries the one in which the places are closest to the centers, Σ length · cosine.
     """
     lengths = np.linalg.norm(places, axis=1)
     directions = places / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    tries = [_one_try(rng, directions, lengths, num_groups) for _ in range(_NUM_TRIES)]
+    return max(tries, key=lambda of_try: of_try[0])[1]
+
+
+def _one_try(
+    rng: np.random.Generator, directions: np.ndarray, lengths: np.ndarray, num_groups: int
+) -> tuple[float, np.ndarray]:
+    """Σ length · cosine, and the groups; the first centers are as in k-means++.
+
+    Source: Arthur & Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
+    """
     centers = _first_centers(rng, directions, lengths, num_groups)
     for _ in range(_NUM_UPDATES):
         groups = (directions @ centers.T).argmax(axis=1)
@@ -93,7 +105,8 @@ def _spherical_k_means(rng: np.random.Generator, places: np.ndarray, num_groups:
         sums = members @ directions
         sizes = np.linalg.norm(sums, axis=1, keepdims=True)
         centers = np.where(sizes > 0, sums / np.where(sizes > 0, sizes, 1), centers)
-    return (directions @ centers.T).argmax(axis=1)
+    cosines = directions @ centers.T
+    return float(lengths @ cosines.max(axis=1)), cosines.argmax(axis=1)
 
 
 def _first_centers(
