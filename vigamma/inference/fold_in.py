@@ -23,7 +23,7 @@ than this part of their sum."""
 
 _MOST_UPDATES = 1000
 _BATCH_ROWS = 2**13
-_MANY_ROWS = 2**10
+_MANY_ROWS = 2**12
 _FIRST_UPDATES = 60
 """Of many rows nearly all settle within these; the others then go on without them."""
 
