@@ -23,8 +23,12 @@ def dense_update(model, q, problem, columns):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", ["plain", "exposures"])
-def test_rows_end_where_an_update_changes_nothing(kind, case, monkeypatch):
+@pytest.mark.parametrize("in_rounds", [False, True])
+def test_rows_end_where_an_update_changes_nothing(kind, case, in_rounds, monkeypatch):
     monkeypatch.setattr(module, "_BATCH_ROWS", 100)
+    if in_rounds:
+        monkeypatch.setattr(module, "_MANY_ROWS", 250)
+        monkeypatch.setattr(module, "_ROUNDS", (4, 4, 1000))
     problem = make_problem(case, num_rows=250)
     model = make_model(kind)
     columns = random_posterior(model, 1, num_columns=9)["columns"]

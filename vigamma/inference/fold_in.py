@@ -13,8 +13,10 @@ from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import CountRows, batch_at, lay_out_batches, padded_rows
 from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
+from vigamma.kernels import elementwise, sum_over_factors
 from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
+from vigamma.models.factor_priors import means_of
 from vigamma.typing import Array
 
 TOLERANCE = 1e-6
@@ -24,8 +26,8 @@ than this part of their sum."""
 _MOST_UPDATES = 1000
 _BATCH_ROWS = 2**13
 _MANY_ROWS = 2**12
-_FIRST_UPDATES = 60
-"""Of many rows nearly all settle within these; the others then go on without them."""
+_ROUNDS = (40, 40, _MOST_UPDATES)
+"""Of many rows most settle within the first updates; the others then go on without them."""
 
 
 def fold_in(
@@ -57,18 +59,19 @@ def fold_in(
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
 
-    def settle(chosen: np.ndarray | slice, most_updates: int) -> tuple[Posterior, np.ndarray]:
+    def settle(chosen: np.ndarray, most_updates: int) -> tuple[Posterior, np.ndarray]:
         start = jax.tree.map(lambda leaf: leaf[chosen], q)
         limits = np.float32(tolerance), np.int32(most_updates)
         return _settle_all(mesh, model, columns, counts[chosen], exposures[chosen], start, limits)
 
-    if num_rows < _MANY_ROWS:
-        return settle(slice(None), _MOST_UPDATES)[0]
-    q, moved = settle(slice(None), _FIRST_UPDATES)
-    left = np.flatnonzero(moved > tolerance)
-    if left.size:
-        settled, _ = settle(left, _MOST_UPDATES)
-        jax.tree.map(lambda leaf, part: leaf.__setitem__(left, part), q, settled)
+    left = np.arange(num_rows)
+    for most_updates in _ROUNDS if num_rows >= _MANY_ROWS else (_MOST_UPDATES,):
+        settled, moved = settle(left, most_updates)
+        for name, gamma in settled.items():
+            q[name].concentration[left], q[name].rate[left] = gamma.concentration, gamma.rate
+        left = left[moved > tolerance]
+        if not left.size:
+            break
     return q
 
 
@@ -124,11 +127,10 @@ def _settle(mesh: Mesh):
             settled = moved <= tolerance
             start = extrapolated(rows, previous, momentum)
             new = model.with_local_conditionals(start, table, batch)
-            was, begun, now = (q["rows"].mean for q in (rows, start, new))
-            against = ((begun - now) * (now - was) / (now * now)).sum(axis=1) > 0
-            now_moved = jnp.maximum(jnp.abs(now - begun), jnp.abs(now - was)).sum(axis=1) / now.sum(
-                axis=1
-            )
+            was, begun, now = (means_of(q["rows"]) for q in (rows, start, new))
+            against = sum_over_factors(elementwise(_opposition, was, begun, now)) > 0
+            way = sum_over_factors(elementwise(_way, was, begun, now))
+            now_moved = way / sum_over_factors(now)
 
             def unless_settled(new: Array, old: Array) -> Array:
                 return jnp.where(settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new)
@@ -155,6 +157,15 @@ def _settle(mesh: Mesh):
         return settle(model, table, rows, batch, *limits)
 
     return jax.jit(program)
+
+
+def _opposition(was: Array, begun: Array, now: Array) -> Array:
+    """Positive where an update, from `begun` to `now`, goes against the whole step, in logs."""
+    return (begun - now) * (now - was) / (now * now)
+
+
+def _way(was: Array, begun: Array, now: Array) -> Array:
+    return jnp.maximum(jnp.abs(now - begun), jnp.abs(now - was))
 
 
 def _padded(tree: Any, size: int) -> Any:
