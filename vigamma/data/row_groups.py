@@ -15,12 +15,12 @@ import numpy as np
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-_MOST_NONZEROS = 4 * 10**6
+_MOST_NONZEROS = 2 * 10**6
 _REGULARIZATION = 5.0
 _MORE_DIRECTIONS = 10
 _NUM_ITERATIONS = 3
-_NUM_UPDATES = 20
 _NUM_TRIES = 5
+_MOST_TRIED = 10_000
 
 
 def group_rows(
@@ -29,12 +29,12 @@ def group_rows(
     """Puts rows into groups, some of which may stay empty.
 
     Args:
-      rng: chooses rows where there are more than 4 million nonzeros, and the first centers.
+      rng: chooses rows where there are more than 2 million nonzeros, and the first centers.
       counts: canonical counts of shape (N, M).
       num_groups: K.
 
     Returns:
-      the numbers of the rows that were looked at, and the group of each of them.
+      the numbers of the rows that were looked at, in random order, and the group of each of them.
     """
     rows = _some_rows(rng, counts)
     # More threads are no faster, and wait for each other by the second where cores are busy.
@@ -44,7 +44,7 @@ def group_rows(
 
 
 def _some_rows(rng: np.random.Generator, counts: csr_array) -> np.ndarray:
-    """Random rows, none of them empty, that have at most 4 million nonzeros before the last."""
+    """Random rows, none of them empty, that have at most 2 million nonzeros before the last."""
     order = rng.permutation(counts.shape[0])
     sizes = np.diff(counts.indptr)[order]
     return order[(np.cumsum(sizes) - sizes < _MOST_NONZEROS) & (sizes > 0)]
@@ -83,30 +83,34 @@ def _orthonormal(vectors: np.ndarray) -> np.ndarray:
 def _spherical_k_means(rng: np.random.Generator, places: np.ndarray, num_groups: int) -> np.ndarray:
     """The group of each place, by direction; places count in proportion to their lengths.
 
-    Of several tries the one in which the places are closest to the centers, Σ length · cosine.
+    Of several tries on some rows the one goes on in which these are closest to the centers, by
+    Σ length · cosine. The first centers are drawn as in k-means++ (Arthur & Vassilvitskii 2007).
     """
     lengths = np.linalg.norm(places, axis=1)
     directions = places / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    tries = [_one_try(rng, directions, lengths, num_groups) for _ in range(_NUM_TRIES)]
-    return max(tries, key=lambda of_try: of_try[0])[1]
+    some = directions[:_MOST_TRIED], lengths[:_MOST_TRIED]
+
+    def closeness(centers: np.ndarray) -> float:
+        return float(some[1] @ (some[0] @ centers.T).max(axis=1))
+
+    tries = (_first_centers(rng, *some, num_groups) for _ in range(_NUM_TRIES))
+    best = max((_updated(first, *some) for first in tries), key=closeness)
+    if len(directions) > _MOST_TRIED:
+        best = _updated(best, directions, lengths, num_updates=2)
+    return (directions @ best.T).argmax(axis=1)
 
 
-def _one_try(
-    rng: np.random.Generator, directions: np.ndarray, lengths: np.ndarray, num_groups: int
-) -> tuple[float, np.ndarray]:
-    """Σ length · cosine, and the groups; the first centers are as in k-means++.
-
-    Source: Arthur & Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
-    """
-    centers = _first_centers(rng, directions, lengths, num_groups)
-    for _ in range(_NUM_UPDATES):
+def _updated(
+    centers: np.ndarray, directions: np.ndarray, lengths: np.ndarray, num_updates: int = 20
+) -> np.ndarray:
+    """Centers moved, time and again, to the directions of the sums of the places next to them."""
+    shape = len(centers), len(directions)
+    for _ in range(num_updates):
         groups = (directions @ centers.T).argmax(axis=1)
-        members = csr_array((lengths, (groups, np.arange(groups.size))), (num_groups, groups.size))
-        sums = members @ directions
+        sums = csr_array((lengths, (groups, np.arange(shape[1]))), shape) @ directions
         sizes = np.linalg.norm(sums, axis=1, keepdims=True)
         centers = np.where(sizes > 0, sums / np.where(sizes > 0, sizes, 1), centers)
-    cosines = directions @ centers.T
-    return float(lengths @ cosines.max(axis=1)), cosines.argmax(axis=1)
+    return centers
 
 
 def _first_centers(

@@ -349,8 +349,10 @@ def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -
     One count is added to both; shape (K, M).
     """
     rows, groups = group_rows(rng, counts, num_factors)
-    members = csr_array((np.ones(rows.size), (groups, rows)), (num_factors, counts.shape[0]))
-    seen = (members @ counts.astype(np.float64)).toarray()
+    members = csr_array(
+        (np.ones(rows.size), (groups, np.arange(rows.size))), (num_factors, rows.size)
+    )
+    seen = (members @ counts[rows].astype(np.float64)).toarray()
     by_chance = np.outer(seen.sum(axis=1), counts.sum(axis=0) / counts.sum(dtype=np.float64))
     return (seen + 1) / (by_chance + 1)
 
