@@ -151,9 +151,8 @@ def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]
 
 def scale() -> None:
     """vigamma on synthetic counts of growing size."""
-    print(
-        f"{'nonzeros':>12}{'K':>5}{'s a sweep':>11}{'ns/(nnz K)':>12}{'pipeline':>10}{'start':>8}{'MB':>8}"
-    )
+    columns = ("s a sweep", 11), ("ns/(nnz K)", 12), ("pipeline", 10), ("start", 8), ("MB", 8)
+    print(f"{'nonzeros':>12}{'K':>5}", *(f"{name:>{width}}" for name, width in columns), sep="")
     for nonzeros in map(float, _NONZEROS.value):
         with tempfile.TemporaryDirectory() as folder:
             size = int(np.sqrt(nonzeros))
