@@ -1,7 +1,6 @@
 """A page about a run of a factorization: what was fitted, what came out, and what looks wrong."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
 from vigamma.fitted import load_run
 from vigamma.metrics import read_metrics, replace_text
+from vigamma.progress import Pace
 from vigamma.run_data import load_run_data
 from vigamma.sections.checks import (
     Verdict,
@@ -34,8 +34,6 @@ from vigamma.sections.outcome import how_it_went, tiles, what_was_fitted
 from vigamma.sections.repeat import how_to_repeat
 from vigamma.sections.results import Results
 from vigamma.sections.worst import the_worst
-
-_SECONDS_BETWEEN_LINES = 2.0
 
 
 def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambda _: None) -> None:
@@ -159,16 +157,10 @@ def _in_short(results: Results, verdicts: list[Verdict]) -> str:
 def _checks(results: Results, say: Callable[[str], None]) -> PredictiveChecks:
     split, q = results.fit.split, results.run.factors.q
     data = Observed(q["rows"], q["columns"], results.fit.exposures, split.train, split.missing)
-    seed, last = results.run.config.seed, time.monotonic()
-
-    def progress(num_done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            say(f"replicate {num_done} of {NUM_REPLICATES}")
-            last = time.monotonic()
-
+    seed = results.run.config.seed
     say(f"drawing {NUM_REPLICATES} replicates of the data")
-    return predictive_checks(sample_of_rows(data, seed), seed, say=progress)
+    pace = Pace(NUM_REPLICATES, "replicates", say)
+    return predictive_checks(sample_of_rows(data, seed), seed, say=pace.update)
 
 
 def _outside(results: Results, of_rows: Residuals, of_columns: Residuals) -> dict:

@@ -8,7 +8,7 @@ import scipy.special
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks, make_blocks
-from vigamma.typing import Array, record
+from vigamma.typing import Array, PyTree, record
 
 ROW_MULTIPLE = 64
 """Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
@@ -50,6 +50,17 @@ def padded_rows(num_rows: int, num_shards: int) -> int:
     """The number of rows, or columns, with padding: the same for 1, 2, 4, ... 64 devices."""
     multiple = math.lcm(ROW_MULTIPLE, num_shards)
     return -(-num_rows // multiple) * multiple
+
+
+def with_ones(tree: PyTree, size: int) -> PyTree:
+    """Arrays in NumPy, with ones appended along their leading axes up to `size`."""
+
+    def padded(leaf: np.ndarray) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        widths = [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
+        return np.pad(leaf, widths, constant_values=1)
+
+    return jax.tree.map(padded, tree)
 
 
 def balanced_order(num_rows: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, batch_at, lay_out_batches, padded_rows
+from vigamma.data.count_rows import CountRows, batch_at, lay_out_batches, padded_rows, with_ones
 from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.kernels import elementwise, sum_over_factors
@@ -55,7 +55,7 @@ def fold_in(
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
     exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
-    columns = place(_padded(columns, padded_rows(counts.shape[1], mesh.size)), replicated(mesh))
+    columns = place(with_ones(columns, padded_rows(counts.shape[1], mesh.size)), replicated(mesh))
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
 
@@ -100,7 +100,7 @@ def _settle_all(
     size = batches.exposures.shape[1]
     found: list[Any] = []
     for index in range(num_batches):
-        part = jax.tree.map(lambda leaf, j=index: _padded(leaf[j::num_batches], size), start)
+        part = jax.tree.map(lambda leaf, j=index: with_ones(leaf[j::num_batches], size), start)
         rows, batch = place((part, batch_at(batches, index)), by_rows(mesh))
         found.append(_settle(mesh)(model, columns, rows, batch, *limits))
 
@@ -166,14 +166,3 @@ def _opposition(was: Array, begun: Array, now: Array) -> Array:
 
 def _way(was: Array, begun: Array, now: Array) -> Array:
     return jnp.maximum(jnp.abs(now - begun), jnp.abs(now - was))
-
-
-def _padded(tree: Any, size: int) -> Any:
-    """Arrays with ones appended along their leading axes."""
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        widths = [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
-        return np.pad(leaf, widths, constant_values=1)
-
-    return jax.tree.map(pad, tree)

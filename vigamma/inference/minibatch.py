@@ -9,8 +9,7 @@ from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
-from vigamma.families.gamma import Gamma
+from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows, with_ones
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
@@ -55,7 +54,7 @@ def minibatch_step(
     rows, rates = model.row_prior.initial(padded_rows(num_rows, mesh.size), num_factors)
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
     size = padded_rows(num_columns, mesh.size)
-    q |= {name: _padded(gamma, size) for name, gamma in columns.items()}
+    q |= {name: with_ones(gamma, size) for name, gamma in columns.items()}
     scalars = jnp.float32(num_batches), jnp.float32(step_size)
     q, batch = place((q, batch), by_rows(mesh))
     q, info = _program(inference, mesh)(model, q, batch, *scalars)
@@ -72,11 +71,3 @@ def _program(inference: StochasticVariationalInference, mesh: Mesh):
     whole, spread = replicated(mesh), by_rows(mesh)
     inputs = whole, spread, spread, whole, whole
     return jax.jit(on_every_device(moved, mesh, inputs, outputs=(spread, whole)))
-
-
-def _padded(gamma: Gamma, size: int) -> Gamma:
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        widths = [(0, size - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
-        return np.pad(leaf, widths, constant_values=1)
-
-    return jax.tree.map(pad, gamma)
