@@ -11,5 +11,5 @@ from vigamma.data.text_files import open_bytes, reading
 def read(path: Path) -> RawCounts:
     """Reads a matrix, and names beside it; raises FormatError for anything else."""
     with reading(path, "a MatrixMarket file"), open_bytes(path) as file:
-        matrix = mmread(file)
+        matrix = mmread(file, spmatrix=False)
     return named_beside(matrix, path)

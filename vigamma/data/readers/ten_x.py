@@ -38,7 +38,7 @@ def read(path: Path) -> RawCounts:
     barcodes_path = _file(path, "barcodes.tsv")
     features_path = _file(path, "features.tsv", "genes.tsv")
     with reading(matrix_path, "a MatrixMarket file"), open_bytes(matrix_path) as file:
-        genes_by_cells = mmread(file)
+        genes_by_cells = mmread(file, spmatrix=False)
     cells = as_names(fields[0] for fields in _table(barcodes_path))
     features = _table(features_path)
     for names_path, names, size in (
