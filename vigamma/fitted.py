@@ -10,6 +10,7 @@ import numpy as np
 
 from vigamma.checkpointing import read_latest
 from vigamma.config import Experiment, unflatten
+from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.inference.coordinate_ascent import CoordinateAscent
@@ -86,8 +87,7 @@ def run_of(
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:
     """The names as an array of `StringDType`; the numbers from 0 where there are none."""
-    names = np.arange(size).astype(str) if names is None else names
-    return np.asarray(names, np.dtypes.StringDType())
+    return as_names(map(str, range(size)) if names is None else names)
 
 
 def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:

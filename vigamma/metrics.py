@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vigamma.whole_files import replacing
 
 
 class MetricsLog:
@@ -77,9 +78,8 @@ def peak_memory_bytes() -> int:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 class ProgressLine:
