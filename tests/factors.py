@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from vigamma import Gamma
 from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
 from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.models.factor_model import FactorModel, Posterior
+from vigamma.models.factor_model import FactorModel, Posterior, random_tilts
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
 KINDS = ("flat", "hierarchical")
@@ -39,7 +39,9 @@ class Problem(NamedTuple):
     def initial(self, model: FactorModel, num_factors: int, seed: int = 0) -> Posterior:
         """Where a fit may start; padded."""
         sizes = tuple(padded_rows(size, 1) for size in self.counts.shape)
-        return model.initial(seed, check_sparse_counts(self.counts), sizes, num_factors)
+        return model.initial(
+            random_tilts(seed, check_sparse_counts(self.counts), sizes, num_factors)
+        )
 
 
 def make_problem(case: str = "plain", num_rows: int = 12, num_columns: int = 9) -> Problem:

@@ -143,7 +143,7 @@ def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
     outcome = search(CONFIG, candidates)
     assert len(calls) == 3
     assert calls.count("layout") == 1
-    assert sorted(t.dropped_at or 0 for t in outcome.trials) == [0, 12, 12, 16]
+    assert sorted(t.dropped_at or 0 for t in outcome.trials) == [0, 10, 10, 16]
     assert outcome.best.sweeps == CONFIG.num_steps
 
 

@@ -22,7 +22,7 @@ from vigamma.inference.fold_in import fold_in
 from vigamma.inference.halves import halves_log_likelihood
 from vigamma.inference.minibatch import minibatch_step
 from vigamma.mesh import make_mesh
-from vigamma.models.factor_model import ROW_LATENTS, Posterior
+from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
 from vigamma.sklearn_border import (
     experiment_of,
     interval,
@@ -268,7 +268,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Priors, and a posterior of the columns, to take the first step from."""
         spec = model_of(self)
         self.model_ = spec.build(counts, np.ones(counts.shape[0]), 0)
-        q = self.model_.initial(seed_of(self.random_state), counts, counts.shape, spec.num_factors)
+        tilts = random_tilts(seed_of(self.random_state), counts, counts.shape, spec.num_factors)
+        q = self.model_.initial(tilts)
         self.posterior_, self.n_samples_seen_, self.n_steps_ = q, 0, 0
 
     def _say(self, line: str) -> None:

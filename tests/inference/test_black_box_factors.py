@@ -21,6 +21,7 @@ from vigamma import (
 )
 from vigamma.data.count_rows import lay_out_rows
 from vigamma.mesh import make_mesh, place, replicated
+from vigamma.models.factor_model import random_tilts
 
 
 def make_problem(num_factors: int):
@@ -31,7 +32,7 @@ def make_problem(num_factors: int):
     spec = PoissonFactorization(num_factors=num_factors, row_shape=1.0, column_shape=1.0)
     model = spec.build(counts, np.ones(12), 0)
     model, batch = jax.tree.map(jnp.asarray, (model, batch))
-    return model, batch, model.initial(0, counts, (64, 64), num_factors)
+    return model, batch, model.initial(random_tilts(0, counts, (64, 64), num_factors))
 
 
 def by_coordinate_ascent(model, batch, start):

@@ -12,6 +12,7 @@ from vigamma import (
     SyntheticFactors,
 )
 from vigamma.data.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
+from vigamma.models.factor_model import random_tilts
 
 DATA = SyntheticFactors(num_rows=300, num_columns=80, num_factors=4, num_nonzeros=4000)
 NUM_FACTORS = 5
@@ -36,7 +37,7 @@ def problem(kind=HierarchicalPoissonFactorization, batch_rows=300, missing_share
     batches = lay_out_batches(counts, exposures, missing, num_batches=num_batches, **layout)
     whole = lay_out_rows(counts, exposures, missing, **layout)
     sizes = (batches.exposures.size, padded_rows(counts.shape[1], 1))
-    q = model.initial(0, counts, sizes, NUM_FACTORS)
+    q = model.initial(random_tilts(0, counts, sizes, NUM_FACTORS))
     return inference, inference.init(model, q, num_batches), batches, whole
 
 

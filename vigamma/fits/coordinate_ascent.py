@@ -17,6 +17,7 @@ from vigamma.fits.base import Advance, Report
 from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.models.factor_model import random_tilts
 from vigamma.train_state import fuse_steps
 from vigamma.typing import Array, PyTree
 
@@ -37,7 +38,18 @@ class CoordinateAscentFit(FactorFit):
 
     def start(self, mesh: Mesh) -> AscentState:
         """The prior with a random tilt."""
-        return self._tilted(0, mesh)
+        return self.start_from(self.tilts(0, mesh), mesh)
+
+    def tilts(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+        """The random tilts of a start; the same for all models of the same K."""
+        train, config = self.split.train, self._config
+        sizes = tuple(padded_rows(size, mesh.size) for size in train.shape)
+        return random_tilts([config.seed, index], train, sizes, config.model.num_factors)
+
+    def start_from(self, tilts: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> AscentState:
+        """The prior with these tilts."""
+        state = self._config.inference.init(self.model, self.model.initial(tilts))
+        return place(state, _shardings(mesh))
 
     def before_the_first_step(
         self, arrays: AscentState, advance: Advance, mesh: Mesh, say: Callable[[str], None]
@@ -51,7 +63,7 @@ class CoordinateAscentFit(FactorFit):
         if inference.num_restarts == 1:
             return arrays
         for index in range(inference.num_restarts):
-            state = self._tilted(index, mesh)
+            state = self.start_from(self.tilts(index, mesh), mesh)
             while self.step_of(state) < inference.restart_sweeps and not self.is_done(state):
                 state, _ = advance(state, inference.restart_sweeps)
             elbo, valid = float(state.elbo), self.split.valid
@@ -61,14 +73,6 @@ class CoordinateAscentFit(FactorFit):
             if score > highest:
                 best, highest = state, score
         return best
-
-    def _tilted(self, index: int, mesh: Mesh) -> AscentState:
-        train, config = self.split.train, self._config
-        sizes = tuple(padded_rows(size, mesh.size) for size in train.shape)
-        seed = [config.seed, index]
-        q = self.model.initial(seed, train, sizes, config.model.num_factors)
-        state = config.inference.init(self.model, q)
-        return place(state, _shardings(mesh))
 
     def batch(self, mesh: Mesh) -> CountRows:
         """The training counts on the devices; laid out once for all models that want them alike."""

@@ -16,6 +16,7 @@ from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.models.factor_model import random_tilts
 from vigamma.typing import Array, PyTree
 
 
@@ -45,7 +46,8 @@ class StochasticFit(FactorFit):
             self._batches.exposures.size,
             padded_rows(self.split.train.shape[1], mesh.size),
         )
-        q = self.model.initial(config.seed, self.split.train, sizes, config.model.num_factors)
+        tilts = random_tilts(config.seed, self.split.train, sizes, config.model.num_factors)
+        q = self.model.initial(tilts)
         state = config.inference.init(self.model, q, num_batches)
         shardings = shardings_of(StochasticState, mesh, "q")
         self._by_rows = by_rows(mesh)

@@ -121,32 +121,16 @@ class FactorModel:
     row_prior: FixedRatePrior | RandomRatePrior
     column_prior: FixedRatePrior | RandomRatePrior
 
-    def initial(
-        self, seed: Seed, counts: csr_array, sizes: tuple[int, int], num_factors: int
-    ) -> Posterior:
-        """The prior, its means tilted at random: where coordinate ascent may start.
-
-        Those of a row by up to 10 %; those of a component's columns by how often they occur in a
-        group of rows that are alike, rather than in all. So the components start apart, along
-        directions in which rows differ: fits end higher than from random tilts, in half the sweeps.
-
-        In NumPy, which needs no compilation for what happens once.
+    def initial(self, tilts: tuple[np.ndarray, np.ndarray]) -> Posterior:
+        """The prior, its means tilted: where coordinate ascent may start.
 
         Args:
-          seed: of `numpy.random.default_rng`.
-          counts: the training counts.
-          sizes: N and M, padded.
-          num_factors: K.
+          tilts: of rows and columns, padded, as from `random_tilts`; shapes (N, K) and (M, K).
         """
-        rng = np.random.default_rng(seed)
-        num_rows, num_columns = counts.shape
-        tilts = [np.ones((size, num_factors), np.float32) for size in sizes]
-        tilts[0][:num_rows] += 0.1 * rng.random((num_rows, num_factors), np.float32)
-        tilts[1][:num_columns] = _enrichment(rng, counts, num_factors).T
         posterior = {}
         priors = (self.row_prior, self.column_prior)
-        for side, size, prior, tilt in zip(("row", "column"), sizes, priors, tilts, strict=True):
-            factors, rates = prior.initial(size, num_factors)
+        for side, prior, tilt in zip(("row", "column"), priors, tilts, strict=True):
+            factors, rates = prior.initial(*tilt.shape)
             rate = (factors.rate / tilt).astype(factors.rate.dtype)
             posterior |= _named(side, Gamma(factors.concentration, rate), rates)
         return posterior
@@ -341,6 +325,34 @@ def _weights(factors: Gamma) -> tuple[Array, Array]:
 def _exp_mean_log(concentration: Array, rate: Array) -> Array:
     """exp(E[log x]) of a Gamma, as far as it is a float32."""
     return jnp.maximum(exp_digamma(concentration) / rate, _SMALLEST_WEIGHT)
+
+
+def random_tilts(
+    seed: Seed, counts: csr_array, sizes: tuple[int, int], num_factors: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """By how much the means of rows and columns start above or below those of the prior.
+
+    Those of a row by up to 10 %; those of a component's columns by how often they occur in a group
+    of rows that are alike, rather than in all. So the components start apart, along directions in
+    which rows differ: fits end higher than from random tilts, in half the sweeps.
+
+    In NumPy, which needs no compilation for what happens once.
+
+    Args:
+      seed: of `numpy.random.default_rng`.
+      counts: the training counts.
+      sizes: N and M, padded.
+      num_factors: K.
+
+    Returns:
+      arrays of shape (N, K) and (M, K).
+    """
+    rng = np.random.default_rng(seed)
+    num_rows, num_columns = counts.shape
+    rows, columns = (np.ones((size, num_factors), np.float32) for size in sizes)
+    rows[:num_rows] += 0.1 * rng.random((num_rows, num_factors), np.float32)
+    columns[:num_columns] = _enrichment(rng, counts, num_factors).T
+    return rows, columns
 
 
 def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -> np.ndarray:
