@@ -146,7 +146,7 @@ def test_a_process_ends_with_the_status(workdir, tmp_path):
     (out, err), (no_out, line) = (process.communicate(timeout=300) for process in (good, bad))
     assert (good.returncode, err, out.count("film")) == (0, "", 11)
     assert (bad.returncode, no_out) == (1, "")
-    assert line == f"error: there is no intact checkpoint in {tmp_path}\n"
+    assert line == f"error: there is no checkpoint in {tmp_path}\n"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

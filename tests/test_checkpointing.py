@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -24,6 +26,7 @@ from vigamma import (
 )
 from vigamma.checkpointing import Checkpointer, read_latest
 from vigamma.mesh import make_mesh, place, replicated
+from vigamma.workdir import locked
 
 IDENTITY = {"seed": 0, "model": "DomainKnowledge"}
 
@@ -44,8 +47,10 @@ def leaves(arrays):
     ]
 
 
-def opened(workdir, identity=IDENTITY) -> Checkpointer:
-    return Checkpointer(workdir, identity)
+@contextmanager
+def opened(workdir, identity=IDENTITY) -> Iterator[Checkpointer]:
+    with locked(workdir):
+        yield Checkpointer(workdir, identity)
 
 
 def assert_bit_equal(one, other):
@@ -87,24 +92,26 @@ def test_the_newest_steps_are_kept(tmp_path):
 def damage(path: Path, how: str) -> None:
     """Damages the array data, or the metadata, of a checkpoint in one of several ways."""
     (data,) = (path / "arrays" / "d").iterdir()
+    manifest = path / "manifest.json"
     content = bytearray(data.read_bytes())
     if how == "flip":
         content[len(content) // 2] ^= 4
         data.write_bytes(content)
     elif how == "cut":
         data.write_bytes(content[: len(content) // 2])
-    elif how == "no meta":
-        (path / "meta" / "metadata").unlink()
-    elif how == "flipped meta":
-        text = (path / "meta" / "metadata").read_text()
-        (path / "meta" / "metadata").write_text(text.replace("DomainKnowledge", "DomainKnowledgf"))
-    elif how == "bad meta":
-        (path / "meta" / "metadata").write_text("{")
+    elif how == "no manifest":
+        manifest.unlink()
+    elif how == "flipped manifest":
+        manifest.write_text(manifest.read_text().replace("DomainKnowledge", "DomainKnowledgf"))
+    elif how == "bad manifest":
+        manifest.write_text("{")
     elif how == "no arrays":
         data.unlink()
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "flipped meta", "no meta", "bad meta", "no arrays"])
+@pytest.mark.parametrize(
+    "how", ["flip", "cut", "flipped manifest", "no manifest", "bad manifest", "no arrays"]
+)
 def test_a_damaged_newest_step_is_reported_and_the_one_before_is_used(tmp_path, how):
     older, newer = make_arrays(scale=2.0), make_arrays(scale=3.0)
     with opened(tmp_path) as checkpoints:
@@ -132,7 +139,7 @@ def test_no_intact_checkpoint_is_an_error_and_never_a_fresh_start(tmp_path):
         pytest.raises(CheckpointError, match="none of the checkpoints"),
     ):
         checkpoints.restore(make_arrays(), lambda line: None)
-    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+    with pytest.raises(CheckpointError, match="none of the checkpoints"):
         read_latest(tmp_path, lambda line: None)
 
 
@@ -174,11 +181,9 @@ def test_another_run_is_refused_with_the_fields_that_differ(tmp_path):
 
 
 def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
-    with (
-        opened(tmp_path),
-        pytest.raises(CheckpointError, match=f"another run \\(process {os.getpid()}\\)"),
-    ):
-        opened(tmp_path)
+    refused = pytest.raises(CheckpointError, match=f"another run \\(process {os.getpid()}\\)")
+    with opened(tmp_path), refused, opened(tmp_path):
+        pass
     holder = (
         "import fcntl, os, sys\n"
         f"lock = open({str(tmp_path / '.lock')!r}, 'a+')\n"
@@ -191,16 +196,18 @@ def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
 
 
 def test_what_a_killed_save_left_is_removed(tmp_path):
-    (tmp_path / "7.orbax-checkpoint-tmp-1").mkdir()
+    (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / ".partial-config.json").write_text("{")
     with opened(tmp_path) as checkpoints:
         assert checkpoints.restore(make_arrays(), pytest.fail) is None
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot write in the workdir"):
-        opened(tmp_path / "file")
+    refused = pytest.raises(CheckpointError, match="cannot write in the workdir")
+    with refused, opened(tmp_path / "file"):
+        pass
 
 
 def test_read_latest_needs_no_template(tmp_path):

@@ -65,7 +65,7 @@ def test_names_are_kept(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("no_figures")
 def test_other_runs_and_broken_configs_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
         load_run(tmp_path)
     config = experiment(num_steps=1)
     run_experiment(config, tmp_path)

@@ -34,7 +34,7 @@ def test_rows_have_the_posterior_predictive_moments(workdir):
 def test_what_cannot_be_generated_is_refused(workdir, tmp_path):
     with pytest.raises(ValueError, match="at least 1, got 0"):
         generate(workdir, 0, 0)
-    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
         generate(tmp_path / "nowhere", 3, 0)
     assert not (tmp_path / "nowhere").exists()
     assert jax.device_count() == 4

@@ -10,7 +10,16 @@ PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
     ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
-    ["special", "mesh", "signals", "data.counts", "data.blocks", "data.names"],
+    [
+        "special",
+        "mesh",
+        "signals",
+        "manifest",
+        "workdir",
+        "data.counts",
+        "data.blocks",
+        "data.names",
+    ],
     ["names", "tables", "page"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files", "command_line"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],

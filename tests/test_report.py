@@ -226,7 +226,7 @@ def test_the_script_writes_a_page_or_one_line(workdir, tmp_path):
     status, out, err = run("report.py", "--workdir", tmp_path / "nothing")
     assert (status, out) == (1, "")
     (line,) = err.splitlines()
-    assert line.startswith("error: there is no intact checkpoint in")
+    assert line.startswith("error: there is no checkpoint in")
 
 
 def checks_with(**observed: float) -> PredictiveChecks:

@@ -95,7 +95,7 @@ def test_a_workdir_that_cannot_be_used_is_one_line(tmp_path):
     assert len(err.splitlines()) == 1
     status, _, err = run("generate.py", "--workdir", tmp_path / "nothing")
     assert status == 1
-    assert err.startswith("error: there is no intact checkpoint in")
+    assert err.startswith("error: there is no checkpoint in")
 
 
 def test_two_processes_are_one_run(tmp_path):

@@ -1,20 +1,17 @@
-"""Checkpoints that are whole or absent: Orbax behind a lock, a checksum per leaf, and a way back.
+"""Checkpoints that are whole or absent: Orbax writes the arrays, a manifest seals them.
 
-Orbax alone restores a flipped bit as a wrong number, casts a wrong dtype silently, and does not
-fall back when its newest step is damaged. Here every save is synchronous, every leaf has a
-CRC-32, and `restore` walks back to the newest step that is intact.
+Orbax alone restores a flipped bit as a wrong number, casts a wrong dtype silently, lists steps that
+are half deleted, and does not fall back when its newest step is damaged. Here it fills a folder
+that nobody else sees; what it reads again has been found to be as it was written.
 """
 
-import fcntl
-import gc
 import json
-import os
+import math
 import shutil
-import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,124 +19,137 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from vigamma.errors import CheckpointError
+from vigamma.manifest import (
+    DamageError,
+    check_files,
+    commit,
+    discard,
+    read_manifest,
+    set_aside,
+    size_on_disk,
+)
+from vigamma.mesh import on_first_process, whole
 from vigamma.typing import PyTree
+from vigamma.whole_files import UNFINISHED, room
 
 _KEPT_STEPS = 3
+_ARRAYS = "arrays"
+_NOTHING = -1
 
 
 class Checkpointer:
-    """The checkpoints of one run, `<workdir>/<step>/`, written by this process alone.
+    """The checkpoints of one run, `<workdir>/<step>/`.
 
-    A context manager. With several processes each makes one; the first one holds the lock.
+    To be used while the workdir is `locked`. The newest three steps are kept, and the best.
 
     Attributes:
       last_saved: the newest step on disk that this object saved or restored, or None.
     """
 
     def __init__(self, workdir: Path, identity: Mapping[str, Any]):
-        """Locks `workdir`, creates it if needed, and removes what a killed save left behind.
+        """Prepares to save and restore; touches nothing.
 
         Args:
           workdir: the directory of the run.
           identity: what a checkpoint must share with the run that resumes it; JSON values.
-
-        Raises:
-          CheckpointError: if the directory cannot be written, or another run is at work in it.
         """
         self._workdir, self._identity = workdir.absolute(), dict(identity)
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        self._scores: dict[int, float] = {}
         self.last_saved: int | None = None
-        self._lock = None
-        if jax.process_index() == 0:
-            self._lock = _lock(self._workdir)
-            for unfinished in self._workdir.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(unfinished)
-        self._manager = ocp.CheckpointManager(
-            self._workdir,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=_KEPT_STEPS, enable_async_checkpointing=False
-            ),
-        )
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
+    def save(self, step: int, arrays: PyTree, score: float = math.nan) -> None:
+        """Saves a pytree as `step`; returns when all of it is on the disk.
 
-    def __exit__(self, *_: object) -> None:
-        """Closes the manager and gives the lock back."""
-        self._manager.close()
-        if self._lock is not None:
-            self._lock.close()
-
-    def save(self, step: int, arrays: PyTree) -> None:
-        """Saves `arrays`, a pytree, as `step`; returns when it is on disk.
+        Args:
+          step: does nothing if it is `last_saved`.
+          arrays: on all processes, if there are several; all must call this.
+          score: what makes a step the best if it is finite and no other one kept is higher.
 
         Raises:
-          CheckpointError: if it could not be saved.
+          CheckpointError: if it could not be saved; steps saved before are as they were.
         """
         if step == self.last_saved:
             return
         leaves = _named_leaves(arrays)
-        meta = {
+        facts = {
             "step": step,
+            "score": score if math.isfinite(score) else None,
             "identity": self._identity,
             "leaves": {name: _describe(leaf) for name, leaf in leaves.items()},
         }
+        partial = self._workdir / f"{UNFINISHED}{step}"
         try:
-            saved = self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(leaves), meta=ocp.args.JsonSave(_seal(meta))
-                ),
-            )
+            self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
+            on_first_process(lambda: self._commit(partial, facts))
         except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"could not save step {step} in {self._workdir}: {_first_line(error)}"
-            ) from error
-        if not saved:
-            raise CheckpointError(f"could not save step {step} in {self._workdir}")
+            raise self._not_saved(step, partial, leaves, error) from error
         self.last_saved = step
+
+    def _commit(self, partial: Path, facts: Mapping[str, Any]) -> int:
+        step = facts["step"]
+        commit(partial, self._workdir / str(step), facts)
+        if facts["score"] is not None:
+            self._scores[step] = facts["score"]
+        steps = _steps(self._workdir)
+        scored = [s for s in steps if s in self._scores]
+        kept = {*steps[-_KEPT_STEPS:], max(scored, key=self._scores.__getitem__, default=None)}
+        for old in set(steps) - kept:
+            discard(self._workdir / str(old))
+        return step
+
+    def _not_saved(
+        self, step: int, partial: Path, leaves: Mapping[str, jax.Array], error: Exception
+    ) -> CheckpointError:
+        """Removes what was written of a step, and says what it would have taken."""
+        if jax.process_index() == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        steps = _steps(self._workdir)
+        needed = sum(leaf.nbytes for leaf in leaves.values())
+        if steps:
+            needed = max(needed, size_on_disk(self._workdir / str(steps[-1])))
+        return CheckpointError(
+            f"could not save step {step} in {self._workdir}: {_first_line(error)} "
+            f"({room(self._workdir, needed)})"
+        )
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
         """The newest intact checkpoint, on the devices like `arrays`; None if there is none.
 
-        Damaged newer checkpoints are set aside as `<step>.damaged-<process>`, each with a line to
-        `warn`.
+        Damaged newer ones are set aside as `damaged-<step>-<number>`, each with a line to `warn`.
 
         Raises:
           CheckpointError: if the checkpoint is of another run (its config, data, leaves, shapes
             or dtypes differ: all are named), or if there are checkpoints but none is intact.
         """
-        steps, leaves = self._manager.all_steps(), _named_leaves(arrays)
-
-        def read(step: int) -> PyTree:
-            meta = _read_meta(self._workdir / str(step))
-            self._check_identity(meta, step)
-            _check_leaves(meta, leaves, step)
-            return _with_leaves(arrays, self._restore_leaves(step, leaves, meta))
-
-        found = _newest_intact(self._workdir, steps, read, warn)
-        if found is None and steps:
-            raise CheckpointError(f"none of the checkpoints in {self._workdir} is intact")
-        if found is None:
+        leaves = _named_leaves(arrays)
+        step = on_first_process(lambda: self._newest_of_this_run(leaves, warn))
+        if step == _NOTHING:
             return None
-        self.last_saved, restored = found
-        self._set_aside([step for step in steps if step > self.last_saved])
-        return restored
-
-    def _restore_leaves(
-        self, step: int, leaves: Mapping[str, jax.Array], meta: Mapping[str, Any]
-    ) -> Mapping[str, jax.Array]:
         target = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for name, leaf in leaves.items()
         }
-        args = ocp.args.Composite(arrays=ocp.args.StandardRestore(target))
-        restored = self._manager.restore(step, args=args)["arrays"]
-        _verify(restored, meta)
-        return restored
+        restored = _read_arrays(self._workdir / str(step), target)
+        self.last_saved = step
+        return _with_leaves(arrays, restored)
 
-    def _check_identity(self, meta: Mapping[str, Any], step: int) -> None:
-        stored, wanted = meta["identity"], json.loads(json.dumps(self._identity))
+    def _newest_of_this_run(
+        self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
+    ) -> int:
+        found = _newest_intact(self._workdir, warn)
+        if found is None:
+            return _NOTHING
+        step, manifest = found
+        self._check_identity(manifest, step)
+        _check_leaves(manifest, leaves, step)
+        for damaged in (s for s in _steps(self._workdir) if s > step):
+            set_aside(self._workdir / str(damaged))
+        self._scores = _scores(self._workdir)
+        return step
+
+    def _check_identity(self, manifest: Mapping[str, Any], step: int) -> None:
+        stored, wanted = manifest["identity"], json.loads(json.dumps(self._identity))
         names = [n for n in sorted({*stored, *wanted}) if stored.get(n) != wanted.get(n)]
         if names:
             changes = "; ".join(f"{n}: {stored.get(n)} → {wanted.get(n)}" for n in names)
@@ -147,14 +157,6 @@ class Checkpointer:
                 f"{self._workdir} holds step {step} of another run ({changes}); choose another "
                 "--workdir, or the old values"
             )
-
-    def _set_aside(self, damaged: list[int]) -> None:
-        if jax.process_index() == 0:
-            for step in damaged:
-                path = self._workdir / str(step)
-                path.rename(path.with_name(f"{step}.damaged-{os.getpid()}"))
-        if damaged:
-            self._manager.reload()
 
 
 def read_latest(
@@ -171,63 +173,63 @@ def read_latest(
       CheckpointError: if there is no intact checkpoint.
     """
     workdir = workdir.absolute()
-
-    def read(step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        meta = _read_meta(workdir / str(step))
-        target = {name: np.zeros(d["shape"], d["dtype"]) for name, d in meta["leaves"].items()}
-        with ocp.StandardCheckpointer() as reader:
-            leaves = reader.restore(workdir / str(step) / "arrays", target)
-        _verify(leaves, meta)
-        return leaves, meta["identity"]
-
-    steps = [int(path.name) for path in workdir.glob("*") if path.name.isdecimal()]
-    found = _newest_intact(workdir, steps, read, warn)
+    found = _newest_intact(workdir, warn)
     if found is None:
-        raise CheckpointError(f"there is no intact checkpoint in {workdir}")
-    step, (leaves, identity) = found
-    return step, leaves, identity
+        raise CheckpointError(f"there is no checkpoint in {workdir}")
+    step, manifest = found
+    target = {name: np.zeros(d["shape"], d["dtype"]) for name, d in manifest["leaves"].items()}
+    return step, _read_arrays(workdir / str(step), target), manifest["identity"]
 
 
-def _newest_intact(
-    workdir: Path, steps: Sequence[int], read: Callable[[int], Any], warn: Callable[[str], None]
-) -> tuple[int, Any] | None:
-    """The newest step that `read` reads, and what it read; a line to `warn` for the others.
+def _steps(workdir: Path) -> list[int]:
+    """All steps, in ascending order."""
+    return sorted(int(p.name) for p in workdir.glob("*") if p.name.isdecimal() and p.is_dir())
 
-    A CheckpointError says that a checkpoint is intact but not the one that is wanted.
+
+def _newest_intact(workdir: Path, warn: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
+    """The newest step whose files are as they were written, and its manifest.
+
+    None if there is no step at all; CheckpointError if all are damaged.
     """
-    for step in sorted(steps, reverse=True):
-        with warnings.catch_warnings():
-            # Orbax, when a restore fails half-way, leaves coroutines to the garbage collector.
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-            try:
-                return step, read(step)
-            except CheckpointError:
-                raise
-            except Exception as error:  # whatever damage makes of a file
-                reason = _first_line(error)
-            gc.collect()
-        warn(f"checkpoint {workdir / str(step)} is damaged: {reason}")
+    damaged = 0
+    for step in reversed(_steps(workdir)):
+        folder = workdir / str(step)
+        try:
+            manifest = read_manifest(folder)
+            check_files(folder, manifest)
+            return step, manifest
+        except DamageError as damage:
+            if folder.exists():  # unless a run has just replaced it by newer ones
+                damaged += 1
+                warn(f"checkpoint {folder} is damaged: {damage}")
+    if damaged:
+        raise CheckpointError(f"none of the checkpoints in {workdir} is intact")
     return None
 
 
-def _lock(workdir: Path):
-    """Opens and locks `<workdir>/.lock`; the lock goes when the process goes, however it ends."""
+def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a checkpoint whose files are intact, as `target` describes them."""
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("a+")
-    except OSError as error:
-        raise CheckpointError(f"cannot write in the workdir {workdir}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise CheckpointError(f"another run (process {holder}) is at work in {workdir}") from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+            leaves = orbax.restore(folder / _ARRAYS, args=ocp.args.StandardRestore(dict(target)))
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} cannot be restored: {_first_line(error)}") from error
+    stored = read_manifest(folder)["leaves"]
+    for name, leaf in leaves.items():
+        if _describe(leaf) != stored[name]:
+            raise CheckpointError(f"{folder} cannot be restored: {name} is not what was saved")
+    return leaves
+
+
+def _scores(workdir: Path) -> dict[int, float]:
+    """The scores of all steps that have one."""
+    scores = {}
+    for step in _steps(workdir):
+        try:
+            scores[step] = read_manifest(workdir / str(step))["score"]
+        except DamageError:
+            continue
+    return {step: score for step, score in scores.items() if score is not None}
 
 
 def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:
@@ -260,33 +262,14 @@ def _key_data(leaf: jax.Array) -> jax.Array:
 
 
 def _describe(leaf: jax.Array) -> dict[str, Any]:
-    array = np.asarray(leaf)
-    checksum = zlib.crc32(array.tobytes())
+    array = whole(leaf)
+    checksum = zlib.crc32(np.ascontiguousarray(array).data) if array.size else 0
     return {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": checksum}
 
 
-def _verify(leaves: Mapping[str, jax.Array], meta: Mapping[str, Any]) -> None:
-    for name, leaf in leaves.items():
-        if _describe(leaf) != meta["leaves"][name]:
-            raise ValueError(f"the checksum of {name} is wrong")
-
-
-def _seal(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata with a checksum of itself."""
-    return {**meta, "crc32": zlib.crc32(json.dumps(meta, sort_keys=True).encode())}
-
-
-def _read_meta(checkpoint: Path) -> dict[str, Any]:
-    meta = json.loads((checkpoint / "meta" / "metadata").read_text())
-    checksum = meta.pop("crc32", None)
-    if _seal(meta)["crc32"] != checksum:
-        raise ValueError("the checksum of its metadata is wrong")
-    return meta
-
-
-def _check_leaves(meta: Mapping[str, Any], leaves: Mapping[str, jax.Array], step: int) -> None:
-    for name in sorted({*meta["leaves"], *leaves}):
-        stored, wanted = meta["leaves"].get(name), leaves.get(name)
+def _check_leaves(manifest: Mapping[str, Any], leaves: Mapping[str, jax.Array], step: int) -> None:
+    for name in sorted({*manifest["leaves"], *leaves}):
+        stored, wanted = manifest["leaves"].get(name), leaves.get(name)
         have = stored and f"{stored['dtype']}{tuple(stored['shape'])}"
         want = None if wanted is None else f"{wanted.dtype.name}{wanted.shape}"
         if have != want:

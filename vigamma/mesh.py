@@ -17,9 +17,12 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vigamma.errors import RunError
 from vigamma.typing import Array, Key, PyTree
 
 _AXIS = "data"
+
+_FAILED = np.iinfo(np.int32).min
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -167,3 +170,30 @@ def largest_of_processes(value: int) -> int:
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def on_first_process(work: Callable[[], int]) -> int:
+    """What `work` returns on the first process, on all of them; every process must call it.
+
+    Raises:
+      RunError: on the others, if `work` raised; the first one raises that error itself.
+    """
+    outcome, error = _FAILED, None
+    if jax.process_index() == 0:
+        try:
+            outcome = work()
+        except Exception as caught:  # raised below, when the others know
+            error = caught
+    outcome = largest_of_processes(outcome)
+    if error is not None:
+        raise error
+    if outcome == _FAILED:
+        raise RunError("the first process could not go on, and says why")
+    return outcome
+
+
+def whole(leaf: Array) -> np.ndarray:
+    """An array, wherever its parts are, in NumPy; every process must call it."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vigamma.whole_files import replacing
+from vigamma.whole_files import replace_file, with_room
 
 
 class MetricsLog:
@@ -27,10 +27,10 @@ class MetricsLog:
         self._file = None
         if path is not None:
             kept = [line for line in read_metrics(path) if line["step"] <= last_step]
-            replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+            replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
             self._seconds = kept[-1]["seconds"] if kept else 0.0
             self._started = time.monotonic()
-            self._file = path.open("a", encoding="utf-8")
+            self._path, self._file = path, path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -45,9 +45,13 @@ class MetricsLog:
         """Appends one line, with the seconds spent on steps so far."""
         if self._file is not None:
             seconds = self._seconds + time.monotonic() - self._started
-            line = {"step": step, **values, "seconds": round(seconds, 6)}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            values = {"step": step, **values, "seconds": round(seconds, 6)}
+            line = f"{json.dumps(values)}\n".encode()
+            try:
+                written = self._file.write(line)
+                self._file.write(line[written:])
+            except OSError as error:
+                raise with_room(error, self._path, len(line)) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +67,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
-    replace_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    replace_file(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
 def peak_memory_bytes() -> int:
@@ -74,12 +78,6 @@ def peak_memory_bytes() -> int:
         return 1024 * int(line.split()[1])
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 class ProgressLine:

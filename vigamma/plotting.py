@@ -1,5 +1,6 @@
 """Pictures of a fit. Every function returns a Matplotlib figure; nothing here is random."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vigamma.families.gamma import Gamma
+from vigamma.whole_files import replace_file
 
 _FIT, _EXACT, _PRIOR = "#d1495b", "#00303d", "#8d96a3"
 _DIAL = matplotlib.colormaps["plasma_r"]
@@ -20,9 +22,9 @@ _DPI = 150
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG, whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=_DPI, format="png")
-    partial.replace(path)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=_DPI, format="png")
+    replace_file(path, content.getvalue())
 
 
 def run_figures(

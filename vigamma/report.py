@@ -19,7 +19,7 @@ from vigamma.diagnostics.predictive_checks import (
 from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
 from vigamma.fitted import load_run
-from vigamma.metrics import read_metrics, replace_text
+from vigamma.metrics import read_metrics
 from vigamma.progress import Pace
 from vigamma.run_data import load_run_data
 from vigamma.sections.checks import (
@@ -34,6 +34,7 @@ from vigamma.sections.outcome import how_it_went, tiles, what_was_fitted
 from vigamma.sections.repeat import how_to_repeat
 from vigamma.sections.results import Results
 from vigamma.sections.worst import the_worst
+from vigamma.whole_files import replace_file
 
 
 def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambda _: None) -> None:
@@ -54,7 +55,7 @@ def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambd
     results = load_results(workdir, say)
     html = report(results, say)
     output.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(output, html)
+    replace_file(output, html.encode())
 
 
 def load_results(workdir: Path, say: Callable[[str], None]) -> Results:

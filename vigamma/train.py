@@ -1,7 +1,9 @@
 """A run: load, restore, take steps, save, report, draw."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ from vigamma import plotting
 from vigamma.checkpointing import Checkpointer
 from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.data.files import SparseCounts
-from vigamma.errors import ConfigError, NonFiniteError
+from vigamma.errors import CheckpointError, ConfigError, NonFiniteError
 from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
@@ -22,10 +24,11 @@ from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.mesh import largest_of_processes, make_mesh
+from vigamma.mesh import largest_of_processes, make_mesh, on_first_process
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
 from vigamma.typing import PyTree
+from vigamma.workdir import locked
 
 
 class Outcome(NamedTuple):
@@ -55,13 +58,26 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
     check_config(config)
     with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
         started = time.monotonic()
-        mesh = make_mesh()
-        with stop.interruptible("before the first step"):
-            fit = load_fit(config, progress.say)
-            arrays = fit.start(mesh)
-        with Checkpointer(workdir, identity(config) | fit.identity) as checkpoints:
+        with _held(workdir):
+            mesh = make_mesh()
+            with stop.interruptible("before the first step"):
+                fit = load_fit(config, progress.say)
+                arrays = fit.start(mesh)
+            checkpoints = Checkpointer(workdir, identity(config) | fit.identity)
             run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
             return run.to_the_end(arrays, mesh, started)
+
+
+@contextmanager
+def _held(workdir: Path) -> Iterator[None]:
+    """The workdir is held by the first process, for all; a full disk is a CheckpointError."""
+    with ExitStack() as stack:
+        on_first_process(lambda: stack.enter_context(locked(workdir)) or 0)
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or workdir
+            raise CheckpointError(f"cannot write {where}: {error.strerror or error}") from error
 
 
 def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) -> Fit:
@@ -172,12 +188,14 @@ class _Run:
                 self._check_finite(infos, step, last_step)
                 elbo = float(infos.elbo[last_step - step - 1])
                 step = last_step
+                observed = {}
                 if step % config.log_every == 0 or fit.is_done(arrays):
                     arrays, observed = fit.observe(arrays)
                     metrics.write(step, elbo=elbo, **observed)
                 is_last = step == config.num_steps or fit.is_done(arrays)
                 if step % config.save_every == 0 or is_last:
-                    self._checkpoints.save(step, arrays)
+                    score = observed.get("valid_log_likelihood", math.nan)
+                    self._checkpoints.save(step, arrays, score)
                 self._progress.update(step, elbo)
                 self._stop_if_requested(step, arrays)
             seconds = time.monotonic() - started
