@@ -22,8 +22,13 @@ def start(script: str, *arguments: str, cwd: Path = ROOT, num_devices: int = 1) 
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu"},
+        env=environment(num_devices),
     )
+
+
+def environment(num_devices: int = 1) -> dict[str, str]:
+    """Of a process with so many CPU devices."""
+    return os.environ | {"JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu"}
 
 
 def run(script: str, *arguments: str, **options) -> tuple[int, str, str]:

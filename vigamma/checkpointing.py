@@ -6,10 +6,14 @@ that nobody else sees; what it reads again has been found to be as it was writte
 """
 
 import json
+import logging
 import math
 import shutil
+import threading
+import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ from vigamma.whole_files import UNFINISHED, room
 _KEPT_STEPS = 3
 _ARRAYS = "arrays"
 _NOTHING = -1
+_SECONDS_TO_END = 5.0
 
 
 class Checkpointer:
@@ -80,7 +85,8 @@ class Checkpointer:
         }
         partial = self._workdir / f"{UNFINISHED}{step}"
         try:
-            self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
+            with _all_threads_ended():
+                self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
             on_first_process(lambda: self._commit(partial, facts))
         except (OSError, ValueError, RuntimeError) as error:
             raise self._not_saved(step, partial, leaves, error) from error
@@ -109,8 +115,8 @@ class Checkpointer:
         if steps:
             needed = max(needed, size_on_disk(self._workdir / str(steps[-1])))
         return CheckpointError(
-            f"could not save step {step} in {self._workdir}: {_first_line(error)} "
-            f"({room(self._workdir, needed)})"
+            f"could not save step {step} in {self._workdir} ({room(self._workdir, needed)}): "
+            f"{_first_line(error)}"
         )
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
@@ -219,6 +225,25 @@ def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
         if _describe(leaf) != stored[name]:
             raise CheckpointError(f"{folder} cannot be restored: {name} is not what was saved")
     return leaves
+
+
+@contextmanager
+def _all_threads_ended() -> Iterator[None]:
+    """Where something fails in one thread of Orbax, waits for the others, and keeps them quiet.
+
+    They would go on writing into a folder that is being removed, and log what is raised anyway.
+    """
+    before, logger = threading.enumerate(), logging.getLogger("absl")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    except BaseException:
+        deadline = time.monotonic() + _SECONDS_TO_END
+        for thread in set(threading.enumerate()).difference(before):
+            thread.join(max(deadline - time.monotonic(), 0))
+        raise
+    finally:
+        logger.disabled = was_disabled
 
 
 def _scores(workdir: Path) -> dict[int, float]:

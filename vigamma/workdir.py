@@ -25,8 +25,8 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
       CheckpointError: if the directory cannot be written, or another run is at work in it.
     """
-    missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
     try:
+        missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
             lock = _lock(workdir)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy  # and its scipy.optimize only when it is used: that takes 0.2 s to import
 
 from vigamma.families.gamma import Gamma
 from vigamma.typing import Array, Key
@@ -20,7 +20,7 @@ def matched_cosines(beta: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     fitted, true = (table / np.linalg.norm(table, axis=0) for table in (beta, truth))
     cosines = true.T @ fitted
-    return cosines[linear_sum_assignment(cosines, maximize=True)]
+    return cosines[scipy.optimize.linear_sum_assignment(cosines, maximize=True)]
 
 
 def interval_coverage(

@@ -1,0 +1,50 @@
+"""`scripts/train.py`, sent a signal by itself at the beginning of a phase of the run."""
+
+import os
+import runpy
+import sys
+import time
+
+from tests.command import ROOT
+from vigamma import checkpointing, plotting, train
+from vigamma.fits.conjugate import ConjugateFit
+from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+
+PHASES = {
+    "data": [(train, "load_fit")],
+    "compilation": [(ConjugateFit, "compile"), (CoordinateAscentFit, "compile")],
+    "training": [(train._Run, "_check_finite")],
+    "save": [(checkpointing, "commit")],
+    "evaluation": [(ConjugateFit, "report"), (CoordinateAscentFit, "report")],
+    "figures": [(plotting, "save")],
+}
+
+
+def main() -> None:
+    phase, signum, times = sys.argv.pop(1), int(sys.argv.pop(1)), int(sys.argv.pop(1))
+    for owner, name in PHASES[phase]:
+        setattr(owner, name, _after_signals(getattr(owner, name), signum, times))
+    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.argv[0] = str(ROOT / "scripts" / "train.py")
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _after_signals(function, signum: int, times: int):
+    def signalled(*args, **kwargs):
+        print(f"signalled at {time.time()}", flush=True)
+        _send(signum, times)
+        return function(*args, **kwargs)
+
+    return signalled
+
+
+def _send(signum: int, times: int) -> None:
+    try:
+        os.kill(os.getpid(), signum)  # which may raise here
+    finally:
+        if times > 1:
+            _send(signum, times - 1)
+
+
+if __name__ == "__main__":
+    main()
