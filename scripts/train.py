@@ -33,7 +33,7 @@ _COORDINATOR = flags.DEFINE_string(
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one, from 0.")
 _HEARTBEAT_SECONDS = flags.DEFINE_integer(
-    "heartbeat_seconds", 30, "A process silent for so long is taken for dead, and the others leave."
+    "heartbeat_seconds", 30, "A process silent for so long is given up, and all others leave."
 )
 
 
@@ -48,6 +48,7 @@ def main(argv):
             _NUM_PROCESSES.value,
             _PROCESS_ID.value,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS.value,
+            shutdown_timeout_seconds=_HEARTBEAT_SECONDS.value,
         )
     try:
         name, config = load_config(flags.FLAGS["config"])

@@ -27,12 +27,16 @@ def start(script: str, *arguments: str, cwd: Path = ROOT, num_devices: int = 1) 
     )
 
 
-def start_together(*arguments: str, num_devices: int = 2) -> list[subprocess.Popen]:
-    """Starts the two processes of one run of `train.py`, with `num_devices` each."""
+def coordinator() -> str:
+    """An address of this machine, with a port that is free."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    together = (f"--coordinator=localhost:{port}", "--num_processes=2")
+        return f"localhost:{probe.getsockname()[1]}"
+
+
+def start_together(*arguments: str, num_devices: int = 2) -> list[subprocess.Popen]:
+    """Starts the two processes of one run of `train.py`, with `num_devices` each."""
+    together = (f"--coordinator={coordinator()}", "--num_processes=2")
     return [
         start("train.py", *arguments, *together, f"--process_id={i}", num_devices=num_devices)
         for i in range(2)

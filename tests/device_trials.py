@@ -19,7 +19,8 @@ from flax import nnx
 from tests.command import ROOT
 from vigamma import Experiment, SyntheticFactors
 from vigamma.checkpointing import Checkpointer
-from vigamma.mesh import make_mesh
+from vigamma.fits.base import Advance
+from vigamma.mesh import make_mesh, whole
 from vigamma.train import load_fit
 from vigamma.workdir import locked
 
@@ -72,9 +73,7 @@ def trials(
     found = []
     for saved_on in device_counts:
         folder = workdir / str(saved_on)
-        state = fits[saved_on].start(meshes[saved_on])
-        for step in [*range(MORE_STEPS, first_step, MORE_STEPS), first_step]:
-            state, _ = advances[saved_on](state, step)
+        state = after(first_step, advances[saved_on], fits[saved_on].start(meshes[saved_on]))
         saved = bits(state)
         ends = {}
         with locked(folder):
@@ -99,17 +98,23 @@ def trials(
     return found
 
 
+def after(step: int, advance: Advance, arrays: Any) -> Any:
+    """The state after some steps from the start, at most `MORE_STEPS` at a time."""
+    for last_step in [*range(MORE_STEPS, step, MORE_STEPS), step]:
+        arrays, _ = advance(arrays, last_step)
+    return arrays
+
+
 def bits(arrays: Any) -> list[tuple[str, bytes]]:
     """The dtype and the bits of every leaf."""
     return [
-        (str(leaf.dtype), np.asarray(data).tobytes())
+        (str(leaf.dtype), whole(jax.random.key_data(leaf) if is_key(leaf) else leaf).tobytes())
         for leaf in jax.tree.leaves(arrays)
-        for data in [
-            jax.random.key_data(leaf)
-            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            else leaf
-        ]
     ]
+
+
+def is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def outcome(fit: Any, arrays: Any) -> list[np.ndarray]:

@@ -167,10 +167,14 @@ class _Run:
             "resumed_from": resumed_from,
         }
         arrays = gathered(arrays)
-        if _is_main():
+
+        def finish() -> int:
             self._draw(arrays)
             summary["seconds"] = time.monotonic() - started
             write_json(self._workdir / "summary.json", summary)
+            return 0
+
+        on_first_process(finish)
         return Outcome(summary, report.table)
 
     def _restore(self, arrays: PyTree) -> tuple[PyTree, int | None]:

@@ -1,8 +1,10 @@
 """Two processes are one run: it goes on in one process and back, and one that dies costs little."""
 
 import json
-import shutil
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tests.command import ROOT, run, run_together, start_together
+from tests.command import ROOT, coordinator, run, run_together, start_together
 from tests.device_trials import MORE_STEPS, relative
 from tests.test_train import hashes
-from vigamma.checkpointing import read_latest
 from vigamma.metrics import read_metrics
 from vigamma.whole_files import UNFINISHED
 
@@ -26,7 +27,7 @@ SMALL_COUNTS = tuple(
         "data.num_factors=4", "model.num_factors=4",
     )
 )  # fmt: skip
-ZERO = ("--config", ROOT / "configs" / "zero.py", "--config.num_steps=3000")
+ZERO = ("--config", ROOT / "configs" / "zero.py", "--config.num_steps=1500")
 NATURAL = ("--config", ROOT / "configs" / "zero_natural.py", "--config.log_every=10")
 FACTORS = (
     "--config", ROOT / "configs" / "synthetic_factors.py", *SMALL_COUNTS,
@@ -43,7 +44,7 @@ def summary(workdir: Path) -> dict:
 
 
 def newest_step(workdir: Path) -> int:
-    return max((int(p.name) for p in workdir.iterdir() if p.name.isdecimal()), default=0)
+    return max((int(p.name) for p in workdir.glob("*") if p.name.isdecimal()), default=0)
 
 
 class Moment(NamedTuple):
@@ -57,6 +58,21 @@ STARTING = Moment(lambda workdir: (workdir / ".lock").exists(), 0.7)
 AMID_STEPS = Moment(lambda workdir: newest_step(workdir) > 0, 0.1)
 SAVING = Moment(lambda workdir: newest_step(workdir) and any(workdir.glob(f"{UNFINISHED}[0-9]*")))
 DRAWING = Moment(lambda workdir: (workdir / "figures").exists())
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        (*ZERO, "--config.save_every=300"),
+        (*FACTORS, "--config.num_steps=100", "--config.save_every=20"),
+    ],
+    ids=["zero", "factors"],
+)
+def whole(request, tmp_path_factory) -> tuple[Path, Sequence, int]:
+    """(workdir, flags, steps between checkpoints) of a run of two processes that nothing hit."""
+    workdir = tmp_path_factory.mktemp("whole")
+    run_together(*request.param, "--workdir", workdir)
+    return workdir, request.param, int(request.param[-1].split("=")[1])
 
 
 def one_dies(
@@ -88,102 +104,84 @@ def one_dies(
 
 
 def dies_and_goes_on(
-    whole: Path, workdir: Path, flags: Sequence, save_every: int, victim: int, moment: Moment,
-    signum: signal.Signals = signal.SIGKILL,
-) -> str:  # fmt: skip
-    """One of two processes dies; restarted, both end as `whole` did. What the other one said."""
+    workdir: Path, flags: Sequence, save_every: int, victim: int, moment: Moment, signum: int
+) -> str:
+    """One of two processes dies, and both are started again. Returns what the other one said."""
     seconds, err = one_dies(workdir, flags, victim, moment, signum)
     kept = newest_step(workdir)
     logged = [line["step"] for line in read_metrics(workdir / "metrics.jsonl")]
     assert max(logged, default=0) - kept <= save_every
     run_together(*flags, "--workdir", workdir)
     assert summary(workdir)["resumed_from"] == (kept or None)
-    assert hashes(workdir) == hashes(whole)
     assert not list(workdir.rglob(f"{UNFINISHED}*"))
-    print(f"process {victim}, {signum.name}: left after {seconds:.1f} s, resumed from {kept}")
+    print(f"process {victim}: the other left after {seconds:.1f} s, both resumed from {kept}")
     return err
 
 
 def test_a_process_that_dies_ends_the_other_and_costs_one_interval(tmp_path):
     flags = (*NATURAL, "--config.save_every=20")
-    run_together(*flags, "--workdir", tmp_path / "whole")
-    err = dies_and_goes_on(tmp_path / "whole", tmp_path / "run", flags, 20, 1, AMID_STEPS)
+    err = dies_and_goes_on(tmp_path / "run", flags, 20, 1, AMID_STEPS, signal.SIGKILL)
     (line,) = err.splitlines()
     assert line.startswith("error: the processes cannot go on together")
     assert line.endswith(f"go on from the newest checkpoint in {tmp_path / 'run'}")
+    assert summary(tmp_path / "run")["within_tolerance"]
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("flags", "save_every"),
+    ("moment", "signum"),
     [
-        ((*ZERO, "--config.save_every=500"), 500),
-        ((*FACTORS, "--config.num_steps=200", "--config.save_every=50"), 50),
+        (STARTING, signal.SIGKILL),
+        (AMID_STEPS, signal.SIGKILL),
+        (SAVING, signal.SIGKILL),
+        (DRAWING, signal.SIGKILL),
+        (AMID_STEPS, signal.SIGSTOP),  # it answers no more, as when its machine is gone
     ],
-    ids=["zero", "factors"],
+    ids=["starting", "amid steps", "saving", "drawing", "stopped"],
 )
-def test_either_process_may_die_at_any_moment(tmp_path, flags, save_every):
-    run_together(*flags, "--workdir", tmp_path / "whole")
-    for name, moment in {
-        "starting": STARTING, "amid steps": AMID_STEPS, "saving": SAVING, "drawing": DRAWING
-    }.items():  # fmt: skip
-        for victim in (0, 1):
-            workdir = tmp_path / f"{name} {victim}"
-            dies_and_goes_on(tmp_path / "whole", workdir, flags, save_every, victim, moment)
-    for victim in (0, 1):  # it answers no more, as when its machine is gone
-        workdir = tmp_path / f"stopped {victim}"
-        dies_and_goes_on(
-            tmp_path / "whole", workdir, flags, save_every, victim, AMID_STEPS, signal.SIGSTOP
+@pytest.mark.parametrize("victim", [0, 1])
+def test_either_process_may_die_at_any_moment(whole, tmp_path, victim, moment, signum):
+    expected, flags, save_every = whole
+    dies_and_goes_on(tmp_path / "run", flags, save_every, victim, moment, signum)
+    assert hashes(tmp_path / "run") == hashes(expected)
+
+
+def trial(action: str, num_processes: int, name: str, step: int, tmp_path: Path) -> dict:
+    """What `tests.process_trials` says, of one process with one device, or two with two each."""
+    output = tmp_path / f"{action}.npz"
+    where = coordinator()
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.process_trials", action, name, str(step)),
+                *(str(tmp_path / "checkpoints"), str(output)),
+                *((where, str(i)) if num_processes > 1 else ()),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": str(num_processes), "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.DEVNULL,
         )
+        for i in range(num_processes)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0] * num_processes
+    with np.load(output) as found:
+        return dict(found)
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    ("flags", "first_step"),
-    [(NATURAL, 50), (FACTORS, 300)],
-    ids=["zero_natural", "factors"],
-)
-def test_two_processes_go_on_in_one_and_back(tmp_path, flags, first_step):
-    def alone(*flags):
-        status, out, err = run("train.py", *flags, num_devices=1)
-        assert (status, err) == (0, "")
-        return out
-
-    def together(*flags):
-        return run_together(*flags)[0]
-
-    for first, then in ((together, alone), (alone, together)):
-        begun = tmp_path / first.__name__
-        first(*flags, "--workdir", begun, f"--config.num_steps={first_step}")
-        ends = []
-        for go_on in (first, then):
-            workdir = tmp_path / f"{first.__name__} then {go_on.__name__}"
-            shutil.copytree(begun, workdir)
-            more = (*flags, "--workdir", workdir)
-            out = go_on(*more, f"--config.num_steps={first_step}")  # restores, takes no step
-            assert f"resuming from step {first_step}" in out
-            assert hashes(workdir) == hashes(begun)
-            go_on(*more, f"--config.num_steps={first_step + MORE_STEPS}")
-            assert summary(workdir)["resumed_from"] == first_step
-            lines = read_metrics(workdir / "metrics.jsonl")
-            assert lines[-1]["step"] == first_step + MORE_STEPS
-            ends.append((np.array([line["elbo"] for line in lines]), outcome(workdir)))
-        (elbos, outcomes), (other_elbos, other_outcomes) = ends
-        errors = [relative(other_elbos, elbos), *map(relative, other_outcomes, outcomes)]
-        print(first.__name__, "then", then.__name__, *errors)
-        assert np.abs(other_elbos / elbos - 1).max() < 1e-5
-        assert max(errors) < 1e-5
-
-
-def outcome(workdir: Path) -> list[np.ndarray]:
-    """What `device_trials.outcome` says, of a workdir."""
-    _, leaves, _ = read_latest(workdir, pytest.fail)
-    if "q.log_shape" in leaves:
-        return [np.exp(leaves["q.log_shape"]), np.exp(leaves["q.log_rate"])]
-    theta, beta = (
-        leaves[f"q.{side}.concentration"] / leaves[f"q.{side}.rate"] for side in ("rows", "columns")
-    )
-    return [theta @ beta.T]
+@pytest.mark.parametrize(("name", "first_step"), [("zero_natural", 50), ("synthetic_factors", 300)])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_processes_serve_each_other(tmp_path, name, first_step, before, after):
+    (tmp_path / "checkpoints").mkdir()
+    saved = trial("save", before, name, first_step, tmp_path)
+    restored = trial("restore", after, name, first_step, tmp_path)
+    assert len(saved["digests"]) > 3
+    np.testing.assert_array_equal(restored["digests"], saved["digests"])
+    assert len(saved["elbos"]) == MORE_STEPS
+    elbo_error = np.abs(restored["elbos"] / saved["elbos"] - 1).max()
+    errors = [relative(restored[n], saved[n]) for n in saved if n.isdecimal()]
+    print(f"{before} to {after} processes: ELBO {elbo_error:.1e}, outcome {max(errors):.1e}")
+    assert max(elbo_error, *errors) < 1e-5
 
 
 @pytest.mark.faults
