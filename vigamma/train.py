@@ -152,10 +152,7 @@ class _Run:
 
     def to_the_end(self, arrays: PyTree, mesh: jax.sharding.Mesh, started: float) -> Outcome:
         arrays, resumed_from = self._restore(arrays)
-        if _is_main():
-            write_json(self._workdir / "config.json", flatten(self._config))
-            if self._fit.names:
-                write_json(self._workdir / NAMES, self._fit.names)
+        on_first_process(self._write_config)
         arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
         report = self._fit.report(arrays)
         summary = {
@@ -176,6 +173,12 @@ class _Run:
 
         on_first_process(finish)
         return Outcome(summary, report.table)
+
+    def _write_config(self) -> int:
+        write_json(self._workdir / "config.json", flatten(self._config))
+        if self._fit.names:
+            write_json(self._workdir / NAMES, self._fit.names)
+        return 0
 
     def _restore(self, arrays: PyTree) -> tuple[PyTree, int | None]:
         restored = self._checkpoints.restore(arrays, self._progress.say)

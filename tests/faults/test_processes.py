@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -144,6 +145,26 @@ def test_either_process_may_die_at_any_moment(whole, tmp_path, victim, moment, s
     expected, flags, save_every = whole
     dies_and_goes_on(tmp_path / "run", flags, save_every, victim, moment, signum)
     assert hashes(tmp_path / "run") == hashes(expected)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("largest_file", "message"),
+    [
+        (800, "error: cannot write {}/metrics.jsonl: "),
+        (1200, "error: could not save step 1000 in {}"),
+    ],
+)
+def test_a_process_that_fails_alone_ends_the_other(tmp_path, largest_file, message):
+    workdir = tmp_path / "run"
+    processes = start_together(*ZERO, "--workdir", workdir, f"--heartbeat_seconds={HEARTBEAT}")
+    resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    outputs = [process.communicate(timeout=300) for process in processes]
+    seconds = time.time() - (workdir / "metrics.jsonl").stat().st_mtime
+    assert all(process.returncode != 0 for process in processes)
+    assert sum(line.startswith(message.format(workdir)) for line in outputs[0][1].splitlines()) == 1
+    assert seconds < HEARTBEAT + 5
+    print(f"both left after {seconds:.1f} s")
 
 
 def trial(action: str, num_processes: int, name: str, step: int, tmp_path: Path) -> dict:
