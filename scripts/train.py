@@ -5,6 +5,8 @@ if __name__ == "__main__":  # the imports below take seconds; a signal may come 
 
     early_signals.leave_on_signals()
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +32,9 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one, from 0.")
+_HEARTBEAT_SECONDS = flags.DEFINE_integer(
+    "heartbeat_seconds", 30, "A process silent for so long is given up, and all others leave."
+)
 
 
 def main(argv):
@@ -37,7 +42,14 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # JAX aborts if process 0 dies, and says so
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS.value,
+            shutdown_timeout_seconds=_HEARTBEAT_SECONDS.value,
+        )
     try:
         name, config = load_config(flags.FLAGS["config"])
         workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
@@ -48,6 +60,9 @@ def main(argv):
     except vigamma.Interrupted as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signum
+    except vigamma.LostProcessError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # the usual exit waits for the process that is lost
     except vigamma.RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,30 @@ def start(script: str, *arguments: str, cwd: Path = ROOT, num_devices: int = 1) 
 def environment(num_devices: int = 1) -> dict[str, str]:
     """Of a process with so many CPU devices."""
     return os.environ | {"JAX_NUM_CPU_DEVICES": str(num_devices), "JAX_PLATFORMS": "cpu"}
+
+
+def coordinator() -> str:
+    """An address of this machine, with a port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return f"localhost:{probe.getsockname()[1]}"
+
+
+def start_together(*arguments: str, num_devices: int = 2) -> list[subprocess.Popen]:
+    """Starts the two processes of one run of `train.py`, with `num_devices` each."""
+    together = (f"--coordinator={coordinator()}", "--num_processes=2")
+    return [
+        start("train.py", *arguments, *together, f"--process_id={i}", num_devices=num_devices)
+        for i in range(2)
+    ]
+
+
+def run_together(*arguments: str, num_devices: int = 2) -> tuple[str, str]:
+    """The standard outputs of the two processes of one run, which both must end well."""
+    processes = start_together(*arguments, num_devices=num_devices)
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs[0][0], outputs[1][0]
 
 
 def run(script: str, *arguments: str, **options) -> tuple[int, str, str]:

@@ -1,6 +1,7 @@
 """Arrays on a mesh of devices: where their parts are, and how they are summed."""
 
 import ctypes
+import operator
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from vigamma.mesh import (
     ALONE,
     by_rows,
     check_divisible,
+    gathered,
     keep_freed_memory,
     largest_of_processes,
     make_mesh,
@@ -25,6 +27,7 @@ from vigamma.mesh import (
     replicated,
     sum_over_devices,
     use_all_cores,
+    whole,
 )
 
 TREE = {"a": np.arange(24, dtype=np.float32).reshape(8, 3), "b": np.float32([5.0] * 4 + [1.0] * 4)}
@@ -161,6 +164,12 @@ def test_samples_must_be_divisible():
     check_divisible(8, mesh_of(4), "samples")
     with pytest.raises(ValueError, match=r"samples must be divisible .*\(4\), got 6"):
         check_divisible(6, mesh_of(4), "samples")
+
+
+def test_what_one_process_has_stays_as_it_is():
+    placed = place(TREE, by_rows(mesh_of(4)))
+    assert all(map(operator.is_, jax.tree.leaves(gathered(placed)), jax.tree.leaves(placed)))
+    np.testing.assert_array_equal(whole(placed["a"]), TREE["a"])
 
 
 def test_one_process_has_the_largest_value():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.command import ROOT, run, start
+from tests.command import ROOT, run, run_together
 
 ZERO = ROOT / "configs" / "zero.py"
 NATURAL = ROOT / "configs" / "zero_natural.py"
@@ -100,23 +100,10 @@ def test_a_workdir_that_cannot_be_used_is_one_line(tmp_path):
 
 def test_two_processes_are_one_run(tmp_path):
     """2 processes × 2 devices against 1 process × 4, and a restart across process counts."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
     flags = ("--config", ZERO, "--config.log_every=50", "--config.num_steps=100")
-    processes = [
-        start(
-            "train.py", *flags, "--workdir", tmp_path / "two", f"--coordinator=localhost:{port}",
-            "--num_processes=2", f"--process_id={i}", num_devices=2,
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert "Certificate" in outputs[0][0]
-    assert "ELBO" not in outputs[1][0]
+    first, second = run_together(*flags, "--workdir", tmp_path / "two")
+    assert "Certificate" in first
+    assert "ELBO" not in second
     status, out, _ = run("train.py", *flags, "--workdir", tmp_path / "one", num_devices=4)
     assert status == 0
     two, one = (json.loads((tmp_path / d / "summary.json").read_text()) for d in ("two", "one"))

@@ -22,6 +22,7 @@ from vigamma import (
     Experiment,
     GradientAscent,
     Interrupted,
+    LostProcessError,
     MeanFieldGamma,
     NaturalGradient,
     NonFiniteError,
@@ -30,6 +31,7 @@ from vigamma import (
     run_experiment,
 )
 from vigamma.checkpointing import read_latest
+from vigamma.fits.conjugate import ConjugateFit
 from vigamma.metrics import ProgressLine, read_metrics
 from vigamma.train import load_fit
 
@@ -292,3 +294,19 @@ def test_any_digit_can_be_fitted(tmp_path, no_figures, digit):
     outcome = run_experiment(config, tmp_path)
     assert start.kl_to_exact > 100
     assert outcome.summary["kl_to_exact"] < 1e-6
+
+
+@pytest.mark.parametrize(("num_processes", "raised"), [(1, jax.errors.JaxRuntimeError), (2, None)])
+def test_errors_of_jax_are_of_a_lost_process_only_where_there_are_several(
+    tmp_path, monkeypatch, num_processes, raised
+):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed\nat some place")
+
+    monkeypatch.setattr(ConjugateFit, "compile", fail)
+    monkeypatch.setattr("vigamma.train.is_of_processes", lambda error: num_processes > 1)
+    with pytest.raises(raised or LostProcessError) as caught:
+        run_experiment(experiment(), tmp_path)
+    if raised is None:
+        assert "(UNKNOWN: Gloo all-reduce failed); started again" in str(caught.value)
+        assert "\n" not in str(caught.value)

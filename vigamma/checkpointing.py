@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from vigamma.errors import CheckpointError
+from vigamma.errors import CheckpointError, first_line
 from vigamma.manifest import (
     DamageError,
     check_files,
@@ -32,7 +32,7 @@ from vigamma.manifest import (
     set_aside,
     size_on_disk,
 )
-from vigamma.mesh import on_first_process, whole
+from vigamma.mesh import is_of_processes, on_first_process, whole
 from vigamma.typing import PyTree
 from vigamma.whole_files import UNFINISHED, room
 
@@ -89,6 +89,8 @@ class Checkpointer:
                 self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
             on_first_process(lambda: self._commit(partial, facts))
         except (OSError, ValueError, RuntimeError) as error:
+            if is_of_processes(error):
+                raise
             raise self._not_saved(step, partial, leaves, error) from error
         self.last_saved = step
 
@@ -116,7 +118,7 @@ class Checkpointer:
             needed = max(needed, size_on_disk(self._workdir / str(steps[-1])))
         return CheckpointError(
             f"could not save step {step} in {self._workdir} ({room(self._workdir, needed)}): "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         )
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
@@ -219,7 +221,9 @@ def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
             leaves = orbax.restore(folder / _ARRAYS, args=ocp.args.StandardRestore(dict(target)))
     except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be restored: {_first_line(error)}") from error
+        if is_of_processes(error):
+            raise
+        raise CheckpointError(f"{folder} cannot be restored: {first_line(error)}") from error
     stored = read_manifest(folder)["leaves"]
     for name, leaf in leaves.items():
         if _describe(leaf) != stored[name]:
@@ -299,7 +303,3 @@ def _check_leaves(manifest: Mapping[str, Any], leaves: Mapping[str, jax.Array], 
         want = None if wanted is None else f"{wanted.dtype.name}{wanted.shape}"
         if have != want:
             raise CheckpointError(f"step {step} holds {name} as {have}, but {want} is wanted")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

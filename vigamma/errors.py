@@ -1,6 +1,11 @@
 """Failures that the person at the command line can act on; scripts print them as one line."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its name."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class RunError(Exception):
     """A run cannot start or go on, for a reason that its message says in one line."""
 
@@ -19,6 +24,10 @@ class UnknownNameError(RunError, LookupError):
 
 class NonFiniteError(RunError, ArithmeticError):
     """NaN or infinity in a run; names the step and the leaf."""
+
+
+class LostProcessError(RunError):
+    """One of several processes has died or does not answer; the others cannot go on without it."""
 
 
 class Interrupted(RunError):  # noqa: N818 - not an error of anybody

@@ -165,6 +165,11 @@ def check_divisible(num_samples: int, mesh: Mesh, name: str) -> None:
         )
 
 
+def is_of_processes(error: Exception) -> bool:
+    """Whether JAX failed while several processes were at work together, as when one has died."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+
+
 def largest_of_processes(value: int) -> int:
     """The largest `value` among all processes, on all of them; every process must call it."""
     if jax.process_count() == 1:
@@ -194,6 +199,20 @@ def on_first_process(work: Callable[[], int]) -> int:
 
 def whole(leaf: Array) -> np.ndarray:
     """An array, wherever its parts are, in NumPy; every process must call it."""
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    return np.asarray(leaf)
+    return np.asarray(gathered(leaf))
+
+
+def gathered(tree: PyTree) -> PyTree:
+    """The leaves that are spread over processes whole, in NumPy; every process must call it.
+
+    The other leaves, of which every process has all it needs, stay as they are.
+    """
+
+    def gather(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not (
+            leaf.is_fully_addressable or leaf.is_fully_replicated
+        ):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return leaf
+
+    return jax.tree.map(gather, tree)

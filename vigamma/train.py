@@ -14,7 +14,13 @@ from vigamma import plotting
 from vigamma.checkpointing import Checkpointer
 from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.data.files import SparseCounts
-from vigamma.errors import CheckpointError, ConfigError, NonFiniteError
+from vigamma.errors import (
+    CheckpointError,
+    ConfigError,
+    LostProcessError,
+    NonFiniteError,
+    first_line,
+)
 from vigamma.fits.base import Fit
 from vigamma.fits.conjugate import ConjugateFit
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
@@ -24,7 +30,13 @@ from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.mesh import largest_of_processes, make_mesh, on_first_process
+from vigamma.mesh import (
+    gathered,
+    is_of_processes,
+    largest_of_processes,
+    make_mesh,
+    on_first_process,
+)
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
 from vigamma.typing import PyTree
@@ -53,12 +65,13 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
       ConfigError: for a config that cannot run, before any compilation.
       CheckpointError: for a workdir that cannot be used, or that holds another run.
       NonFiniteError: for NaN or infinity in a step; the last good checkpoint is kept.
+      LostProcessError: if another process has died; the newest checkpoint is kept.
       Interrupted: after SIGTERM or Ctrl-C, with all finished chunks saved.
     """
     check_config(config)
     with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
         started = time.monotonic()
-        with _held(workdir):
+        with _together(workdir), _held(workdir):
             mesh = make_mesh()
             with stop.interruptible("before the first step"):
                 fit = load_fit(config, progress.say)
@@ -66,6 +79,20 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
             checkpoints = Checkpointer(workdir, identity(config) | fit.identity)
             run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
             return run.to_the_end(arrays, mesh, started)
+
+
+@contextmanager
+def _together(workdir: Path) -> Iterator[None]:
+    """Inside, an error of JAX that comes of several processes is a LostProcessError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not is_of_processes(error):
+            raise
+        raise LostProcessError(
+            f"the processes cannot go on together, as when one has died ({first_line(error)}); "
+            f"started again, all go on from the newest checkpoint in {workdir}"
+        ) from error
 
 
 @contextmanager
@@ -125,10 +152,7 @@ class _Run:
 
     def to_the_end(self, arrays: PyTree, mesh: jax.sharding.Mesh, started: float) -> Outcome:
         arrays, resumed_from = self._restore(arrays)
-        if _is_main():
-            write_json(self._workdir / "config.json", flatten(self._config))
-            if self._fit.names:
-                write_json(self._workdir / NAMES, self._fit.names)
+        on_first_process(self._write_config)
         arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
         report = self._fit.report(arrays)
         summary = {
@@ -139,11 +163,22 @@ class _Run:
             "num_devices": self._num_devices,
             "resumed_from": resumed_from,
         }
-        if _is_main():
+        arrays = gathered(arrays)
+
+        def finish() -> int:
             self._draw(arrays)
             summary["seconds"] = time.monotonic() - started
             write_json(self._workdir / "summary.json", summary)
+            return 0
+
+        on_first_process(finish)
         return Outcome(summary, report.table)
+
+    def _write_config(self) -> int:
+        write_json(self._workdir / "config.json", flatten(self._config))
+        if self._fit.names:
+            write_json(self._workdir / NAMES, self._fit.names)
+        return 0
 
     def _restore(self, arrays: PyTree) -> tuple[PyTree, int | None]:
         restored = self._checkpoints.restore(arrays, self._progress.say)

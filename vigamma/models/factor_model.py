@@ -26,7 +26,7 @@ from vigamma.data.row_groups import group_rows
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
-from vigamma.mesh import Collectives
+from vigamma.mesh import Collectives, whole
 from vigamma.models.factor_priors import (
     FixedRatePrior,
     PriorStatistics,
@@ -286,6 +286,8 @@ class FactorModel:
 def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> Posterior:
     """The latents of real rows and columns, in the order of the counts, in NumPy.
 
+    Every process must call it if `q` is spread over several.
+
     Args:
       q: a posterior as a fit stores it: rows may come in batches, with two leading axes.
       shape: N and M.
@@ -295,7 +297,7 @@ def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> 
     def real(name: str, leaf: Array) -> np.ndarray:
         of_one = leaf.shape[-1:] if name in ("rows", "columns") else ()
         is_of_rows = name in ROW_LATENTS
-        stored = np.asarray(leaf).reshape(-1, *of_one)[: shape[0 if is_of_rows else 1]]
+        stored = whole(leaf).reshape(-1, *of_one)[: shape[0 if is_of_rows else 1]]
         return in_order(stored) if is_of_rows and is_balanced else stored
 
     return {

@@ -1,0 +1,42 @@
+"""A state that is saved by some processes and restored by others; a process of its own.
+
+`python -m tests.process_trials save|restore NAME STEP FOLDER OUTPUT [COORDINATOR PROCESS]` saves a
+state after STEP steps, or restores it, and takes 200 more. OUTPUT.npz says how the state was and
+what the steps led to. Two processes take part if a coordinator is named.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tests.device_trials import MORE_STEPS, after, bits, experiment, outcome
+from vigamma.checkpointing import Checkpointer
+from vigamma.mesh import make_mesh
+from vigamma.train import load_fit
+
+
+def main(action: str, name: str, step: int, folder: Path, output: str) -> None:
+    fit, mesh = load_fit(experiment(name)), make_mesh()
+    start, checkpoints = fit.start(mesh), Checkpointer(folder, {})
+    advance = fit.compile(start, mesh, MORE_STEPS)
+    if action == "save":
+        state = after(step, advance, start)
+        checkpoints.save(step, state)
+    else:
+        state = checkpoints.restore(start, print)
+    digests = [f"{dtype} {hashlib.sha256(data).hexdigest()}" for dtype, data in bits(state)]
+    state, infos = advance(state, step + MORE_STEPS)
+    found = dict(enumerate(outcome(fit, state)))
+    if jax.process_index() == 0:
+        elbos = np.asarray(infos.elbo)[:MORE_STEPS]
+        np.savez(output, digests=digests, elbos=elbos, **{str(i): x for i, x in found.items()})
+
+
+if __name__ == "__main__":
+    action, name, step, folder, output, *together = sys.argv[1:]
+    if together:
+        jax.distributed.initialize(together[0], 2, int(together[1]))
+    main(action, name, int(step), Path(folder), output)
