@@ -61,6 +61,24 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
     return own_nk * sums[:, : own_nk.shape[1]], fits.sum()
 
 
+def gathered(other_mk: Array, columns: Array) -> Array:
+    """The weights of the column of each slot, for `shares_given`: shape (C, W, K), padded."""
+    return _gather(_padded(other_mk), columns)
+
+
+def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
+    """The shares of `split_counts` in a single block, whose columns are `gathered` already.
+
+    Where a block is split again and again while its columns stay, they stay in the cache.
+    """
+    own = _padded(own_nk)
+    rates = jnp.einsum("ck,cwk->cw", own[block.rows], other_cwk)
+    counts = block.counts.astype(own.dtype)
+    of_chunks = jnp.einsum("cwk,cw->ck", other_cwk, counts / jnp.where(counts > 0, rates, 1.0))
+    sums = _add_to_rows(jnp.zeros_like(own), block, of_chunks)
+    return own_nk * sums[:, : own_nk.shape[1]]
+
+
 def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Array:
     """Σ_{m in row n} other_mk over the entries of each row, counts apart; shape (num_rows, K)."""
     other = _padded(other_mk)

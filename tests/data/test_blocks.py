@@ -6,7 +6,13 @@ import scipy.sparse as sp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vigamma.data.blocks import _CHUNK_COST, _SINGLE_BLOCK_WIDTH, _WIDTHS, make_blocks
+from vigamma.data.blocks import (
+    _CHUNK_COST,
+    _SINGLE_BLOCK_WIDTH,
+    _WIDTHS,
+    make_blocks,
+    make_whole_row_blocks,
+)
 
 BLOCK_SLOTS = 64
 
@@ -141,3 +147,23 @@ def test_a_shard_without_entries_has_only_padding_and_as_many_blocks_as_the_othe
     first, second = np.split(blocks.rows, 2)
     assert (first < 30).any()
     assert (second == 30).all()
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 7, 300])
+def test_whole_row_blocks_hold_every_entry_once_at_the_place_of_its_row(num_rows):
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(rng.gamma(0.3, 1.0, (num_rows, 1)), (num_rows, 90)).astype(np.uint8)
+    counts[:1] = 5  # longer than a block of 64
+    blocks, places = make_whole_row_blocks(sp.csr_array(counts), 64, multiple=2)
+    assert len(places) == len(blocks.rows)
+    assert len(places) % 2 == 0
+    assert sorted(places[places >= 0].tolist()) == list(range(num_rows))
+    found = np.zeros_like(counts)
+    for columns, values, rows, of_block in zip(
+        blocks.columns, blocks.counts, blocks.rows, places, strict=True
+    ):
+        used = rows < len(of_block)
+        assert (values[~used] == 0).all()
+        row = np.broadcast_to(of_block[rows[used]][:, None], values[used].shape)
+        np.add.at(found, (row, columns[used]), values[used])
+    np.testing.assert_array_equal(found, counts)

@@ -25,7 +25,7 @@ def dense_update(model, q, problem, columns):
 @pytest.mark.parametrize("case", ["plain", "exposures"])
 @pytest.mark.parametrize("in_rounds", [False, True])
 def test_rows_end_where_an_update_changes_nothing(kind, case, in_rounds, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(module, "block_slots", lambda num_factors: 64)
     if in_rounds:
         monkeypatch.setattr(module, "_MANY_ROWS", 250)
         monkeypatch.setattr(module, "_ROUNDS", (4, 4, 1000))

@@ -111,7 +111,7 @@ def test_the_mean_statistics_of_an_epoch_are_those_of_all_rows():
     whole = jax.tree.map(jnp.asarray, whole)
 
     def coordinate_update(q):  # a step, too, updates rows once more before they speak
-        table = model.table(q, whole)
+        table = model.table(q, whole.is_column)
         q = model.with_local_conditionals(q, table, whole)
         return model.with_global_conditionals(q, model.statistics(q, table, whole))["columns"]
 

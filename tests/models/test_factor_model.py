@@ -31,12 +31,12 @@ log_joint = jax.jit(FactorModel.log_joint)
 
 @jax.jit
 def update_rows(model, q, batch):
-    return model.with_local_conditionals(q, model.table(q, batch), batch)
+    return model.with_local_conditionals(q, model.table(q, batch.is_column), batch)
 
 
 @jax.jit
 def update_columns(model, q, batch):
-    statistics = model.statistics(q, model.table(q, batch), batch)
+    statistics = model.statistics(q, model.table(q, batch.is_column), batch)
     return model.with_global_conditionals(q, statistics)
 
 
@@ -261,7 +261,7 @@ def test_learned_priors_raise_the_elbo_and_ignore_padding(kind):
     @jax.jit
     def learn(q):
         batch = problem.batch()
-        statistics = model.statistics(q, model.table(q, batch), batch)
+        statistics = model.statistics(q, model.table(q, batch.is_column), batch)
         return model.learned(statistics, model.column_statistics(q, batch.is_column))
 
     q, padded = differently_padded(model)

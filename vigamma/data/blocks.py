@@ -18,6 +18,7 @@ components, on rows of 17 to 170 entries."""
 
 _SINGLE_BLOCK_WIDTH = 8
 _MOST_ROUNDED_BLOCKS = 32
+_ROW_MULTIPLE = 8
 
 
 @record
@@ -77,6 +78,92 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
         counts=counts.reshape(*chunks, width),
         rows=rows.reshape(chunks),
     )
+
+
+def make_whole_row_blocks(
+    counts: scipy.sparse.csr_array, block_slots: int, multiple: int
+) -> tuple[SparseBlocks, np.ndarray]:
+    """Lays out a matrix such that no row is in two blocks; each block counts its rows from 0.
+
+    All blocks fill nearly as many slots as each other. They are larger than `block_slots`
+    only where the longest row is.
+
+    Args:
+      counts: a CSR matrix.
+      block_slots: the slots of a block, at least 64.
+      multiple: what divides the number of blocks.
+
+    Returns:
+      T blocks, and which row is at each place of each block, -1 where there is none; (T, R).
+    """
+    lengths = np.diff(counts.indptr)
+    width = _SINGLE_BLOCK_WIDTH
+    if counts.nnz > multiple * block_slots // 2:
+        width = _best_width(lengths)
+    chunks_of_row = -(-lengths // width)
+    block_chunks = block_slots // width
+    while block_chunks < chunks_of_row.max(initial=0):
+        block_chunks *= 2
+    num_blocks = 1 + int(chunks_of_row.sum()) // block_chunks
+    while True:
+        num_blocks = -(-_rounded_up(num_blocks) // multiple) * multiple
+        places, used = _dealt(chunks_of_row, num_blocks)
+        if used.max() <= block_chunks:
+            break
+        num_blocks += 1 + num_blocks // 64
+
+    block_rows = places.shape[1]
+    is_row, of_row = np.nonzero(places.ravel() >= 0)[0], places[places >= 0]
+    chunks = np.zeros(places.size, np.int64)
+    chunks[is_row] = chunks_of_row[of_row]
+    in_block = chunks.reshape(places.shape)
+    first_chunk = np.cumsum(in_block, axis=1) - in_block
+    first_chunk = (first_chunk + block_chunks * np.arange(num_blocks)[:, None]).ravel()
+    rows = np.full(num_blocks * block_chunks, block_rows, np.int32)
+    rows[_runs(first_chunk, chunks)] = np.repeat(np.arange(places.size) % block_rows, chunks)
+
+    first_slot = np.empty(lengths.size, np.int64)
+    first_slot[of_row] = first_chunk[is_row] * width
+    slots = _runs(first_slot, lengths)
+    index_type = np.uint16 if counts.shape[1] <= 2**16 else np.int32
+    columns = np.zeros(rows.size * width, index_type)
+    values = np.zeros(rows.size * width, counts.dtype)
+    columns[slots], values[slots] = counts.indices, counts.data
+    shape = num_blocks, block_chunks
+    blocks = SparseBlocks(
+        columns=columns.reshape(*shape, width),
+        counts=values.reshape(*shape, width),
+        rows=rows.reshape(shape),
+    )
+    return blocks, places
+
+
+def _dealt(sizes: np.ndarray, num_hands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which items each hand gets, -1 where none, and how much that is in all.
+
+    Each round deals the largest items that are left to the half of the hands that has least.
+    """
+    order = np.argsort(-sizes, kind="stable")
+    hand_of, place_of = np.zeros((2, sizes.size), np.int64)
+    used, held = np.zeros((2, num_hands), np.int64)
+    first = 0
+    while first < sizes.size:
+        items = order[first : first + (-(-num_hands // 2) if first else num_hands)]
+        hands = np.argsort(used, kind="stable")[: items.size]
+        hand_of[items], place_of[items] = hands, held[hands]
+        used[hands] += sizes[items]
+        held[hands] += 1
+        first += items.size
+    most = max(-(-int(held.max()) // _ROW_MULTIPLE), 1) * _ROW_MULTIPLE
+    places = np.full((num_hands, most), -1)
+    places[hand_of, place_of] = np.arange(sizes.size)
+    return places, used
+
+
+def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The runs [start, start + length), one after the other."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if ends.size else 0)
 
 
 def _num_blocks(lengths: Sequence[np.ndarray], width: int, block_slots: int) -> int:

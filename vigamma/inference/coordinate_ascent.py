@@ -125,7 +125,7 @@ class CoordinateAscent:
           devices: how the parts of several devices come together, if there are several.
         """
         model, start = state.model, state.start
-        own_table = model.table(start, batch)
+        own_table = model.table(start, batch.is_column)
         table = own_table.gathered(devices, batch)
         q = model.with_local_conditionals(start, table, batch)
         statistics = model.statistics(q, table, batch)

@@ -1,7 +1,6 @@
 """Fold-in: the posterior of new rows, given the columns of a fit."""
 
 from functools import cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,11 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
-from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, batch_at, lay_out_batches, padded_rows, with_ones
+from vigamma.data.blocks import SparseBlocks, block_slots, make_whole_row_blocks
+from vigamma.data.count_rows import padded_rows, with_ones
 from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.kernels import elementwise, sum_over_factors
+from vigamma.kernels import elementwise, gathered, sum_over_factors
 from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
 from vigamma.models.factor_priors import means_of
@@ -24,7 +23,6 @@ TOLERANCE = 1e-6
 than this part of their sum."""
 
 _MOST_UPDATES = 1000
-_BATCH_ROWS = 2**13
 _MANY_ROWS = 2**12
 _ROUNDS = (40, 40, _MOST_UPDATES)
 """Of many rows most settle within the first updates; the others then go on without them."""
@@ -55,14 +53,16 @@ def fold_in(
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
     exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
-    columns = place(with_ones(columns, padded_rows(counts.shape[1], mesh.size)), replicated(mesh))
+    is_column = np.arange(padded_rows(counts.shape[1], mesh.size)) < counts.shape[1]
+    columns = with_ones(columns, is_column.size)
+    table = _table(*place((columns, is_column), replicated(mesh)))
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
 
     def settle(chosen: np.ndarray, most_updates: int) -> tuple[Posterior, np.ndarray]:
         start = jax.tree.map(lambda leaf: leaf[chosen], q)
         limits = np.float32(tolerance), np.int32(most_updates)
-        return _settle_all(mesh, model, columns, counts[chosen], exposures[chosen], start, limits)
+        return _settle_all(mesh, model, table, counts[chosen], exposures[chosen], start, limits)
 
     left = np.arange(num_rows)
     for most_updates in _ROUNDS if num_rows >= _MANY_ROWS else (_MOST_UPDATES,):
@@ -78,85 +78,85 @@ def fold_in(
 def _settle_all(
     mesh: Mesh,
     model: FactorModel,
-    columns: Gamma,
+    table: ColumnTable,
     counts: csr_array,
     exposures: np.ndarray,
     start: Posterior,
     limits: tuple[np.float32, np.int32],
 ) -> tuple[Posterior, np.ndarray]:
-    """The rows, updated until they settle or as often as allowed, and how far the last one moved.
+    """The rows, updated until they settle or as often as allowed, and how far each last moved."""
+    slots = block_slots(table.weights.shape[1])
+    blocks, places = make_whole_row_blocks(counts, slots, mesh.size)
+    is_row = places >= 0
+    rows = jax.tree.map(lambda leaf: leaf[places], start)
+    at_places = place((rows, blocks, np.where(is_row, exposures[places], 0)), by_rows(mesh))
+    found = jax.device_get(_settle(mesh)(model, table, *at_places, *limits))
 
-    Batches of rows have one shape.
-    """
-    num_rows, num_batches = counts.shape[0], -(-counts.shape[0] // _BATCH_ROWS)
-    batches = lay_out_batches(
-        counts,
-        exposures,
-        None,
-        num_batches=num_batches,
-        num_shards=mesh.size,
-        block_slots=block_slots(columns.rate.shape[1]),
-    )
-    size = batches.exposures.shape[1]
-    found: list[Any] = []
-    for index in range(num_batches):
-        part = jax.tree.map(lambda leaf, j=index: with_ones(leaf[j::num_batches], size), start)
-        rows, batch = place((part, batch_at(batches, index)), by_rows(mesh))
-        found.append(_settle(mesh)(model, columns, rows, batch, *limits))
+    def in_order(leaf: np.ndarray) -> np.ndarray:
+        ordered = np.empty_like(leaf, shape=(counts.shape[0], *leaf.shape[2:]))
+        ordered[places[is_row]] = leaf[is_row]
+        return ordered
 
-    def interleaved(*of_batches: np.ndarray) -> np.ndarray:
-        return np.stack(of_batches, axis=1).reshape(-1, *of_batches[0].shape[1:])[:num_rows]
+    return jax.tree.map(in_order, found)
 
-    return jax.tree.map(interleaved, *jax.device_get(found))
+
+@jax.jit
+def _table(columns: Gamma, is_column: Array) -> ColumnTable:
+    return FactorModel.table({"columns": columns}, is_column)
 
 
 @cache
 def _settle(mesh: Mesh):
-    """(model, columns, rows, batch, *limits) -> (rows, moved); compiled once for each shape."""
+    """(model, table, rows, blocks, e_n, *limits) -> (rows, moved); compiled once for each shape.
+
+    One block after the other, so that what there is to know of its columns stays in the cache.
+    """
 
     def local(
         model: FactorModel,
         table: ColumnTable,
         rows: Posterior,
-        batch: CountRows,
+        blocks: SparseBlocks,
+        exposures: Array,
         tolerance: Array,
         most_updates: Array,
     ) -> tuple[Posterior, Array]:
-        def update(carry):
-            rows, previous, momentum, moved, step = carry
-            settled = moved <= tolerance
-            start = extrapolated(rows, previous, momentum)
-            new = model.with_local_conditionals(start, table, batch)
-            was, begun, now = (means_of(q["rows"]) for q in (rows, start, new))
-            against = sum_over_factors(elementwise(_opposition, was, begun, now)) > 0
-            way = sum_over_factors(elementwise(_way, was, begun, now))
-            now_moved = way / sum_over_factors(now)
+        def settle(of_block: tuple[Posterior, SparseBlocks, Array]) -> tuple[Posterior, Array]:
+            rows, block, e_n = of_block
+            weights = gathered(table.weights, block.columns)
 
-            def unless_settled(new: Array, old: Array) -> Array:
-                return jnp.where(settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new)
+            def update(carry):
+                rows, previous, momentum, moved, step = carry
+                settled = moved <= tolerance
+                start = extrapolated(rows, previous, momentum)
+                new = model.rows_given(start, table, weights, block, e_n)
+                was, begun, now = (means_of(q["rows"]) for q in (rows, start, new))
+                against = sum_over_factors(elementwise(_opposition, was, begun, now)) > 0
+                way = sum_over_factors(elementwise(_way, was, begun, now))
+                now_moved = way / sum_over_factors(now)
 
-            new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
-            return new, rows, jnp.where(against, 0, momentum + 1), moved, step + 1
+                def unless_settled(new: Array, old: Array) -> Array:
+                    return jnp.where(
+                        settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new
+                    )
 
-        def goes_on(carry) -> Array:
-            return (carry[3] > tolerance).any() & (carry[4] < most_updates)
+                new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
+                return new, rows, jnp.where(against, 0, momentum + 1), moved, step + 1
 
-        momentum = jnp.zeros(batch.exposures.shape, jnp.int32)
-        moved = jnp.full(batch.exposures.shape, jnp.inf, table.means.dtype)
-        carry = rows, rows, momentum, moved, jnp.int32(0)
-        rows, _, _, moved, _ = jax.lax.while_loop(goes_on, update, carry)
-        return rows, moved
+            def goes_on(carry) -> Array:
+                return (carry[3] > tolerance).any() & (carry[4] < most_updates)
+
+            momentum = jnp.zeros(e_n.shape, jnp.int32)
+            moved = jnp.where(e_n > 0, jnp.inf, jnp.zeros(e_n.shape, table.means.dtype))
+            carry = rows, rows, momentum, moved, jnp.int32(0)
+            rows, _, _, moved, _ = jax.lax.while_loop(goes_on, update, carry)
+            return rows, moved
+
+        return jax.lax.map(settle, (rows, blocks, exposures))
 
     whole, spread = replicated(mesh), by_rows(mesh)
-    settle = on_every_device(
-        local, mesh, inputs=(whole, whole, spread, spread, whole, whole), outputs=spread
-    )
-
-    def program(model, columns, rows, batch, *limits):
-        table = model.table({"columns": columns}, batch)
-        return settle(model, table, rows, batch, *limits)
-
-    return jax.jit(program)
+    inputs = (whole, whole, spread, spread, spread, whole, whole)
+    return jax.jit(on_every_device(local, mesh, inputs=inputs, outputs=spread))
 
 
 def _opposition(was: Array, begun: Array, now: Array) -> Array:

@@ -142,7 +142,7 @@ class StochasticVariationalInference:
           step_size: ρ; a scalar.
           devices: how the parts of several devices come together, if there are several.
         """
-        own_table = model.table(q, batch)
+        own_table = model.table(q, batch.is_column)
         table = own_table.gathered(devices, batch)
         q = self._with_rows_updated(model, q, table, batch)
         statistics = model.statistics(q, table, batch).replace(row_prior=None).total(devices)

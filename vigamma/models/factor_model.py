@@ -21,11 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
+from vigamma.data.blocks import SparseBlocks
 from vigamma.data.count_rows import CountRows, in_order
 from vigamma.data.row_groups import group_rows
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
-from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
+from vigamma.kernels import (
+    elementwise,
+    shares_given,
+    split_counts,
+    sum_over_entries,
+    sum_over_factors,
+)
 from vigamma.mesh import Collectives, whole
 from vigamma.models.factor_priors import (
     FixedRatePrior,
@@ -135,11 +142,12 @@ class FactorModel:
             posterior |= _named(side, Gamma(factors.concentration, rate), rates)
         return posterior
 
-    def table(self, q: Posterior, batch: CountRows) -> ColumnTable:
-        """What there is to know of the columns of q, each of which has a place in `batch`."""
+    @staticmethod
+    def table(q: Posterior, is_column: Array) -> ColumnTable:
+        """What there is to know of the columns of q, those that only pad apart."""
         weights, shifts = _weights(q["columns"])
         means = means_of(q["columns"])
-        total = jnp.where(batch.is_column[:, None], means, 0.0).sum(axis=0, keepdims=True)
+        total = jnp.where(is_column[:, None], means, 0.0).sum(axis=0, keepdims=True)
         return ColumnTable(weights, shifts, means, total)
 
     def with_local_conditionals(
@@ -156,6 +164,22 @@ class FactorModel:
         exposure = batch.exposures[:, None] * seen
         own = self.row_prior.conditional(shares, exposure, q.get("row_rates"))
         return q | _named("row", *own)
+
+    def rows_given(
+        self, rows: Posterior, table: ColumnTable, weights: Array, block: SparseBlocks, e_n: Array
+    ) -> Posterior:
+        """The same for the rows of a single block, nothing missing.
+
+        Args:
+          rows: their latents.
+          table: of the columns.
+          weights: those of the table, `gathered` for the block.
+          block: the counts of the rows.
+          e_n: their exposures.
+        """
+        shares = shares_given(_weights(rows["rows"])[0], weights, block)
+        exposure = e_n[:, None] * table.total
+        return _named("row", *self.row_prior.conditional(shares, exposure, rows.get("row_rates")))
 
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
         """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
@@ -207,7 +231,7 @@ class FactorModel:
 
     def elbo(self, q: Posterior, batch: CountRows) -> Array:
         """The ELBO of q, where `batch` has all rows, on one device, in nats; a scalar."""
-        table = self.table(q, batch)
+        table = self.table(q, batch.is_column)
         statistics = self.statistics(q, table, batch)
         return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
 
