@@ -122,9 +122,11 @@ def dies_and_goes_on(
 def test_a_process_that_dies_ends_the_other_and_costs_one_interval(tmp_path):
     flags = (*NATURAL, "--config.save_every=20")
     err = dies_and_goes_on(tmp_path / "run", flags, 20, 1, AMID_STEPS, signal.SIGKILL)
-    (line,) = err.splitlines()
-    assert line.startswith("error: the processes cannot go on together")
-    assert line.endswith(f"go on from the newest checkpoint in {tmp_path / 'run'}")
+    if "error: the processes cannot go on together" in err:
+        (line,) = err.splitlines()
+        assert line.endswith(f"go on from the newest checkpoint in {tmp_path / 'run'}")
+    else:  # it was in a barrier of JAX, and left when the heartbeat was missed
+        assert "another task died" in err
     assert summary(tmp_path / "run")["within_tolerance"]
 
 
