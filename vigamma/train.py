@@ -154,6 +154,20 @@ class _Run:
         arrays, resumed_from = self._restore(arrays)
         on_first_process(self._write_config)
         arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
+        with self._stop.interruptible(
+            f"all {self._fit.step_of(arrays)} steps are saved in {self._workdir}; the same command "
+            "goes on to the outcome and the figures"
+        ):
+            return self._finish(arrays, seconds_per_step, resumed_from, started)
+
+    def _finish(
+        self,
+        arrays: PyTree,
+        seconds_per_step: float | None,
+        resumed_from: int | None,
+        started: float,
+    ) -> Outcome:
+        """Reports and draws; interrupted, it is done again."""
         report = self._fit.report(arrays)
         summary = {
             "config": flatten(self._config),
@@ -165,13 +179,13 @@ class _Run:
         }
         arrays = gathered(arrays)
 
-        def finish() -> int:
+        def write() -> int:
             self._draw(arrays)
             summary["seconds"] = time.monotonic() - started
             write_json(self._workdir / "summary.json", summary)
             return 0
 
-        on_first_process(finish)
+        on_first_process(write)
         return Outcome(summary, report.table)
 
     def _write_config(self) -> int:
@@ -261,13 +275,9 @@ class _Run:
     def _draw(self, arrays: PyTree) -> None:
         directory = self._workdir / "figures"
         directory.mkdir(exist_ok=True)
-        with self._stop.interruptible(
-            f"all {self._config.num_steps} steps are saved in {self._workdir}; the same command "
-            "draws the figures that are missing"
-        ):
-            metrics = read_metrics(self._workdir / "metrics.jsonl")
-            for name, figure in self._fit.figures(arrays, metrics):
-                plotting.save(figure, directory / f"{name}.png")
+        metrics = read_metrics(self._workdir / "metrics.jsonl")
+        for name, figure in self._fit.figures(arrays, metrics):
+            plotting.save(figure, directory / f"{name}.png")
 
 
 def _is_main() -> bool:
