@@ -4,7 +4,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import validate_data
@@ -38,11 +38,26 @@ _LOCAL_UPDATES = 30
 def read_table(estimator: BaseEstimator, table: Any, reset: bool) -> tuple[csr_array, type]:
     """Canonical counts, as of `canonical_numbers`, and the type that floats made of them have.
 
+    Finite numbers from 0 to 1e30 are taken, whole or not, and rounded to float32 where some are
+    beyond 2^24 or not whole. True counts 1. Objects and texts are taken if they are numbers, as
+    scikit-learn has it. Entries of one cell are summed. Times and masked arrays are refused, and so
+    is all that is no matrix.
+
     Args:
       estimator: remembers the number and the names of the features.
       table: an array, a sparse matrix, a DataFrame, or an AnnData.
       reset: whether the features are new, or must be those that the estimator remembers.
+
+    Raises:
+      TypeError: for times and masked arrays.
+      ValueError: for anything else that is not taken.
     """
+    if isinstance(table, np.ma.MaskedArray):
+        raise TypeError("X must be numbers, got a masked array; say what is behind the mask")
+    if getattr(getattr(table, "dtype", None), "kind", "") in ("m", "M"):
+        raise TypeError(f"X must be numbers, got an array of {table.dtype}")
+    if issparse(table) and table.format not in ("csr", "csc") and table.dtype.kind in "iub":
+        table = table.astype(np.float64)  # scikit-learn would sum entries of a cell, and wrap
     if hasattr(table, "var_names") and hasattr(table, "to_memory"):  # an AnnData
         names = table.var_names.to_frame().T
         validate_data(estimator, names, reset=reset, skip_check_array=True)

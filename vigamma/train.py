@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from vigamma import plotting
 from vigamma.checkpointing import Checkpointer
@@ -177,6 +176,9 @@ class _Run:
             "num_devices": self._num_devices,
             "resumed_from": resumed_from,
         }
+        for name, value in report.summary.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                self._raise_not_finite(f"in the report of step {summary['steps']}: {name}")
         arrays = gathered(arrays)
 
         def write() -> int:
@@ -263,14 +265,14 @@ class _Run:
             )
 
     def _check_finite(self, infos: StepInfo, step: int, last_step: int) -> None:
-        taken = last_step - step
-        bad = {name: ~finite[:taken] for name, finite in infos.finite.items()}
-        steps = np.flatnonzero(np.any(list(bad.values()), axis=0))
-        if steps.size:
-            names = ", ".join(name for name, where in bad.items() if where[steps[0]])
-            saved = self._checkpoints.last_saved
-            kept = f"step {saved} is kept in {self._workdir}" if saved else "nothing was saved yet"
-            raise NonFiniteError(f"not finite at step {step + steps[0] + 1}: {names}; {kept}")
+        bad = infos.first_not_finite(last_step - step)
+        if bad is not None:
+            self._raise_not_finite(f"at step {step + bad[0] + 1}: {bad[1]}")
+
+    def _raise_not_finite(self, where: str) -> None:
+        saved = self._checkpoints.last_saved
+        kept = f"step {saved} is kept in {self._workdir}" if saved else "nothing was saved yet"
+        raise NonFiniteError(f"not finite {where}; {kept}")
 
     def _draw(self, arrays: PyTree) -> None:
         directory = self._workdir / "figures"

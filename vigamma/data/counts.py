@@ -1,4 +1,10 @@
-"""Counts at the border: checked in NumPy, before JAX can wrap, round or cast them silently."""
+"""Counts at the border: checked in NumPy, before JAX can wrap, round or cast them silently.
+
+Whole numbers from 0 to 2^24 of any type of integers or floats are counts. Anything else is an error
+that names the first bad value, or the type: nothing is rounded, clipped, wrapped or left out. Sums
+are taken in float64, whatever small type the counts have. Rows and columns without counts are data
+like others.
+"""
 
 from collections.abc import Callable, Collection
 
@@ -27,19 +33,28 @@ def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
       name: how error messages call them.
 
     Raises:
-      TypeError: for an array that is not of numbers (objects, strings, booleans).
+      TypeError: for an array that is not of numbers (objects, strings, booleans, times), or that
+        is masked.
       ValueError: for an array that is not a matrix or is empty, and for values that are NaN,
         infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """
-    array = np.asarray(counts)
+    array = as_array(counts, name)
     check_kind(array.dtype, array.shape, name)
     check_values(array.ravel(), lambda position: divmod(position, array.shape[1]), name)
     return array.astype(np.float64)
 
 
+def as_array(counts: ArrayLike, name: str) -> np.ndarray:
+    """An array in NumPy, float16 as float32; raises TypeError for one whose mask would be lost."""
+    if isinstance(counts, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be numbers, got a masked array; say what is behind the mask")
+    array = np.asarray(counts)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
 def check_kind(dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
     """Raises TypeError unless `dtype` is of real numbers, ValueError unless `shape` is (N, M)."""
-    if not np.issubdtype(dtype, np.number):
+    if dtype.kind not in "iufc":
         raise TypeError(f"{name} must be numbers, got an array of {dtype}")
     if np.issubdtype(dtype, np.complexfloating):
         raise TypeError(f"{name} must be real numbers, got an array of {dtype}")

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array, issparse, sparray, spmatrix
 
-from vigamma.data.counts import LARGEST_COUNT, check_kind, check_values
+from vigamma.data.counts import LARGEST_COUNT, as_array, check_kind, check_values
 
 _LARGEST_NUMBER = 1e30
 
@@ -21,7 +21,8 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
       name: how error messages call them.
 
     Raises:
-      TypeError: for a matrix that is not of numbers (objects, strings, booleans).
+      TypeError: for a matrix that is not of numbers (objects, strings, booleans, times), or that
+        is masked.
       ValueError: for an array that is not a matrix or is empty, for a matrix without any nonzero,
         for indices that do not fit the shape, and for values that, after duplicates are summed,
         are NaN, infinite, negative, fractional, or larger than 2^24 (not exact in float32).
@@ -37,7 +38,8 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
 def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
     """Canonical CSR, as of `check_sparse_counts`, of numbers that need not be whole.
 
-    Those that are not, or are larger than 2^24, are in float32. There may be no nonzero at all.
+    Where some are not, or are larger than 2^24, all are rounded to float32, by up to 6e-8 of each.
+    There may be no nonzero at all.
 
     Args:
       numbers: finite and not negative, which is not checked; shape (N, M).
@@ -65,7 +67,7 @@ def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_
       ValueError: for an array that is not a matrix or is empty, and for indices that do not fit the
         shape or are not below 2^31.
     """
-    counts = counts if issparse(counts) else np.asarray(counts)
+    counts = counts if issparse(counts) else as_array(counts, name)
     check_kind(counts.dtype, counts.shape, name)
     if max(counts.shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{name} must have rows and columns below 2^31, got shape {counts.shape}")

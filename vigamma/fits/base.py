@@ -32,11 +32,11 @@ class Fit(Protocol):
 
     Attributes:
       identity: what a run that resumes must share beside the config: a checksum of all numbers
-        that the fit starts from.
+        that the fit starts from, and what else decides its steps.
       names: what `names.json` says: the names of "rows" and "columns", if they have any.
     """
 
-    identity: dict[str, int]
+    identity: dict[str, int | str]
     names: dict[str, list[str]]
 
     def start(self, mesh: Mesh) -> PyTree:
@@ -74,7 +74,7 @@ class Fit(Protocol):
         """The pictures of `figures/`, by name."""
 
 
-def checksum_of(leaves: Iterable[Any]) -> dict[str, int]:
+def checksum_of(leaves: Iterable[Any]) -> dict[str, int | str]:
     """A checksum of arrays, named for `Fit.identity`."""
     value = 0
     for leaf in leaves:

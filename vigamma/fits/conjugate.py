@@ -25,7 +25,7 @@ class ConjugateFit:
     """A Gamma-Poisson model, in float64, and its variational posterior.
 
     Attributes:
-      identity: a checksum of the prior and the statistics of the data.
+      identity: a checksum of the prior and the statistics of the data, and the kind of keys.
       names: none.
       model: the model.
       batch: the sufficient statistics of its data.
@@ -38,6 +38,7 @@ class ConjugateFit:
         self._config, self._data = config, data
         self.model, self.batch = config.model.build(data)
         self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
+        self.identity["random keys"] = str(jax.random.key_impl(jax.random.key(0)))
         self._exact = self.model.exact_posterior(self.batch)
 
     def start(self, mesh: Mesh) -> PyTree:

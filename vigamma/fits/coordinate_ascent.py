@@ -13,6 +13,7 @@ from vigamma.config import Experiment
 from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import CountRows, balanced_order, lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
+from vigamma.errors import NonFiniteError
 from vigamma.fits.base import Advance, Report
 from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
@@ -57,15 +58,14 @@ class CoordinateAscentFit(FactorFit):
         """Of several random tilts the best after some sweeps, if that is asked for.
 
         That is the one with the highest log-likelihood of validation counts, or, where there are
-        none, with the highest ELBO.
+        none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
         """
         inference, best, highest = self._config.inference, arrays, -np.inf
         if inference.num_restarts == 1:
             return arrays
         for index in range(inference.num_restarts):
             state = self.start_from(self.tilts(index, mesh), mesh)
-            while self.step_of(state) < inference.restart_sweeps and not self.is_done(state):
-                state, _ = advance(state, inference.restart_sweeps)
+            state = self._after_restart_sweeps(state, advance, f"start {index + 1}")
             elbo, valid = float(state.elbo), self.split.valid
             score = elbo if valid is None else self.log_likelihood(state, valid)
             detail = "" if valid is None else f", validation {score:.4f} nats"
@@ -73,6 +73,17 @@ class CoordinateAscentFit(FactorFit):
             if score > highest:
                 best, highest = state, score
         return best
+
+    def _after_restart_sweeps(self, state: AscentState, advance: Advance, name: str) -> AscentState:
+        most, step = self._config.inference.restart_sweeps, 0
+        while step < most and not self.is_done(state):
+            state, infos = advance(state, most)
+            taken = self.step_of(state) - step
+            if bad := jax.device_get(infos).first_not_finite(taken):
+                where = f"at step {step + bad[0] + 1} of {name}: {bad[1]}"
+                raise NonFiniteError(f"not finite {where}; nothing was saved yet")
+            step += taken
+        return state
 
     def batch(self, mesh: Mesh) -> CountRows:
         """The training counts on the devices; laid out once for all models that want them alike."""

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import json
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self
 
@@ -35,7 +37,8 @@ class FactorFit:
     another order.
 
     Attributes:
-      identity: a checksum of the training counts and of those held out, and their shape.
+      identity: a checksum of the training counts and of those held out, their shape, and a
+        checksum of their names.
       split: the counts.
       exposures: e_n; shape (N,).
       model: the model of the training counts.
@@ -61,6 +64,9 @@ class FactorFit:
         named = {"rows": data.row_names, "columns": data.column_names}
         self.names = {side: names.tolist() for side, names in named.items() if names is not None}
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
+        if self.names:
+            names = zlib.crc32(json.dumps(self.names).encode())
+            self.identity["names of rows and columns (checksum)"] = names
 
     def with_model(self, model: Any) -> Self:
         """The fit of another model to the same counts, which stay split and laid out as they are.

@@ -138,18 +138,18 @@ class CoordinateAscent:
             of_columns = devices.total(model.column_statistics(q, batch.is_column))
             model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
-        finite = all_finite({"elbo": elbo, "parameter": q}, devices)
-        return self._kept_or_discarded(state, model, q, elbo, finite)
+        after = self._kept_or_discarded(state, model, q, elbo)
+        checked = {
+            "elbo": elbo,
+            "prior": model,
+            "parameter": jax.tree.map(jnp.add, q, after.start),  # one pass over both
+        }
+        return after, StepInfo(after.elbo, all_finite(checked, devices))
 
     def _kept_or_discarded(
-        self,
-        state: AscentState,
-        model: PyTree,
-        q: PyTree,
-        elbo: Array,
-        finite: dict[str, Array],
-    ) -> tuple[AscentState, StepInfo]:
-        """The state after a sweep from `state` to `q`, and what there is to see of it."""
+        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array
+    ) -> AscentState:
+        """The state after a sweep from `state` to `q`."""
         rounding = _ROUNDING * jnp.abs(elbo)
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo)) & (self.tolerance > 0)
@@ -162,6 +162,5 @@ class CoordinateAscent:
         )
         discarded = state.replace(momentum=jnp.int32(0), calm=jnp.int32(0))
         after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
-        info = StepInfo(after.elbo, {name: ok | ~keep for name, ok in finite.items()})
         start = extrapolated(after.q, state.q, after.momentum) if self.extrapolate else after.q
-        return after.replace(step=state.step + 1, start=start), info
+        return after.replace(step=state.step + 1, start=start)

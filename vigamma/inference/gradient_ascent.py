@@ -61,5 +61,6 @@ class GradientAscent:
             "elbo": elbo,
             "gradient of": nnx.to_pure_dict(gradient),
             "parameter": nnx.to_pure_dict(nnx.state(q, nnx.Param)),
+            "optimizer": nnx.to_pure_dict(nnx.state(optimizer, nnx.OptState)),
         }
         return StepInfo(elbo, all_finite(trees))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, record
@@ -13,21 +14,35 @@ class StepInfo:
 
     Attributes:
       elbo: the ELBO, or its estimate, before the update, in nats; a scalar.
-      finite: whether all values are finite, of the ELBO, of gradients, and of parameters after the
-        update; a dict of booleans.
+      finite: whether all values are finite, of the ELBO, of gradients, and of all that the next
+        step starts from; a dict of booleans.
     """
 
     elbo: Array
     finite: dict[str, Array]
 
+    def first_not_finite(self, num_steps: int) -> tuple[int, str] | None:
+        """The first of several steps with NaN or infinity, and where; None if there is none.
+
+        Args:
+          num_steps: how many steps were taken; the leaves, in NumPy, may be longer.
+        """
+        bad = {name: ~np.asarray(finite)[:num_steps] for name, finite in self.finite.items()}
+        steps = np.flatnonzero(np.any(list(bad.values()), axis=0))
+        if not steps.size:
+            return None
+        first = int(steps[0])
+        return first, ", ".join(name for name, where in bad.items() if where[first])
+
 
 def all_finite(tree: PyTree, devices: Collectives = ALONE) -> dict[str, Array]:
-    """Whether each leaf is finite, in its parts on all devices, by its path.
+    """Whether each leaf of floats is finite, in its parts on all devices, by its path.
 
     A sum is finite if and only if all terms are, short of values near the largest float.
     """
     sums = {
         jax.tree_util.keystr(path, simple=True, separator=" "): leaf.sum()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
     }
     return {name: jnp.isfinite(total) for name, total in devices.total(sums).items()}

@@ -139,7 +139,19 @@ class DomainKnowledge:
     def build(self, data: KnowledgeAndCounts) -> tuple[GammaPoisson, CountStatistics]:
         """The model and the statistics of its data, in NumPy float64; ValueError if one is bad."""
         self.validate()
+        _check_knowledge(data)
         mean = np.maximum(data.knowledge, self.floor)
         prior = Gamma(self.weight * mean, np.full_like(mean, self.weight))
         prior.validate("prior")
         return GammaPoisson(prior), CountStatistics.of(data.counts)
+
+
+def _check_knowledge(data: KnowledgeAndCounts) -> None:
+    """NaN and infinity are left to the prior, which cannot have them."""
+    wanted = np.shape(data.counts)[1:]
+    if np.shape(data.knowledge) != wanted:
+        shape = np.shape(data.knowledge)
+        raise ValueError(f"knowledge must have a number for each column, {wanted}, got {shape}")
+    if (bad := np.flatnonzero(np.asarray(data.knowledge) < 0)).size:
+        value = data.knowledge[bad[0]]
+        raise ValueError(f"knowledge must be ≥ 0, but it is {value} at column {bad[0]}")
