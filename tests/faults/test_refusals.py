@@ -68,8 +68,10 @@ def _one_device(monkeypatch, no_figures):
 def folder(tmp_path_factory):
     """A folder with counts and the names of their columns."""
     folder = tmp_path_factory.mktemp("runs")
-    counts = SyntheticFactors(num_rows=90, num_columns=70, num_factors=3, num_nonzeros=3500)
-    save_npz(folder / "counts.npz", counts.load().counts)
+    counts = SyntheticFactors(num_rows=90, num_columns=70, num_factors=3, num_nonzeros=1200)
+    cells = counts.load().counts.toarray()
+    cells[:, 0] += 20  # a training count in every row, for exposures
+    save_npz(folder / "counts.npz", csr_array(cells))
     (folder / "columns.txt").write_text(numbered_items(0))
     return folder
 
