@@ -5,6 +5,7 @@ are half deleted, and does not fall back when its newest step is damaged. Here i
 that nobody else sees; what it reads again has been found to be as it was written.
 """
 
+import gc
 import json
 import logging
 import math
@@ -84,14 +85,21 @@ class Checkpointer:
             "leaves": {name: _describe(leaf) for name, leaf in leaves.items()},
         }
         partial = self._workdir / f"{UNFINISHED}{step}"
+        needed = self._bytes_needed(leaves)
         try:
+            on_first_process(lambda: self._check_room(needed))
             with _all_threads_ended():
                 self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
             on_first_process(lambda: self._commit(partial, facts))
         except (OSError, ValueError, RuntimeError) as error:
             if is_of_processes(error):
                 raise
-            raise self._not_saved(step, partial, leaves, error) from error
+            if jax.process_index() == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise CheckpointError(
+                f"could not save step {step} in {self._workdir} ({room(self._workdir, needed)}): "
+                f"{first_line(error)}"
+            ) from error
         self.last_saved = step
 
     def _commit(self, partial: Path, facts: Mapping[str, Any]) -> int:
@@ -106,20 +114,17 @@ class Checkpointer:
             discard(self._workdir / str(old))
         return step
 
-    def _not_saved(
-        self, step: int, partial: Path, leaves: Mapping[str, jax.Array], error: Exception
-    ) -> CheckpointError:
-        """Removes what was written of a step, and says what it would have taken."""
-        if jax.process_index() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
+    def _bytes_needed(self, leaves: Mapping[str, jax.Array]) -> int:
+        """What a step takes on the disk: what the newest one took, and at least its numbers."""
+        numbers = sum(leaf.nbytes for leaf in leaves.values())
         steps = _steps(self._workdir)
-        needed = sum(leaf.nbytes for leaf in leaves.values())
-        if steps:
-            needed = max(needed, size_on_disk(self._workdir / str(steps[-1])))
-        return CheckpointError(
-            f"could not save step {step} in {self._workdir} ({room(self._workdir, needed)}): "
-            f"{first_line(error)}"
-        )
+        return max([numbers, *(size_on_disk(self._workdir / str(step)) for step in steps[-1:])])
+
+    def _check_room(self, bytes_needed: int) -> int:
+        """Raises OSError before anything is written, if it cannot all be."""
+        if shutil.disk_usage(self._workdir).free < bytes_needed:
+            raise OSError("no space left on device")
+        return 0
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
         """The newest intact checkpoint, on the devices like `arrays`; None if there is none.
@@ -235,19 +240,31 @@ def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
 def _all_threads_ended() -> Iterator[None]:
     """Where something fails in one thread of Orbax, waits for the others, and keeps them quiet.
 
-    They would go on writing into a folder that is being removed, and log what is raised anyway.
+    They would go on writing into a folder that is being removed, and log what is raised anyway, or
+    that the one that they were to tell of it is gone.
     """
-    before, logger = threading.enumerate(), logging.getLogger("absl")
-    was_disabled, logger.disabled = logger.disabled, True
+    before = threading.enumerate()
+    with _quiet(*map(logging.getLogger, ("absl", "asyncio", "concurrent.futures"))):
+        try:
+            yield
+        except BaseException:
+            deadline = time.monotonic() + _SECONDS_TO_END
+            for thread in set(threading.enumerate()).difference(before):
+                thread.join(max(deadline - time.monotonic(), 0))
+            gc.collect()  # of tasks, which log when they go that nobody has asked for their errors
+            raise
+
+
+@contextmanager
+def _quiet(*loggers: logging.Logger) -> Iterator[None]:
+    were_disabled = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
-    except BaseException:
-        deadline = time.monotonic() + _SECONDS_TO_END
-        for thread in set(threading.enumerate()).difference(before):
-            thread.join(max(deadline - time.monotonic(), 0))
-        raise
     finally:
-        logger.disabled = was_disabled
+        for logger, was_disabled in zip(loggers, were_disabled, strict=True):
+            logger.disabled = was_disabled
 
 
 def _scores(workdir: Path) -> dict[int, float]:

@@ -93,7 +93,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         *,
         hierarchical: bool = True,
         row_shape: float | None = None,
-        column_shape: float = 0.1,
+        column_shape: float = 0.5,
         rate_shape: float = 0.3,
         learn_priors: bool = False,
         n_init: int = 1,
