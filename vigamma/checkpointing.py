@@ -41,6 +41,8 @@ _KEPT_STEPS = 3
 _ARRAYS = "arrays"
 _NOTHING = -1
 _SECONDS_TO_END = 5.0
+_BYTES_ADDED = 2**16
+"""What Orbax and the manifest add to the numbers of a small step."""
 
 
 class Checkpointer:
@@ -116,9 +118,9 @@ class Checkpointer:
 
     def _bytes_needed(self, leaves: Mapping[str, jax.Array]) -> int:
         """What a step takes on the disk: what the newest one took, and at least its numbers."""
-        numbers = sum(leaf.nbytes for leaf in leaves.values())
-        steps = _steps(self._workdir)
-        return max([numbers, *(size_on_disk(self._workdir / str(step)) for step in steps[-1:])])
+        least = sum(leaf.nbytes for leaf in leaves.values()) + _BYTES_ADDED
+        newest = _steps(self._workdir)[-1:]
+        return max([least, *(size_on_disk(self._workdir / str(step)) for step in newest)])
 
     def _check_room(self, bytes_needed: int) -> int:
         """Raises OSError before anything is written, if it cannot all be."""
