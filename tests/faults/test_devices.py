@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.command import ROOT
-from tests.device_trials import Trial, experiment, trials
+from tests.faults.device_trials import Trial, experiment, trials
 
 
 def check(found: list[Trial], device_counts: tuple[int, ...]) -> None:
@@ -38,7 +38,7 @@ def test_factors_of_one_and_four_devices_serve_each_other(tmp_path):
 )
 def test_1_2_4_and_8_devices_serve_each_other(tmp_path, name, first_step):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.device_trials", name, str(first_step), str(tmp_path)],
+        [sys.executable, "-m", "tests.faults.device_trials", name, str(first_step), str(tmp_path)],
         cwd=ROOT,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
         capture_output=True,

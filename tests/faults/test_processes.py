@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.command import ROOT, coordinator, run, run_together, start_together
-from tests.device_trials import MORE_STEPS, relative
+from tests.faults.device_trials import MORE_STEPS, relative
 from tests.test_train import hashes
 from vigamma.metrics import read_metrics
 from vigamma.whole_files import UNFINISHED
@@ -170,13 +170,13 @@ def test_a_process_that_fails_alone_ends_the_other(tmp_path, largest_file, messa
 
 
 def trial(action: str, num_processes: int, name: str, step: int, tmp_path: Path) -> dict:
-    """What `tests.process_trials` says, of one process with one device, or two with two each."""
+    """What `tests.faults.process_trials` says, of one process with one device, or two with two each."""
     output = tmp_path / f"{action}.npz"
     where = coordinator()
     processes = [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.process_trials", action, name, str(step)),
+                *(sys.executable, "-m", "tests.faults.process_trials", action, name, str(step)),
                 *(str(tmp_path / "checkpoints"), str(output)),
                 *((where, str(i)) if num_processes > 1 else ()),
             ],

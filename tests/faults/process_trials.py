@@ -1,6 +1,6 @@
 """A state that is saved by some processes and restored by others; a process of its own.
 
-`python -m tests.process_trials save|restore NAME STEP FOLDER OUTPUT [COORDINATOR PROCESS]` saves a
+`python -m tests.faults.process_trials save|restore NAME STEP FOLDER OUTPUT [COORDINATOR PROCESS]` saves a
 state after STEP steps, or restores it, and takes 200 more. OUTPUT.npz says how the state was and
 what the steps led to. Two processes take part if a coordinator is named.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tests.device_trials import MORE_STEPS, after, bits, experiment, outcome
+from tests.faults.device_trials import MORE_STEPS, after, bits, experiment, outcome
 from vigamma.checkpointing import Checkpointer
 from vigamma.mesh import make_mesh
 from vigamma.train import load_fit
