@@ -1,7 +1,7 @@
 """Checkpoints carried from any number of devices to any other: what comes back, what follows.
 
-`python -m tests.faults.device_trials NAME FIRST_STEP FOLDER` prints the trials of an experiment as JSON,
-on 1, 2, 4 and 8 devices, or as many as there are.
+`python -m tests.faults.device_trials NAME FIRST_STEP FOLDER` prints the trials of an experiment as
+JSON, on 1, 2, 4 and 8 devices, or as many as there are.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """A state that is saved by some processes and restored by others; a process of its own.
 
-`python -m tests.faults.process_trials save|restore NAME STEP FOLDER OUTPUT [COORDINATOR PROCESS]` saves a
-state after STEP steps, or restores it, and takes 200 more. OUTPUT.npz says how the state was and
-what the steps led to. Two processes take part if a coordinator is named.
+`python -m tests.faults.process_trials save|restore NAME STEP FOLDER OUTPUT [COORDINATOR PROCESS]`
+saves a state after STEP steps, or restores it, and takes 200 more. OUTPUT.npz says how the state
+was and what the steps led to. Two processes take part if a coordinator is named.
 """
 
 import hashlib

@@ -170,7 +170,7 @@ def test_a_process_that_fails_alone_ends_the_other(tmp_path, largest_file, messa
 
 
 def trial(action: str, num_processes: int, name: str, step: int, tmp_path: Path) -> dict:
-    """What `tests.faults.process_trials` says, of one process with one device, or two with two each."""
+    """What `process_trials` says, of one process with one device, or two with two each."""
     output = tmp_path / f"{action}.npz"
     where = coordinator()
     processes = [
