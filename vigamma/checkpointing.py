@@ -52,6 +52,7 @@ class Checkpointer:
 
     Attributes:
       last_saved: the newest step on disk that this object saved or restored, or None.
+      seconds_saving: what all its saves have taken.
     """
 
     def __init__(self, workdir: Path, identity: Mapping[str, Any]):
@@ -65,6 +66,7 @@ class Checkpointer:
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self._scores: dict[int, float] = {}
         self.last_saved: int | None = None
+        self.seconds_saving = 0.0
 
     def save(self, step: int, arrays: PyTree, score: float = math.nan) -> None:
         """Saves a pytree as `step`; returns when all of it is on the disk.
@@ -79,6 +81,7 @@ class Checkpointer:
         """
         if step == self.last_saved:
             return
+        started = time.monotonic()
         leaves = _named_leaves(arrays)
         facts = {
             "step": step,
@@ -103,6 +106,7 @@ class Checkpointer:
                 f"{first_line(error)}"
             ) from error
         self.last_saved = step
+        self.seconds_saving += time.monotonic() - started
 
     def _commit(self, partial: Path, facts: Mapping[str, Any]) -> int:
         step = facts["step"]

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vigamma import plotting, plotting_factors
 from vigamma.config import Experiment, check_config, flatten
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.fits.base import Advance
@@ -238,6 +237,8 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
     }
     write_json(workdir / "search.json", values)
     names = varied_fields([trial.model for trial in outcome.trials])
+    from vigamma import plotting, plotting_factors  # and Matplotlib, only when it is needed
+
     figure = plotting_factors.search_paths(
         [trial.scores for trial in outcome.trials], _label(outcome.best.model, names)
     )

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from vigamma import plotting
 from vigamma.checkpointing import Checkpointer
 from vigamma.config import Experiment, check_config, flatten, identity
 from vigamma.data.files import SparseCounts
@@ -175,6 +174,7 @@ class _Run:
             **self._fit.pace(seconds_per_step),
             "num_devices": self._num_devices,
             "resumed_from": resumed_from,
+            "seconds_saving": self._checkpoints.seconds_saving,
         }
         for name, value in report.summary.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -275,6 +275,8 @@ class _Run:
         raise NonFiniteError(f"not finite {where}; {kept}")
 
     def _draw(self, arrays: PyTree) -> None:
+        from vigamma import plotting  # Matplotlib takes 0.2 s to import: not before it is needed
+
         directory = self._workdir / "figures"
         directory.mkdir(exist_ok=True)
         metrics = read_metrics(self._workdir / "metrics.jsonl")

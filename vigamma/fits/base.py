@@ -2,14 +2,16 @@
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 
 from vigamma.inference.info import StepInfo
 from vigamma.typing import PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Advance = Callable[[PyTree, int], tuple[PyTree, StepInfo]]
 """(arrays, last_step) -> (arrays, infos); the arrays that it takes are used up."""
@@ -70,7 +72,7 @@ class Fit(Protocol):
 
     def figures(
         self, arrays: PyTree, metrics: list[dict[str, Any]]
-    ) -> Iterator[tuple[str, Figure]]:
+    ) -> Iterator[tuple[str, "Figure"]]:
         """The pictures of `figures/`, by name."""
 
 

@@ -1,15 +1,13 @@
 """The fit of a conjugate model by gradient ascent, beside its exact posterior."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 
-from vigamma import plotting
 from vigamma.certificate import certify, gamma_in_float64, kl_to_exact
 from vigamma.config import Experiment
 from vigamma.data.digits import IMAGE_SHAPE, KnowledgeAndCounts
@@ -19,6 +17,9 @@ from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.mesh import check_divisible, in_default_float, place, replicated
 from vigamma.train_state import TrainState, compile_steps
 from vigamma.typing import PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ConjugateFit:
@@ -102,8 +103,10 @@ class ConjugateFit:
 
     def figures(
         self, arrays: PyTree, metrics: list[dict[str, Any]]
-    ) -> Iterator[tuple[str, Figure]]:
+    ) -> Iterator[tuple[str, "Figure"]]:
         """Posteriors, synthetic images beside real ones, and the way there."""
+        from vigamma import plotting
+
         config = self._config
         key = jax.random.fold_in(jax.random.key(config.seed), config.num_steps)
         nnx.update(self._state, arrays)

@@ -5,16 +5,14 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 from scipy.sparse import csr_array
 
-from vigamma import plotting_factors
 from vigamma.config import Experiment
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
@@ -27,6 +25,9 @@ from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class FactorFit:
@@ -161,8 +162,10 @@ class FactorFit:
 
     def figures(
         self, arrays: PyTree, metrics: list[dict[str, Any]]
-    ) -> Iterator[tuple[str, Figure]]:
+    ) -> Iterator[tuple[str, "Figure"]]:
         """The way there, the weights of the factors, and images if the counts are of any."""
+        from vigamma import plotting_factors
+
         theta, beta = self._means(arrays.q)
         independent = None
         if self.split.test is not None:
