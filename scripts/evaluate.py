@@ -3,15 +3,13 @@
 python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
 """
 
-from pathlib import Path
-
 from absl import app, flags
 
 import vigamma
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _AT = flags.DEFINE_list("at", ["20"], "Ranks at which rankings are measured.")
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
 
@@ -30,10 +28,10 @@ def main(argv):
 
 def _answer(console):
     with console.status("loading the run and its counts"):
-        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        run = _RUN.load(console)
         data = vigamma.load_run_data(run, _DATA_PATH.value)
     outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
-    print(f"{_WORKDIR.value}, step {run.step}")
+    print(f"{_RUN.workdir}, step {run.step}")
     print(outcome.table)
 
 

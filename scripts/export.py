@@ -14,10 +14,10 @@ from absl import app, flags
 
 import vigamma
 from vigamma.answers.export import FORMATS
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write.", required=True)
 _DRAWS = flags.DEFINE_integer("draws", 500, "How many draws an .nc has.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
@@ -35,7 +35,7 @@ def main(argv):
 
 def _answer(console):
     with console.status("loading the run"):
-        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        run = _RUN.load(console)
     with console.status("writing"):
         paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
     print(f"written: {' and '.join(map(str, paths))}")

@@ -1,17 +1,17 @@
 """Draws new rows of counts from a run: `python scripts/generate.py --workdir checkpoints/zero`."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from vigamma import plotting
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
-from vigamma.errors import RunError
 from vigamma.generate import generate
+from vigamma.whole_files import replacing
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _NUM = flags.DEFINE_integer("num", 10, "How many rows.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same rows.", lower_bound=0)
 _OUTPUT = flags.DEFINE_string(
@@ -24,30 +24,29 @@ _OUTPUT = flags.DEFINE_string(
 def main(argv):
     """Writes the rows and says where."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    workdir = Path(_WORKDIR.value)
+    return exit_status(_answer)
+
+
+def _answer(console):
+    workdir = _RUN.workdir
     output = Path(_OUTPUT.value or workdir / "generated")
-    try:
-        rows = generate(workdir, _NUM.value, _SEED.value, lambda line: print(line, file=sys.stderr))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        archive, picture = (output.with_name(output.name + end) for end in (".npz", ".png"))
-        arrays = {"theta": rows.theta, "counts": rows.counts, "step": rows.step}
-        if rows.column_names is not None:
-            arrays["column_names"] = np.array(rows.column_names.tolist())  # loads without pickle
-        np.savez_compressed(archive, **arrays)
-        if rows.image_shape is None:
-            print(f"written: {archive}")
-            return 0
-        lines = [rows.counts[i : i + 10] for i in range(0, min(_NUM.value, 100), 10)]
-        titles = [f"Drawn from the posterior of step {rows.step}, seed {_SEED.value}", *[""] * 9]
-        plotting.save(
-            plotting.image_rows(list(zip(titles, lines, strict=False)), rows.image_shape), picture
-        )
-    except (RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with console.status("drawing rows"):
+        rows = generate(workdir, _NUM.value, _SEED.value, console.print, _RUN.step)
+    archive, picture = (output.with_name(output.name + end) for end in (".npz", ".png"))
+    arrays = {"theta": rows.theta, "counts": rows.counts, "step": rows.step}
+    if rows.column_names is not None:
+        arrays["column_names"] = np.array(rows.column_names.tolist())  # loads without pickle
+    with replacing(archive) as partial:
+        np.savez_compressed(partial, **arrays)
+    if rows.image_shape is None:
+        print(f"written: {archive}")
+        return
+    lines = [rows.counts[i : i + 10] for i in range(0, min(_NUM.value, 100), 10)]
+    titles = [f"Drawn from the posterior of step {rows.step}, seed {_SEED.value}", *[""] * 9]
+    plotting.save(
+        plotting.image_rows(list(zip(titles, lines, strict=False)), rows.image_shape), picture
+    )
     print(f"written: {archive} and {picture}")
-    return 0
 
 
 if __name__ == "__main__":

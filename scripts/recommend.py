@@ -13,7 +13,7 @@ import pandas as pd
 from absl import app, flags
 
 import vigamma
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 from vigamma.data.counts_list import read_listed_counts, shown
 from vigamma.names import read_names, split_names
@@ -21,7 +21,7 @@ from vigamma.tables import aligned, write_csv
 
 _FEW_DRAWN = 10_000
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _USER = flags.DEFINE_multi_string("user", [], "Names of rows, with commas between; repeatable.")
 _USERS = flags.DEFINE_string("users", None, "A text file of names of rows, one a line.")
 _ALL_USERS = flags.DEFINE_bool("all_users", False, "All rows.")
@@ -61,9 +61,9 @@ def main(argv):
 def _answer(console):
     output = _OUTPUT.value
     if _ALL_USERS.value and output is None:
-        output = Path(_WORKDIR.value) / "recommendations.csv"
+        output = _RUN.workdir / "recommendations.csv"
     with console.status("loading the run and its counts"):
-        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        run = _RUN.load(console)
         tables = _new(run, console.print) if _COUNTS.value else _known(run, console.print)
     if output is None:
         _print(pd.concat(tables, ignore_index=True), run.step)
@@ -118,7 +118,7 @@ def _options(draws):
 def _print(table, step):
     draws = _options(0 if _USERS.value else _FEW_DRAWN)["draws"]
     kind = f"of {draws:,} draws, seed {_SEED.value}" if draws else "of Gammas with that mean and sd"
-    print(f"{_WORKDIR.value}, step {step}; {100 * _INTERVAL.value:g} % intervals {kind}")
+    print(f"{_RUN.workdir}, step {step}; {100 * _INTERVAL.value:g} % intervals {kind}")
     if table.empty:
         print("nothing is left to recommend: every item has been seen")
     for user, own in table.groupby("user", sort=False):

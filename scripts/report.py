@@ -8,12 +8,10 @@ from pathlib import Path
 from absl import app, flags
 
 import vigamma
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The directory of a run of a factorization.", required=True
-)
+_RUN = RunFlags()
 _OUTPUT = flags.DEFINE_string("output", None, "The page; WORKDIR/report.html by default.")
 
 
@@ -24,9 +22,9 @@ def main(argv):
 
 
 def _answer(console):
-    workdir = Path(_WORKDIR.value)
+    workdir = _RUN.workdir
     output = Path(_OUTPUT.value or workdir / "report.html")
-    vigamma.write_report(workdir, output, console.print)
+    vigamma.write_report(workdir, output, console.print, _RUN.step)
     print(f"written: {output}")
 
 

@@ -4,16 +4,14 @@ python scripts/similar.py --workdir checkpoints/counts_factors --column 17
 python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
 """
 
-from pathlib import Path
-
 from absl import app, flags
 
 import vigamma
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 from vigamma.tables import aligned
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _COLUMN = flags.DEFINE_string("column", None, "The name of a column.")
 _ROW = flags.DEFINE_string("row", None, "The name of a row.")
 _TOP = flags.DEFINE_integer("top", 10, "How many.", lower_bound=1)
@@ -30,9 +28,9 @@ def main(argv):
 def _answer(console):
     side, name = ("row", _ROW.value) if _COLUMN.value is None else ("column", _COLUMN.value)
     with console.status("loading the run"):
-        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        run = _RUN.load(console)
     table = vigamma.similar(run, name, side, _TOP.value)
-    print(f"{_WORKDIR.value}, step {run.step}: {side}s similar to {name}")
+    print(f"{_RUN.workdir}, step {run.step}: {side}s similar to {name}")
     print("\n".join("  " + line for line in aligned(table)))
 
 

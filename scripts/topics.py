@@ -11,11 +11,11 @@ from pathlib import Path
 from absl import app, flags
 
 import vigamma
-from vigamma.command_line import exit_status
+from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
 from vigamma.tables import write_csv
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_RUN = RunFlags()
 _TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)
 _INTERVAL = flags.DEFINE_float("interval", 0.9, "Probability of the credible intervals.")
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
@@ -32,13 +32,13 @@ def main(argv):
 
 def _answer(console):
     with console.status("loading the run"):
-        run = vigamma.load_run(Path(_WORKDIR.value), console.print)
+        run = _RUN.load(console)
         exposures = None
         if run.config.model.row_sum_exposures:
             exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
         topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
     if _OUTPUT.value is None:
-        print(f"{_WORKDIR.value}, step {run.step}: {topics.table()}")
+        print(f"{_RUN.workdir}, step {run.step}: {topics.table()}")
     else:
         num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
         print(f"written: {_OUTPUT.value}, {num_lines:,} lines")

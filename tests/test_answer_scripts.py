@@ -9,6 +9,8 @@ from tests.fitted_runs import names
 from tests.test_train_factors import experiment
 from vigamma import PoissonFactorization, SyntheticFactors, recommend, run_experiment, train
 from vigamma.data.files import LoadedCounts
+from vigamma.diagnostics.predictive import heldout_log_likelihood
+from vigamma.diagnostics.residuals import factor_moments
 from vigamma.fitted import load_run
 from vigamma.run_data import load_run_data
 
@@ -41,6 +43,17 @@ def test_scores_are_printed(answer, workdir):
     assert (status, err) == (0, "")
     assert out.startswith(f"{workdir}, step 24\nTest: ")
     assert [w for w in ("NDCG@3", "Recall@7", "MAP", "perplexity") if w not in out] == []
+
+
+def test_the_best_of_the_steps_that_are_kept_answers(answer, workdir):
+    def score(step):
+        run = load_run(workdir, pytest.fail, step)
+        fit, q = load_run_data(run), run.factors.q
+        theta, beta = (factor_moments(q[side]).mean for side in ("rows", "columns"))
+        return heldout_log_likelihood(theta, beta, fit.split, fit.split.valid).log_likelihood
+
+    best = max((8, 16, 24), key=score)
+    assert answer("evaluate.py", "--step=best")[1].startswith(f"{workdir}, step {best}\n")
 
 
 def test_recommendations_are_printed(answer, workdir):
@@ -131,6 +144,9 @@ def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_p
         (("export.py", "--output=a.txt"), 2, "flag --output=a.txt: must end with .npz, .csv"),
         (("export.py", "--output=/dev/null/a.npz"), 1, "[Errno 17] File exists"),
         (("generate.py", "--num=0"), 2, "flag --num=0: 0 is not a positive integer"),
+        (("generate.py", "--output=/dev/null/a"), 1, "[Errno 17] File exists"),
+        (("topics.py", "--step=last"), 2, "flag --step=last: must be newest, best or a whole"),
+        (("evaluate.py", "--step=7"), 1, "step 7 is not in "),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(answer, flags, status, message):

@@ -24,7 +24,7 @@ from vigamma import (
     PathwiseElbo,
     TrainState,
 )
-from vigamma.checkpointing import Checkpointer, read_latest
+from vigamma.checkpointing import Checkpointer, read_checkpoint
 from vigamma.mesh import make_mesh, place, replicated
 from vigamma.workdir import locked
 
@@ -136,11 +136,11 @@ def test_no_intact_checkpoint_is_an_error_and_never_a_fresh_start(tmp_path):
     damage(tmp_path / "1", "flip")
     with (
         opened(tmp_path) as checkpoints,
-        pytest.raises(CheckpointError, match="none of the checkpoints"),
+        pytest.raises(CheckpointError, match="not intact are 1"),
     ):
         checkpoints.restore(make_arrays(), lambda line: None)
-    with pytest.raises(CheckpointError, match="none of the checkpoints"):
-        read_latest(tmp_path, lambda line: None)
+    with pytest.raises(CheckpointError, match="not intact are 1"):
+        read_checkpoint(tmp_path, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -210,11 +210,42 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
         pass
 
 
-def test_read_latest_needs_no_template(tmp_path):
+def test_read_checkpoint_needs_no_template(tmp_path):
     arrays = make_arrays(scale=np.e)
     with opened(tmp_path) as checkpoints:
         checkpoints.save(4, arrays)
-    step, stored, identity = read_latest(tmp_path, pytest.fail)
+    step, stored, identity = read_checkpoint(tmp_path, pytest.fail)
     assert step == 4
     assert identity == json.loads(json.dumps(IDENTITY))
     np.testing.assert_array_equal(stored["q.log_shape"], arrays.q.log_shape[...])
+
+
+def test_the_best_or_any_step_that_is_kept_can_be_read(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        for step, score in ((1, 2.0), (2, 4.0), (3, np.nan), (4, 3.0)):
+            checkpoints.save(step, make_arrays(scale=step), score)
+
+    def read(wanted):
+        said = []
+        step, stored, _ = read_checkpoint(tmp_path, said.append, wanted)
+        np.testing.assert_array_equal(stored["q.log_shape"][0], np.log(np.float32(step)))
+        return step, len(said)
+
+    assert [read(wanted) for wanted in ("newest", "best", 3)] == [(4, 0), (2, 0), (3, 0)]
+    with pytest.raises(CheckpointError, match=r"step 1 is not in .*; kept are 2, 3, 4"):
+        read(1)
+    damage(tmp_path / "2", "flip")
+    assert read("best") == (4, 1)
+    with pytest.raises(CheckpointError, match="not intact are 2"):
+        read(2)
+    damage(tmp_path / "2", "bad manifest")  # which might have said that it is the best
+    assert read("best") == (4, 1)
+
+
+def test_without_scores_no_step_is_the_best(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        read_checkpoint(tmp_path, pytest.fail, "best")
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* has a score of validation"):
+        read_checkpoint(tmp_path, pytest.fail, "best")

@@ -30,7 +30,7 @@ from vigamma import (
     plotting,
     run_experiment,
 )
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import read_checkpoint
 from vigamma.fits.conjugate import ConjugateFit
 from vigamma.metrics import ProgressLine, read_metrics
 from vigamma.train import load_fit
@@ -58,7 +58,7 @@ ADAM = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=Adam(deca
 
 def hashes(workdir: Path) -> dict[str, str]:
     """A hash of every leaf of the newest checkpoint, its step, and the metrics but the seconds."""
-    step, leaves, _ = read_latest(workdir, pytest.fail)
+    step, leaves, _ = read_checkpoint(workdir, pytest.fail)
     found = {n: hashlib.sha256(np.asarray(x).tobytes()).hexdigest() for n, x in leaves.items()}
     lines = [
         {k: v for k, v in m.items() if k != "seconds"}
@@ -271,7 +271,7 @@ def test_nan_in_a_gradient_is_seen_within_one_chunk(
     else:
         kept = bad_step // 10 * 10
         assert f"step {kept} is kept" in message
-        step, leaves, _ = read_latest(tmp_path, pytest.fail)
+        step, leaves, _ = read_checkpoint(tmp_path, pytest.fail)
         assert step == kept
         assert all(np.isfinite(x).all() for x in leaves.values())
 

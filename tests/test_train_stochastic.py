@@ -17,7 +17,7 @@ from vigamma import (
     run_experiment,
     train,
 )
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import read_checkpoint
 from vigamma.generate import generate
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
@@ -76,7 +76,7 @@ def test_devices_agree_and_restore_each_others_checkpoints(
     assert outcome.summary["resumed_from"] == 5
     for name in ("elbo", "heldout_log_likelihood"):
         np.testing.assert_allclose(outcome.summary[name], one.summary[name], rtol=1e-5)
-    (_, a, _), (_, b, _) = (read_latest(tmp_path / d, pytest.fail) for d in ("one", "many"))
+    (_, a, _), (_, b, _) = (read_checkpoint(tmp_path / d, pytest.fail) for d in ("one", "many"))
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)

@@ -13,10 +13,10 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -36,6 +36,9 @@ from vigamma.manifest import (
 from vigamma.mesh import is_of_processes, on_first_process, whole
 from vigamma.typing import PyTree
 from vigamma.whole_files import UNFINISHED, room
+
+WantedStep = int | Literal["newest", "best"]
+"""A checkpoint: the newest, the one of the highest score, or that of a step."""
 
 _KEPT_STEPS = 3
 _ARRAYS = "arrays"
@@ -156,7 +159,7 @@ class Checkpointer:
     def _newest_of_this_run(
         self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
     ) -> int:
-        found = _newest_intact(self._workdir, warn)
+        found = _first_intact(self._workdir, _steps(self._workdir)[::-1], warn)
         if found is None:
             return _NOTHING
         step, manifest = found
@@ -164,7 +167,7 @@ class Checkpointer:
         _check_leaves(manifest, leaves, step)
         for damaged in (s for s in _steps(self._workdir) if s > step):
             set_aside(self._workdir / str(damaged))
-        self._scores = _scores(self._workdir)
+        self._scores, _ = _scores(self._workdir)
         return step
 
     def _check_identity(self, manifest: Mapping[str, Any], step: int) -> None:
@@ -178,21 +181,21 @@ class Checkpointer:
             )
 
 
-def read_latest(
-    workdir: Path, warn: Callable[[str], None]
+def read_checkpoint(
+    workdir: Path, warn: Callable[[str], None], wanted: WantedStep = "newest"
 ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
-    """Reads the newest intact checkpoint without knowing its run, on one process.
+    """Reads a checkpoint without knowing its run, on one process.
 
-    Damaged newer checkpoints are passed over, each with a line to `warn`.
+    If the newest or the best one is damaged, the next is read, with a line to `warn` for each.
 
     Returns:
       the step, its leaves by name, and the identity of its run.
 
     Raises:
-      CheckpointError: if there is no intact checkpoint.
+      CheckpointError: if there is no such checkpoint, or none intact.
     """
     workdir = workdir.absolute()
-    found = _newest_intact(workdir, warn)
+    found = _first_intact(workdir, _candidates(workdir, wanted), warn)
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {workdir}")
     step, manifest = found
@@ -205,13 +208,31 @@ def _steps(workdir: Path) -> list[int]:
     return sorted(int(p.name) for p in workdir.glob("*") if p.name.isdecimal() and p.is_dir())
 
 
-def _newest_intact(workdir: Path, warn: Callable[[str], None]) -> tuple[int, dict[str, Any]] | None:
-    """The newest step whose files are as they were written, and its manifest.
+def _candidates(workdir: Path, wanted: WantedStep) -> list[int]:
+    """The steps to try, that which is wanted first."""
+    steps = _steps(workdir)
+    if wanted == "newest" or not steps:
+        return steps[::-1]
+    if wanted == "best":
+        scores, damaged = _scores(workdir)
+        if not scores:
+            raise CheckpointError(f"no checkpoint in {workdir} has a score of validation counts")
+        return [*damaged, *sorted(scores, key=scores.__getitem__, reverse=True)]
+    if wanted not in steps:
+        kept = ", ".join(map(str, steps))
+        raise CheckpointError(f"step {wanted} is not in {workdir}; kept are {kept}")
+    return [wanted]
 
-    None if there is no step at all; CheckpointError if all are damaged.
+
+def _first_intact(
+    workdir: Path, steps: Sequence[int], warn: Callable[[str], None]
+) -> tuple[int, dict[str, Any]] | None:
+    """The first of the steps whose files are as they were written, and its manifest.
+
+    None if there is none of them at all; CheckpointError if all are damaged.
     """
     damaged = 0
-    for step in reversed(_steps(workdir)):
+    for step in steps:
         folder = workdir / str(step)
         try:
             manifest = read_manifest(folder)
@@ -222,7 +243,8 @@ def _newest_intact(workdir: Path, warn: Callable[[str], None]) -> tuple[int, dic
                 damaged += 1
                 warn(f"checkpoint {folder} is damaged: {damage}")
     if damaged:
-        raise CheckpointError(f"none of the checkpoints in {workdir} is intact")
+        tried = ", ".join(map(str, steps))
+        raise CheckpointError(f"nothing to read in {workdir}: not intact are {tried}")
     return None
 
 
@@ -273,15 +295,15 @@ def _quiet(*loggers: logging.Logger) -> Iterator[None]:
             logger.disabled = was_disabled
 
 
-def _scores(workdir: Path) -> dict[int, float]:
-    """The scores of all steps that have one."""
-    scores = {}
+def _scores(workdir: Path) -> tuple[dict[int, float], list[int]]:
+    """The scores of all steps that have one, and the steps of which that cannot be known."""
+    scores, damaged = {}, []
     for step in _steps(workdir):
         try:
             scores[step] = read_manifest(workdir / str(step))["score"]
         except DamageError:
-            continue
-    return {step: score for step, score in scores.items() if score is not None}
+            damaged.append(step)
+    return {step: score for step, score in scores.items() if score is not None}, damaged
 
 
 def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:

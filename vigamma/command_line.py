@@ -1,14 +1,52 @@
-"""What scripts that answer have in common: one line for an error, and an exit status."""
+"""What scripts that answer have in common: a run, one line for an error, and an exit status."""
 
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from absl import logging
+from absl import flags, logging
 from rich.console import Console
 
+from vigamma.checkpointing import WantedStep
 from vigamma.errors import Interrupted, RunError
+from vigamma.fitted import FittedRun, load_run
 from vigamma.signals import StopSignals
+
+flags.disclaim_key_flags()  # --help shows them with those of the script
+
+
+class RunFlags:
+    """The flags --workdir and --step: which run, and which of its checkpoints."""
+
+    def __init__(self):
+        """Defines them."""
+        self._workdir = flags.DEFINE_string(
+            "workdir", None, "The directory of a run.", required=True
+        )
+        self._step = flags.DEFINE_string(
+            "step", "newest", "A checkpoint: newest, best (by validation), or the step of one."
+        )
+        flags.register_validator(
+            "step",
+            lambda word: word in ("newest", "best") or word.isdecimal(),
+            "must be newest, best or a whole number",
+        )
+
+    @property
+    def workdir(self) -> Path:
+        """The directory of the run."""
+        return Path(self._workdir.value)
+
+    @property
+    def step(self) -> WantedStep:
+        """The checkpoint, as `load_run` takes it."""
+        word = self._step.value
+        return int(word) if word.isdecimal() else word
+
+    def load(self, console: Console) -> FittedRun:
+        """Reads it, with a line for each damaged checkpoint; raises as `load_run`."""
+        return load_run(self.workdir, console.print, self.step)
 
 
 def exit_status(answer: Callable[[Console], None]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import WantedStep, read_checkpoint
 from vigamma.config import Experiment, unflatten
 from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
@@ -42,7 +42,7 @@ class FittedRun(NamedTuple):
 
     Attributes:
       config: the experiment.
-      step: the step of the newest intact checkpoint.
+      step: the step of the checkpoint.
       factors: the factorization at that step.
       identity: what the checkpoint shares with every run that resumes it.
     """
@@ -53,21 +53,30 @@ class FittedRun(NamedTuple):
     identity: Mapping[str, Any]
 
 
-def load_run(workdir: Path, warn: Callable[[str], None] = warnings.warn) -> FittedRun:
-    """Reads the newest intact checkpoint of a run of a factorization, finished or not.
+def load_run(
+    workdir: Path,
+    warn: Callable[[str], None] = warnings.warn,
+    step: WantedStep = "newest",
+) -> FittedRun:
+    """Reads a checkpoint of a run of a factorization, finished or not.
 
-    Damaged checkpoints are passed over, each with a line to `warn`.
+    Args:
+      workdir: of the run.
+      warn: called with a line for each damaged checkpoint that is passed over.
+      step: "newest"; "best", which has the highest log likelihood of the validation counts of all
+        that are kept; or the number of one.
 
     Raises:
-      CheckpointError: if there is no intact checkpoint, or it is not of a factorization.
+      CheckpointError: if there is no such checkpoint, or none intact, or it is not of a
+        factorization.
     """
-    return run_of(workdir, *read_latest(workdir, warn))
+    return run_of(workdir, *read_checkpoint(workdir, warn, step))
 
 
 def run_of(
     workdir: Path, step: int, leaves: Mapping[str, np.ndarray], identity: Mapping[str, Any]
 ) -> FittedRun:
-    """The run that a checkpoint, as `read_latest` returns it, is of; raises CheckpointError."""
+    """The run that a checkpoint, as `read_checkpoint` returns it, is of; raises CheckpointError."""
     if "q.rows.rate" not in leaves:
         raise CheckpointError(f"step {step} in {workdir} is not of a factorization")
     config = _config_of(workdir, identity)

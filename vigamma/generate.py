@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import WantedStep, read_checkpoint
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
@@ -40,21 +40,26 @@ class Generated(NamedTuple):
 
 
 def generate(
-    workdir: Path, num_rows: int, seed: int, warn: Callable[[str], None] = warnings.warn
+    workdir: Path,
+    num_rows: int,
+    seed: int,
+    warn: Callable[[str], None] = warnings.warn,
+    step: WantedStep = "newest",
 ) -> Generated:
-    """Samples rates from q, then x ~ Poisson, from the newest intact checkpoint in `workdir`.
+    """Samples rates from q, then x ~ Poisson, from a checkpoint in `workdir`.
 
     Of a factorization the rows are replicates of random rows, with exposure 1. The same checkpoint
     and seed give the same rows; row i does not depend on `num_rows`. Damaged checkpoints are passed
     over, each with a line to `warn`.
 
     Raises:
-      CheckpointError: if there is no intact checkpoint, or it holds no Gamma posterior.
+      CheckpointError: if there is no such checkpoint, or none intact, or it holds no Gamma
+        posterior.
       ValueError: if `num_rows` is not positive.
     """
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
-    step, leaves, identity = read_latest(workdir, warn)
+    step, leaves, identity = read_checkpoint(workdir, warn, step)
     key, column_names = jax.random.key(seed), None
     if "q.log_shape" in leaves:
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))

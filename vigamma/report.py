@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vigamma import page
+from vigamma.checkpointing import WantedStep
 from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
 from vigamma.diagnostics.factor_columns import factor_summaries
 from vigamma.diagnostics.predictive import heldout_log_likelihood
@@ -37,7 +38,12 @@ from vigamma.sections.worst import the_worst
 from vigamma.whole_files import replace_file
 
 
-def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambda _: None) -> None:
+def write_report(
+    workdir: Path,
+    output: Path,
+    say: Callable[[str], None] = lambda _: None,
+    step: WantedStep = "newest",
+) -> None:
     """Writes one self-contained page of HTML about a run of a factorization, finished or not.
 
     The data are loaded again, by the config of the run. Nothing of N × M is computed.
@@ -46,21 +52,22 @@ def write_report(workdir: Path, output: Path, say: Callable[[str], None] = lambd
       workdir: of the run.
       output: the file to write, whole or not at all.
       say: called with lines of progress, and one for each damaged checkpoint.
+      step: of the checkpoint, as for `load_run`.
 
     Raises:
-      CheckpointError: if there is no intact checkpoint of a factorization, or its data have
-        changed.
+      CheckpointError: if there is no such checkpoint of a factorization, or none intact, or its
+        data have changed.
       ConfigError: if the data cannot be loaded.
     """
-    results = load_results(workdir, say)
+    results = load_results(workdir, say, step)
     html = report(results, say)
     output.parent.mkdir(parents=True, exist_ok=True)
     replace_file(output, html.encode())
 
 
-def load_results(workdir: Path, say: Callable[[str], None]) -> Results:
+def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "newest") -> Results:
     """Reads the run, and loads its data again; raises as `write_report`."""
-    run = load_run(workdir, say)
+    run = load_run(workdir, say, step)
     say("loading the data of the run")
     fit = load_run_data(run)
     metrics = [m for m in read_metrics(workdir / "metrics.jsonl") if m["step"] <= run.step]

@@ -245,7 +245,8 @@ class _Run:
                     metrics.write(step, elbo=elbo, **observed)
                 is_last = step == config.num_steps or fit.is_done(arrays)
                 if step % config.save_every == 0 or is_last:
-                    score = observed.get("valid_log_likelihood", math.nan)
+                    seen = observed or fit.observe(arrays)[1]
+                    score = seen.get("valid_log_likelihood", math.nan)
                     self._checkpoints.save(step, arrays, score)
                 self._progress.update(step, elbo)
                 self._stop_if_requested(step, arrays)

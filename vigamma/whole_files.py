@@ -42,7 +42,8 @@ def with_room(error: OSError, path: Path, bytes_needed: int) -> OSError:
 
 def room(folder: Path, bytes_needed: int) -> str:
     """The bytes that are needed in a folder, and those that are free, in words."""
-    return f"{bytes_needed:,} bytes needed, {shutil.disk_usage(folder).free:,} bytes free"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return f"{bytes_needed:,} bytes needed, {shutil.disk_usage(existing).free:,} bytes free"
 
 
 def flush(path: Path) -> None:

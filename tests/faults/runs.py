@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.command import ROOT, environment
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import read_checkpoint
 from vigamma.metrics import read_metrics
 
 ZERO = (
@@ -53,14 +53,14 @@ def check_every_step(workdir: Path, scratch: Path) -> list[int]:
     for step in steps:
         alone = scratch / "alone"
         shutil.copytree(workdir / str(step), alone / str(step))
-        assert read_latest(alone, pytest.fail)[0] == step
+        assert read_checkpoint(alone, pytest.fail)[0] == step
         shutil.rmtree(alone)
     return steps
 
 
 def outcome(workdir: Path) -> tuple[int, dict[str, bytes], list, dict]:
     """What a run ended with, but the seconds: its step, leaves, metrics and summary."""
-    step, leaves, _ = read_latest(workdir, pytest.fail)
+    step, leaves, _ = read_checkpoint(workdir, pytest.fail)
     metrics = [_without_seconds(line) for line in read_metrics(workdir / "metrics.jsonl")]
     summary = _without_seconds(json.loads((workdir / "summary.json").read_text()))
     return step, {name: np.asarray(x).tobytes() for name, x in leaves.items()}, metrics, summary

@@ -10,7 +10,7 @@ import pytest
 from tests.test_checkpointing import assert_bit_equal, make_arrays, opened
 from vigamma import CheckpointError, CoordinateAscent, Experiment, HeldOut, SyntheticFactors
 from vigamma import HierarchicalPoissonFactorization as Hierarchical
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import read_checkpoint
 from vigamma.mesh import make_mesh
 from vigamma.train import load_fit
 
@@ -113,7 +113,7 @@ def test_damage_in_all_checkpoints_is_an_error_and_changes_nothing(tmp_path, kin
     with opened(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="none of the"):
         checkpoints.restore(newer, said.append)
     with pytest.raises(CheckpointError, match="none of the"):
-        read_latest(tmp_path, said.append)
+        read_checkpoint(tmp_path, said.append)
     assert len(said) == 4
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"}
     assert after == before

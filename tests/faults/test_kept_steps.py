@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from vigamma.checkpointing import Checkpointer
+from vigamma.checkpointing import Checkpointer, read_checkpoint
 from vigamma.workdir import locked
 
 NUM_NEWEST = 3
@@ -60,6 +60,8 @@ def check(stream: list[tuple[int, float]], resumes: set[int]) -> None:
                 newest = [step for step, _ in so_far[-NUM_NEWEST:]]
                 assert steps_of(workdir) == sorted({*newest, best_of(so_far)} - {None})
         resumed(workdir, stream)
+        if best_of(stream) is not None:
+            assert read_checkpoint(workdir, pytest.fail, "best")[0] == best_of(stream)
 
 
 def resumed(workdir: Path, saved: list[tuple[int, float]]) -> Checkpointer:

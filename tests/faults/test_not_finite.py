@@ -35,7 +35,7 @@ from vigamma import (
     run_experiment,
     train,
 )
-from vigamma.checkpointing import read_latest
+from vigamma.checkpointing import read_checkpoint
 from vigamma.data.sparse_counts import rows_of
 from vigamma.fits import coordinate_ascent as coordinate_ascent_fit
 from vigamma.fits.factors import FactorFit
@@ -209,7 +209,7 @@ def assert_all_finite(workdir: Path) -> None:
         alone = workdir.parent / f"only {step}"
         alone.mkdir()
         (alone / str(step)).symlink_to(workdir / str(step))
-        _, leaves, _ = read_latest(alone, pytest.fail)
+        _, leaves, _ = read_checkpoint(alone, pytest.fail)
         for name, leaf in leaves.items():
             assert np.isfinite(leaf).all() or (name == "valid" and leaf == -np.inf), (step, name)
 
