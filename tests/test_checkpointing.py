@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -249,3 +250,23 @@ def test_without_scores_no_step_is_the_best(tmp_path):
         checkpoints.save(1, make_arrays())
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* has a score of validation"):
         read_checkpoint(tmp_path, pytest.fail, "best")
+
+
+def test_folders_that_are_not_steps_are_let_be(tmp_path):
+    for name in ("007", "2", "٣"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "notes").write_text("mine")
+    with opened(tmp_path) as checkpoints:
+        for step in range(3, 9):
+            checkpoints.save(step, make_arrays())
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".lock", "007", "2", "6", "7", "8", "٣"}
+
+
+def test_a_copy_under_another_number_is_not_that_step(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    shutil.copytree(tmp_path / "1", tmp_path / "5")
+    said = []
+    assert read_checkpoint(tmp_path, said.append)[0] == 1
+    assert said == [f"checkpoint {tmp_path / '5'} is damaged: it is a copy of step 1"]

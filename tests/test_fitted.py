@@ -58,8 +58,18 @@ def test_names_are_kept(tmp_path, monkeypatch):
     run_experiment(experiment(num_steps=1), tmp_path)
     factors = load_run(tmp_path).factors
     assert (factors.row_names.tolist(), factors.column_names.tolist()) == (rows, columns)
-    (tmp_path / "names.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"names\.json cannot be read"):
+    path = tmp_path / "names.json"
+    stored = path.read_text()
+    for damage, message in {
+        "{": r"names\.json cannot be read",
+        stored.replace("c 7 ", "c 6 "): r"names\.json is not what the run wrote",
+        "{}": r"names\.json is not what the run wrote",
+    }.items():
+        path.write_text(damage)
+        with pytest.raises(CheckpointError, match=message):
+            load_run(tmp_path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"names\.json is not what the run wrote"):
         load_run(tmp_path)
 
 

@@ -21,7 +21,7 @@ LAYERS = [
         "data.names",
     ],
     ["names", "tables", "page"],
-    ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files", "command_line"],
+    ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],
     ["data.raw_counts", "data.text_columns", "data.delimited_layout"],
     ["data.parts", "data.readers"],
@@ -57,7 +57,7 @@ LAYERS = [
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_border"],
     ["sklearn_api"],
-    ["generate", "train", "sections.results"],
+    ["generate", "train", "sections.results", "command_line"],
     ["run_data", "search", "sections"],
     ["answers", "report"],
 ]

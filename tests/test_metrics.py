@@ -28,6 +28,22 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
     assert [line["step"] for line in read_metrics(path)] == [1]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{"step": 2, "elcn": 5, "seconds": 0}', b'{"step": 2, "elbo": "5, "seconds": 0}', b"\xff",
+     b'{"step": "2", "elbo": 5, "seconds": 0}', b"7", b""],
+)  # fmt: skip
+def test_a_damaged_line_is_passed_over_and_told(tmp_path, damaged):
+    path, said = tmp_path / "metrics.jsonl", []
+    good = [b'{"step": %d, "elbo": 2, "seconds": 0}' % step for step in (1, 3)]
+    path.write_bytes(b"\n".join([good[0], damaged, good[1], b""]))
+    assert [line["step"] for line in read_metrics(path, said.append)] == [1, 3]
+    assert said == [f"{path}: passed over 1 damaged of 3 lines"]
+    with MetricsLog(path, 3) as log:
+        log.write(4, elbo=3.0)
+    assert [line["step"] for line in read_metrics(path, pytest.fail)] == [1, 3, 4]
+
+
 def test_without_a_path_nothing_is_written(tmp_path):
     with MetricsLog(None, 0) as log:
         log.write(1, elbo=1.0)

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import shutil
+import sys
 import threading
 import time
 import zlib
@@ -29,6 +30,7 @@ from vigamma.manifest import (
     check_files,
     commit,
     discard,
+    is_sealed,
     read_manifest,
     set_aside,
     size_on_disk,
@@ -36,6 +38,7 @@ from vigamma.manifest import (
 from vigamma.mesh import is_of_processes, on_first_process, whole
 from vigamma.typing import PyTree
 from vigamma.whole_files import UNFINISHED, room
+from vigamma.workdir import check_held
 
 WantedStep = int | Literal["newest", "best"]
 """A checkpoint: the newest, the one of the highest score, or that of a step."""
@@ -44,6 +47,7 @@ _KEPT_STEPS = 3
 _ARRAYS = "arrays"
 _NOTHING = -1
 _SECONDS_TO_END = 5.0
+_SECONDS_OF_ECHOES = 0.2
 _BYTES_ADDED = 2**16
 """What Orbax and the manifest add to the numbers of a small step."""
 
@@ -95,7 +99,7 @@ class Checkpointer:
         partial = self._workdir / f"{UNFINISHED}{step}"
         needed = self._bytes_needed(leaves)
         try:
-            on_first_process(lambda: self._check_room(needed))
+            on_first_process(lambda: self._check_workdir(needed))
             with _all_threads_ended():
                 self._orbax.save(partial / _ARRAYS, args=ocp.args.StandardSave(leaves))
             on_first_process(lambda: self._commit(partial, facts))
@@ -106,13 +110,14 @@ class Checkpointer:
                 shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
                 f"could not save step {step} in {self._workdir} ({room(self._workdir, needed)}): "
-                f"{first_line(error)}"
+                f"{_reason(error)}"
             ) from error
         self.last_saved = step
         self.seconds_saving += time.monotonic() - started
 
     def _commit(self, partial: Path, facts: Mapping[str, Any]) -> int:
         step = facts["step"]
+        check_held(self._workdir)  # Orbax makes it anew where it is missing
         commit(partial, self._workdir / str(step), facts)
         if facts["score"] is not None:
             self._scores[step] = facts["score"]
@@ -120,7 +125,8 @@ class Checkpointer:
         scored = [s for s in steps if s in self._scores]
         kept = {*steps[-_KEPT_STEPS:], max(scored, key=self._scores.__getitem__, default=None)}
         for old in set(steps) - kept:
-            discard(self._workdir / str(old))
+            if is_sealed(self._workdir / str(old)):  # and not a folder of somebody else
+                discard(self._workdir / str(old))
         return step
 
     def _bytes_needed(self, leaves: Mapping[str, jax.Array]) -> int:
@@ -129,8 +135,9 @@ class Checkpointer:
         newest = _steps(self._workdir)[-1:]
         return max([least, *(size_on_disk(self._workdir / str(step)) for step in newest)])
 
-    def _check_room(self, bytes_needed: int) -> int:
+    def _check_workdir(self, bytes_needed: int) -> int:
         """Raises OSError before anything is written, if it cannot all be."""
+        check_held(self._workdir)
         if shutil.disk_usage(self._workdir).free < bytes_needed:
             raise OSError("no space left on device")
         return 0
@@ -205,7 +212,8 @@ def read_checkpoint(
 
 def _steps(workdir: Path) -> list[int]:
     """All steps, in ascending order."""
-    return sorted(int(p.name) for p in workdir.glob("*") if p.name.isdecimal() and p.is_dir())
+    names = [path.name for path in workdir.glob("*") if path.name.isdecimal() and path.is_dir()]
+    return sorted(int(name) for name in names if name == str(int(name)))
 
 
 def _candidates(workdir: Path, wanted: WantedStep) -> list[int]:
@@ -237,6 +245,8 @@ def _first_intact(
         try:
             manifest = read_manifest(folder)
             check_files(folder, manifest)
+            if manifest["step"] != step:
+                raise DamageError(f"it is a copy of step {manifest['step']}")
             return step, manifest
         except DamageError as damage:
             if folder.exists():  # unless a run has just replaced it by newer ones
@@ -251,17 +261,22 @@ def _first_intact(
 def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a checkpoint whose files are intact, as `target` describes them."""
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+        with _all_threads_ended(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
             leaves = orbax.restore(folder / _ARRAYS, args=ocp.args.StandardRestore(dict(target)))
     except (OSError, TypeError, ValueError, RuntimeError) as error:
         if is_of_processes(error):
             raise
-        raise CheckpointError(f"{folder} cannot be restored: {first_line(error)}") from error
+        raise CheckpointError(f"{folder} cannot be restored: {_reason(error)}") from error
     stored = read_manifest(folder)["leaves"]
     for name, leaf in leaves.items():
         if _describe(leaf) != stored[name]:
             raise CheckpointError(f"{folder} cannot be restored: {name} is not what was saved")
     return leaves
+
+
+def _reason(error: Exception) -> str:
+    """What an error of Orbax says, without the settings of TensorStore after it."""
+    return first_line(error).split(" [tensorstore_spec=")[0]
 
 
 @contextmanager
@@ -272,7 +287,8 @@ def _all_threads_ended() -> Iterator[None]:
     that the one that they were to tell of it is gone.
     """
     before = threading.enumerate()
-    with _quiet(*map(logging.getLogger, ("absl", "asyncio", "concurrent.futures"))):
+    loggers = map(logging.getLogger, ("absl", "asyncio", "concurrent.futures"))
+    with _quiet(*loggers), _without_closed_loops():
         try:
             yield
         except BaseException:
@@ -280,7 +296,24 @@ def _all_threads_ended() -> Iterator[None]:
             for thread in set(threading.enumerate()).difference(before):
                 thread.join(max(deadline - time.monotonic(), 0))
             gc.collect()  # of tasks, which log when they go that nobody has asked for their errors
+            time.sleep(_SECONDS_OF_ECHOES)  # of TensorStore's threads, which Python does not know
             raise
+
+
+@contextmanager
+def _without_closed_loops() -> Iterator[None]:
+    """Keeps from standard error that an event loop was closed before a thread could tell it."""
+    hook = sys.unraisablehook
+
+    def others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            hook(unraisable)
+
+    sys.unraisablehook = others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from vigamma.config import Experiment, unflatten
 from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.gamma import Gamma
+from vigamma.fits.base import NAMES_CHECKSUM, checksum_of_names
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
@@ -84,7 +85,7 @@ def run_of(
     latents = ("rows", "columns", "row_rates", "column_rates")
     q = {name: _gamma(leaves, f"q.{name}") for name in latents if f"q.{name}.rate" in leaves}
     shape = identity["num_rows"], identity["num_columns"]
-    names = _read_names(workdir / NAMES)
+    names = _read_names(workdir / NAMES, identity)
     factors = FittedFactors(
         model,
         without_padding(q, shape, isinstance(config.inference, CoordinateAscent)),
@@ -108,13 +109,15 @@ def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:
         raise CheckpointError(f"{workdir / 'config.json'} cannot be read: {error}") from error
 
 
-def _read_names(path: Path) -> dict[str, list[str]]:
-    if not path.exists():
-        return {}
+def _read_names(path: Path, identity: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names of the run; raises CheckpointError unless they are those that it started with."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if checksum_of_names(names) != identity.get(NAMES_CHECKSUM):
+        raise CheckpointError(f"{path} is not what the run wrote")
+    return names
 
 
 def _prior(leaves: Mapping[str, np.ndarray], name: str) -> FixedRatePrior | RandomRatePrior:

@@ -56,6 +56,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_sealed(folder: Path) -> bool:
+    """Whether the folder has a manifest, intact or not."""
+    return (folder / MANIFEST).is_file()
+
+
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Raises DamageError unless every file is as it was written."""
     for name, (size, checksum) in manifest["files"].items():

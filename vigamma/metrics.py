@@ -5,7 +5,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,15 +19,18 @@ from vigamma.whole_files import replace_file, with_room
 class MetricsLog:
     """A file of JSON objects, one a line, each with the step that it belongs to."""
 
-    def __init__(self, path: Path | None, last_step: int):
+    def __init__(
+        self, path: Path | None, last_step: int, warn: Callable[[str], None] = lambda _: None
+    ):
         """Opens `path` for appending, after dropping lines of steps beyond `last_step`.
 
         A run that was killed may have logged steps that it had not saved; it will take them again.
-        Without a path (on all processes but the first) nothing is written.
+        Damaged lines go too, as `read_metrics` says. Without a path (on all processes but the
+        first) nothing is written.
         """
         self._file = None
         if path is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= last_step]
+            kept = [line for line in read_metrics(path, warn) if line["step"] <= last_step]
             replace_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
             self._seconds = kept[-1]["seconds"] if kept else 0.0
             self._started = time.monotonic()
@@ -54,15 +58,30 @@ class MetricsLog:
                 raise with_room(error, self._path, len(line)) from error
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, up to the first that a crash cut short; [] without a file."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
+def read_metrics(path: Path, warn: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+    """The lines of a metrics file; [] without a file.
+
+    An end that a crash cut short is not a line. Lines that are not numbers by name, or have other
+    names than most, are passed over, with one line to `warn`.
+    """
+    if not path.exists():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    found = list(map(_numbers_by_name, lines))
+    names = Counter(frozenset(values) for values in found if values).most_common(1)
+    good = [values for values in found if values and set(values) == names[0][0]]
+    if len(good) < len(lines):
+        warn(f"{path}: passed over {len(lines) - len(good)} damaged of {len(lines)} lines")
+    return good
+
+
+def _numbers_by_name(line: str) -> dict[str, float] | None:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    is_good = isinstance(values, dict) and all(type(v) in (int, float) for v in values.values())
+    return values if is_good else None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

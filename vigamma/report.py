@@ -70,7 +70,7 @@ def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "
     run = load_run(workdir, say, step)
     say("loading the data of the run")
     fit = load_run_data(run)
-    metrics = [m for m in read_metrics(workdir / "metrics.jsonl") if m["step"] <= run.step]
+    metrics = [m for m in read_metrics(workdir / "metrics.jsonl", say) if m["step"] <= run.step]
     q, split = run.factors.q, fit.split
     theta = factor_moments(q["rows"], fit.exposures).mean
     beta = factor_moments(q["columns"]).mean

@@ -223,7 +223,7 @@ class _Run:
                 arrays = fit.before_the_first_step(arrays, advance, mesh, self._progress.say)
         step = first_step = fit.step_of(arrays)
         metrics_path = self._workdir / "metrics.jsonl" if _is_main() else None
-        with MetricsLog(metrics_path, first_step) as metrics:
+        with MetricsLog(metrics_path, first_step, self._progress.say) as metrics:
             self._stop_if_requested(step, arrays)
             self._progress.start(step)
             started = time.monotonic()

@@ -37,10 +37,17 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if missing and os.listdir(workdir) == [_LOCK]:
+            if missing and workdir.exists() and os.listdir(workdir) == [_LOCK]:
                 (workdir / _LOCK).unlink()
                 for path in missing:
                     path.rmdir()
+
+
+def check_held(workdir: Path) -> None:
+    """Raises OSError if the workdir, which this process has `locked`, was removed since."""
+    lock = workdir / _LOCK
+    if not lock.exists() or lock.read_text() != str(os.getpid()):
+        raise OSError("the workdir was removed while the run was at work in it")
 
 
 def _lock(workdir: Path) -> TextIO:

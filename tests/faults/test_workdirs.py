@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.command import ROOT, environment, run
-from tests.faults.runs import KINDS, ZERO, acknowledged, outcome, start_acknowledged
+from tests.faults.runs import (
+    KINDS,
+    ZERO,
+    acknowledged,
+    check_every_step,
+    outcome,
+    start_acknowledged,
+)
 from tests.faults.small_disks import OWN_FILE_SYSTEMS, can_mount
 from vigamma.workdir import locked
 
@@ -141,3 +148,19 @@ def test_a_dead_holder_blocks_nobody(tmp_path):
     assert (workdir / ".lock").read_text() == str(first.pid)
     with locked(workdir):
         assert (workdir / ".lock").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_workdir_that_is_taken_away_ends_the_run(tmp_path, kind):
+    workdir = tmp_path / "run"
+    process = start_acknowledged(workdir, *KINDS[kind])
+    while not acknowledged(workdir):
+        time.sleep(0.01)
+    workdir.rename(tmp_path / "elsewhere")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: could not save step ")
+    assert str(workdir) in line
+    assert len(line) < 1000
+    assert check_every_step(tmp_path / "elsewhere", tmp_path)[-1] >= acknowledged(workdir)

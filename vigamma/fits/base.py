@@ -1,7 +1,8 @@
 """What a run needs to know of a fit: the loop in `vigamma.train` knows nothing else."""
 
+import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 Advance = Callable[[PyTree, int], tuple[PyTree, StepInfo]]
 """(arrays, last_step) -> (arrays, infos); the arrays that it takes are used up."""
+
+
+NAMES_CHECKSUM = "names of rows and columns (checksum)"
+"""The field of `Fit.identity`, of runs with names."""
 
 
 class Report(NamedTuple):
@@ -74,6 +79,11 @@ class Fit(Protocol):
         self, arrays: PyTree, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
         """The pictures of `figures/`, by name."""
+
+
+def checksum_of_names(names: Mapping[str, list[str]]) -> int | None:
+    """A checksum of the names of rows and columns; None without names."""
+    return zlib.crc32(json.dumps(names).encode()) if names else None
 
 
 def checksum_of(leaves: Iterable[Any]) -> dict[str, int | str]:

@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import json
-import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,7 +18,7 @@ from vigamma.data.synthetic import SyntheticCounts
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
-from vigamma.fits.base import Advance, Report, checksum_of
+from vigamma.fits.base import NAMES_CHECKSUM, Advance, Report, checksum_of, checksum_of_names
 from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
@@ -66,8 +64,7 @@ class FactorFit:
         self.names = {side: names.tolist() for side, names in named.items() if names is not None}
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
         if self.names:
-            names = zlib.crc32(json.dumps(self.names).encode())
-            self.identity["names of rows and columns (checksum)"] = names
+            self.identity[NAMES_CHECKSUM] = checksum_of_names(self.names)
 
     def with_model(self, model: Any) -> Self:
         """The fit of another model to the same counts, which stay split and laid out as they are.
