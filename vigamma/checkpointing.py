@@ -138,7 +138,8 @@ class Checkpointer:
     def _check_workdir(self, bytes_needed: int) -> int:
         """Raises OSError before anything is written, if it cannot all be."""
         check_held(self._workdir)
-        if shutil.disk_usage(self._workdir).free < bytes_needed:
+        disk = shutil.disk_usage(self._workdir)
+        if disk.total and disk.free < bytes_needed:  # a file system without a limit says 0 and 0
             raise OSError("no space left on device")
         return 0
 

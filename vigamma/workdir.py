@@ -1,5 +1,6 @@
 """The directory of a run, held by one run at a time."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import TextIO
 
 from vigamma.errors import CheckpointError
-from vigamma.whole_files import UNFINISHED
+from vigamma.whole_files import UNFINISHED, room
 
 _LOCK = ".lock"
+_BLOCK = 4096
+"""The bytes of a small file on most disks."""
 
 
 @contextmanager
@@ -31,7 +34,10 @@ def locked(workdir: Path) -> Iterator[None]:
         with tempfile.TemporaryFile(dir=workdir):
             lock = _lock(workdir)
     except OSError as error:
-        raise CheckpointError(f"cannot write in the workdir {workdir}: {error.strerror}") from error
+        why = str(error.strerror)
+        if error.errno == errno.ENOSPC:
+            why += f" ({room(workdir, _BLOCK)})"
+        raise CheckpointError(f"cannot write in the workdir {workdir}: {why}") from error
     with lock:
         _remove_unfinished(workdir)
         try:
