@@ -117,13 +117,15 @@ def check_busy(tmp_path, kind: str, num_trials: int, seconds: float) -> None:
     while not acknowledged(workdir):
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)
-    for _ in range(num_trials):
-        started = time.monotonic()
-        line = refused(workdir)
-        assert time.monotonic() - started < seconds
-        assert line == f"error: another run (process {first.pid}) is at work in {workdir}"
-    first.send_signal(signal.SIGCONT)
-    _, err = first.communicate(timeout=120)
+    try:
+        for _ in range(num_trials):
+            started = time.monotonic()
+            line = refused(workdir)
+            assert time.monotonic() - started < seconds
+            assert line == f"error: another run (process {first.pid}) is at work in {workdir}"
+    finally:
+        first.send_signal(signal.SIGCONT)
+        _, err = first.communicate(timeout=120)
     assert (first.returncode, err) == (0, "")
     assert outcome(workdir) == outcome(tmp_path / "whole")
 
