@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from vigamma.checkpointing import Checkpointer
 from vigamma.workdir import locked
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore
 workdir = Path(sys.argv[1])
 with locked(workdir):
     checkpoints = Checkpointer(workdir, {"seed": 0})
