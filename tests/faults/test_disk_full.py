@@ -52,6 +52,7 @@ def main() -> None:
     disk.mkdir()
     size = ["-o", f"size={num_bytes}"]
     subprocess.run(["mount", "-t", "tmpfs", *size, "tmpfs", str(disk)], check=True)
+    (disk / "run.saved").symlink_to(folder / "run.saved")  # where there is room to take note
     fits = check_budget(disk / "run", flags, folder)
     print("whole" if fits else "full")
     if not fits:  # with more room the same command goes on from where it was
