@@ -167,7 +167,7 @@ class Checkpointer:
     def _newest_of_this_run(
         self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
     ) -> int:
-        found = _first_intact(self._workdir, _steps(self._workdir)[::-1], warn)
+        found = _first_intact(self._workdir, _candidates(self._workdir, "newest"), warn)
         if found is None:
             return _NOTHING
         step, manifest = found

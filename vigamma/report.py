@@ -61,7 +61,6 @@ def write_report(
     """
     results = load_results(workdir, say, step)
     html = report(results, say)
-    output.parent.mkdir(parents=True, exist_ok=True)
     replace_file(output, html.encode())
 
 
