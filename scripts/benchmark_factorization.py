@@ -146,7 +146,9 @@ def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]
                 seconds += [time.perf_counter() - started] * (len(lines) - len(seconds))
         if process.returncode:
             raise RuntimeError(f"training ended with status {process.returncode}")
-        return seconds, [line["heldout_log_likelihood"] for line in lines]
+        name = "heldout_log_likelihood"
+        scored = [(s, line[name]) for s, line in zip(seconds, lines, strict=True) if name in line]
+        return tuple(map(list, zip(*scored, strict=True)))
 
 
 def scale() -> None:

@@ -31,7 +31,7 @@ def _answer(console):
         run = _RUN.load(console)
         data = vigamma.load_run_data(run, _DATA_PATH.value)
     outcome = vigamma.evaluate(run, data, list(map(int, _AT.value)), console.print)
-    print(f"{_RUN.workdir}, step {run.step}")
+    print(f"{_RUN.workdir}, {run.which}")
     print(outcome.table)
 
 

@@ -66,7 +66,7 @@ def _answer(console):
         run = _RUN.load(console)
         tables = _new(run, console.print) if _COUNTS.value else _known(run, console.print)
     if output is None:
-        _print(pd.concat(tables, ignore_index=True), run.step)
+        _print(pd.concat(tables, ignore_index=True), run.which)
     else:
         num_lines = write_csv(tables, Path(output))
         print(f"written: {output}, {num_lines:,} recommendations")
@@ -115,10 +115,10 @@ def _options(draws):
     }
 
 
-def _print(table, step):
+def _print(table, which):
     draws = _options(0 if _USERS.value else _FEW_DRAWN)["draws"]
     kind = f"of {draws:,} draws, seed {_SEED.value}" if draws else "of Gammas with that mean and sd"
-    print(f"{_RUN.workdir}, step {step}; {100 * _INTERVAL.value:g} % intervals {kind}")
+    print(f"{_RUN.workdir}, {which}; {100 * _INTERVAL.value:g} % intervals {kind}")
     if table.empty:
         print("nothing is left to recommend: every item has been seen")
     for user, own in table.groupby("user", sort=False):

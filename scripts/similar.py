@@ -30,7 +30,7 @@ def _answer(console):
     with console.status("loading the run"):
         run = _RUN.load(console)
     table = vigamma.similar(run, name, side, _TOP.value)
-    print(f"{_RUN.workdir}, step {run.step}: {side}s similar to {name}")
+    print(f"{_RUN.workdir}, {run.which}: {side}s similar to {name}")
     print("\n".join("  " + line for line in aligned(table)))
 
 

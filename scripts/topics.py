@@ -38,7 +38,7 @@ def _answer(console):
             exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
         topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, exposures)
     if _OUTPUT.value is None:
-        print(f"{_RUN.workdir}, step {run.step}: {topics.table()}")
+        print(f"{_RUN.workdir}, {run.which}: {topics.table()}")
     else:
         num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
         print(f"written: {_OUTPUT.value}, {num_lines:,} lines")

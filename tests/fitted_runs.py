@@ -23,7 +23,7 @@ def random_run(kind: str = "hierarchical", seed: int = 0) -> FittedRun:
     q = jax.device_get(random_posterior(model, seed, **sizes))
     factors = FittedFactors(model, q, names("row", NUM_ROWS), names("column", NUM_COLUMNS))
     config = experiment(model=PoissonFactorization(num_factors=NUM_FACTORS))
-    return FittedRun(config, 7, factors, {})
+    return FittedRun(config, 7, 7, factors, {})
 
 
 def scaled(run: FittedRun, scales: np.ndarray) -> FittedRun:

@@ -14,6 +14,8 @@ from vigamma.diagnostics.residuals import factor_moments
 from vigamma.fitted import load_run
 from vigamma.run_data import load_run_data
 
+BEST = "step 3 of 24, the best by validation"
+
 SCRIPTS = ("evaluate", "recommend", "topics", "similar", "export", "generate")
 
 
@@ -41,26 +43,28 @@ def answer(workdir, capsys):
 def test_scores_are_printed(answer, workdir):
     status, out, err = answer("evaluate.py", "--at=3,7")
     assert (status, err) == (0, "")
-    assert out.startswith(f"{workdir}, step 24\nTest: ")
+    assert out.startswith(f"{workdir}, {BEST}\nTest: ")
     assert [w for w in ("NDCG@3", "Recall@7", "MAP", "perplexity") if w not in out] == []
 
 
-def test_the_best_of_the_steps_that_are_kept_answers(answer, workdir):
+def test_the_best_by_validation_answers_unless_another_step_is_asked_for(answer, workdir):
     def score(step):
         run = load_run(workdir, pytest.fail, step)
         fit, q = load_run_data(run), run.factors.q
         theta, beta = (factor_moments(q[side]).mean for side in ("rows", "columns"))
         return heldout_log_likelihood(theta, beta, fit.split, fit.split.valid).log_likelihood
 
-    best = max((8, 16, 24), key=score)
-    assert answer("evaluate.py", "--step=best")[1].startswith(f"{workdir}, step {best}\n")
+    assert score("best") > max(map(score, (8, 16, 24)))
+    for step, shown in ((None, BEST), ("best", BEST), ("newest", "step 24"), ("8", "step 8")):
+        flags = () if step is None else (f"--step={step}",)
+        assert answer("evaluate.py", *flags)[1].startswith(f"{workdir}, {shown}\n")
 
 
 def test_recommendations_are_printed(answer, workdir):
     status, out, err = answer("recommend.py", "--user=user 4, é", "--user=user 7, é", "--top=3")
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == f"{workdir}, step 24; 90 % intervals of 10,000 draws, seed 0"
+    assert lines[0] == f"{workdir}, {BEST}; 90 % intervals of 10,000 draws, seed 0"
     assert [lines[2], lines[8]] == ["user 4, é", "user 7, é"]
     run = load_run(workdir)
     table = recommend(run, ["user 4, é", "user 7, é"], seen=load_run_data(run).counts, top=3)
@@ -103,13 +107,13 @@ def test_somebody_new_is_recommended_to(answer, tmp_path):
 def test_topics_and_neighbours_are_printed(answer, workdir, tmp_path):
     status, out, err = answer("topics.py", "--top=4", "--interval=0.5")
     assert (status, err) == (0, "")
-    assert out.startswith(f"{workdir}, step 24: 3 factors; 50 % intervals\n")
+    assert out.startswith(f"{workdir}, {BEST}: 3 factors; 50 % intervals\n")
     assert (out.count("Factor "), out.count("film")) == (3, 3 * 2 * 4)
     written = answer("topics.py", "--top=4", f"--output={tmp_path / 'topics.csv'}")
     assert written == (0, f"written: {tmp_path / 'topics.csv'}, 24 lines\n", "")
     status, out, err = answer("similar.py", "--column=film 6, é", "--top=2")
     assert (status, err) == (0, "")
-    assert out.startswith(f"{workdir}, step 24: columns similar to film 6, é\n")
+    assert out.startswith(f"{workdir}, {BEST}: columns similar to film 6, é\n")
     assert out.count("film") == 3
     assert answer("similar.py", "--row=user 6, é", "--top=2")[1].count("user") == 3
 
@@ -145,7 +149,7 @@ def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_p
         (("export.py", "--output=/dev/null/a.npz"), 1, "[Errno 17] File exists"),
         (("generate.py", "--num=0"), 2, "flag --num=0: 0 is not a positive integer"),
         (("generate.py", "--output=/dev/null/a"), 1, "[Errno 17] File exists"),
-        (("topics.py", "--step=last"), 2, "flag --step=last: must be newest, best or a whole"),
+        (("topics.py", "--step=last"), 2, "flag --step=last: must be best, newest or a whole"),
         (("evaluate.py", "--step=7"), 1, "step 7 is not in "),
     ],
 )

@@ -221,10 +221,12 @@ def test_read_checkpoint_needs_no_template(tmp_path):
     np.testing.assert_array_equal(stored["q.log_shape"], arrays.q.log_shape[...])
 
 
-def test_the_best_or_any_step_that_is_kept_can_be_read(tmp_path):
+def test_any_step_that_is_kept_can_be_read(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        read_checkpoint(tmp_path, pytest.fail)
     with opened(tmp_path) as checkpoints:
-        for step, score in ((1, 2.0), (2, 4.0), (3, np.nan), (4, 3.0)):
-            checkpoints.save(step, make_arrays(scale=step), score)
+        for step in (1, 2, 3, 4):
+            checkpoints.save(step, make_arrays(scale=step))
 
     def read(wanted):
         said = []
@@ -232,24 +234,13 @@ def test_the_best_or_any_step_that_is_kept_can_be_read(tmp_path):
         np.testing.assert_array_equal(stored["q.log_shape"][0], np.log(np.float32(step)))
         return step, len(said)
 
-    assert [read(wanted) for wanted in ("newest", "best", 3)] == [(4, 0), (2, 0), (3, 0)]
+    assert [read(wanted) for wanted in (None, 2, 3)] == [(4, 0), (2, 0), (3, 0)]
     with pytest.raises(CheckpointError, match=r"step 1 is not in .*; kept are 2, 3, 4"):
         read(1)
-    damage(tmp_path / "2", "flip")
-    assert read("best") == (4, 1)
-    with pytest.raises(CheckpointError, match="not intact are 2"):
-        read(2)
-    damage(tmp_path / "2", "bad manifest")  # which might have said that it is the best
-    assert read("best") == (4, 1)
-
-
-def test_without_scores_no_step_is_the_best(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        read_checkpoint(tmp_path, pytest.fail, "best")
-    with opened(tmp_path) as checkpoints:
-        checkpoints.save(1, make_arrays())
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* has a score of validation"):
-        read_checkpoint(tmp_path, pytest.fail, "best")
+    damage(tmp_path / "4", "flip")
+    assert read(None) == (3, 1)
+    with pytest.raises(CheckpointError, match="not intact are 4"):
+        read(4)
 
 
 def test_folders_that_are_not_steps_are_let_be(tmp_path):

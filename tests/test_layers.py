@@ -41,7 +41,13 @@ LAYERS = [
     ["models.poisson_factorization"],
     ["models.hierarchical_poisson_factorization"],
     ["estimators"],
-    ["inference.adam", "inference.natural_gradient", "inference.info", "inference.extrapolation"],
+    [
+        "inference.adam",
+        "inference.natural_gradient",
+        "inference.info",
+        "inference.extrapolation",
+        "inference.best",
+    ],
     [
         "inference.gradient_ascent",
         "inference.coordinate_ascent",
@@ -52,7 +58,7 @@ LAYERS = [
     ["inference.minibatch", "inference.halves"],
     ["train_state", "checkpointing", "config", "metrics"],
     ["plotting"],
-    ["plotting_factors", "plotting_checks", "fits.base"],
+    ["plotting_factors", "plotting_checks", "fits.base", "fits.validation"],
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_border"],

@@ -20,6 +20,7 @@ from vigamma import (
     PoissonFactorization,
     SparseCounts,
     SyntheticFactors,
+    load_run,
     run_experiment,
 )
 from vigamma.data import files
@@ -87,7 +88,7 @@ def test_factors_of_digits_beat_independent_pixels_and_did_not_at_the_start(digi
     independent = summary["heldout_log_likelihood_independent"]
     assert summary["heldout_log_likelihood"] > independent + 0.1
     fit = load_fit(config)
-    _, start = fit.observe(fit.start(make_mesh()))
+    start = fit.observe(fit.start(make_mesh()))
     assert start["heldout_log_likelihood"] < independent - 0.1
 
 
@@ -116,9 +117,14 @@ def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figure
         assert cut.summary[name] == whole.summary[name]
     assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
     lines = read_metrics(tmp_path / "cut" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    looks = [*range(1, 17), 18, 20, 22, 24]
+    assert [line["step"] for line in lines] == looks
     assert lines[-1]["elbo"] > lines[0]["elbo"] + 10
-    assert {"valid_log_likelihood", "heldout_log_likelihood"} <= set(lines[0])
+    logged = [line["step"] for line in lines if "heldout_log_likelihood" in line]
+    assert logged == [5, 10, 15, 20]
+    valid = [line["valid_log_likelihood"] for line in lines]
+    assert cut.summary["best_step"] == whole.summary["best_step"] == looks[np.argmax(valid)] < 13
+    assert cut.summary["valid_log_likelihood"] == pytest.approx(max(valid), rel=1e-6)
 
     # The same workdir refuses another run, whichever part of it differs.
     for change in (
@@ -141,9 +147,18 @@ def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
     summary = run_experiment(config, tmp_path).summary
     assert summary["converged"] is True
     assert summary["sweeps"] < 400
-    values = [line["valid_log_likelihood"] for line in read_metrics(tmp_path / "metrics.jsonl")]
-    assert len(values) > 12
-    assert np.argmax(values) == len(values) - 11  # ten sweeps in a row were not better
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    best = lines[np.argmax([line["valid_log_likelihood"] for line in lines])]
+    assert summary["best_step"] == best["step"] == summary["sweeps"] - 10 > 1
+    assert summary["heldout_log_likelihood"] == best["heldout_log_likelihood"]
+    assert summary["elbo"] == best["elbo"] < lines[-1]["elbo"]
+    run = load_run(tmp_path)
+    assert (run.step, run.last_step) == (summary["best_step"], summary["sweeps"])
+    fit = load_fit(config)
+    for step, line in (("best", best), ("newest", lines[-1])):
+        q = load_run(tmp_path, step=step).factors.q
+        score = fit._score(q["rows"].mean, q["columns"].mean, fit.split.test).log_likelihood
+        assert score == pytest.approx(line["heldout_log_likelihood"], rel=1e-6)
 
 
 def test_the_best_of_several_starts_goes_on():
@@ -159,6 +174,7 @@ def test_the_best_of_several_starts_goes_on():
     )
     assert len(set(elbos)) == len(set(scores)) == 3
     assert abs(float(state.elbo) - elbos[np.argmax(scores)]) < 0.1
+    assert float(state.best.log_likelihood) == pytest.approx(max(scores), abs=1e-4)
     assert fit.step_of(state) == 4
     assert np.isfinite(jax.tree.leaves(jax.tree.map(np.sum, state.q))).all()
 

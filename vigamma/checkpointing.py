@@ -8,7 +8,6 @@ that nobody else sees; what it reads again has been found to be as it was writte
 import gc
 import json
 import logging
-import math
 import shutil
 import sys
 import threading
@@ -17,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,9 +39,6 @@ from vigamma.typing import PyTree
 from vigamma.whole_files import UNFINISHED, room
 from vigamma.workdir import check_held
 
-WantedStep = int | Literal["newest", "best"]
-"""A checkpoint: the newest, the one of the highest score, or that of a step."""
-
 _KEPT_STEPS = 3
 _ARRAYS = "arrays"
 _NOTHING = -1
@@ -55,7 +51,7 @@ _BYTES_ADDED = 2**16
 class Checkpointer:
     """The checkpoints of one run, `<workdir>/<step>/`.
 
-    To be used while the workdir is `locked`. The newest three steps are kept, and the best.
+    To be used while the workdir is `locked`. The newest three steps are kept.
 
     Attributes:
       last_saved: the newest step on disk that this object saved or restored, or None.
@@ -71,17 +67,15 @@ class Checkpointer:
         """
         self._workdir, self._identity = workdir.absolute(), dict(identity)
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
-        self._scores: dict[int, float] = {}
         self.last_saved: int | None = None
         self.seconds_saving = 0.0
 
-    def save(self, step: int, arrays: PyTree, score: float = math.nan) -> None:
+    def save(self, step: int, arrays: PyTree) -> None:
         """Saves a pytree as `step`; returns when all of it is on the disk.
 
         Args:
           step: does nothing if it is `last_saved`.
           arrays: on all processes, if there are several; all must call this.
-          score: what makes a step the best if it is finite and no other one kept is higher.
 
         Raises:
           CheckpointError: if it could not be saved; steps saved before are as they were.
@@ -92,7 +86,6 @@ class Checkpointer:
         leaves = _named_leaves(arrays)
         facts = {
             "step": step,
-            "score": score if math.isfinite(score) else None,
             "identity": self._identity,
             "leaves": {name: _describe(leaf) for name, leaf in leaves.items()},
         }
@@ -119,12 +112,7 @@ class Checkpointer:
         step = facts["step"]
         check_held(self._workdir)  # Orbax makes it anew where it is missing
         commit(partial, self._workdir / str(step), facts)
-        if facts["score"] is not None:
-            self._scores[step] = facts["score"]
-        steps = _steps(self._workdir)
-        scored = [s for s in steps if s in self._scores]
-        kept = {*steps[-_KEPT_STEPS:], max(scored, key=self._scores.__getitem__, default=None)}
-        for old in set(steps) - kept:
+        for old in _steps(self._workdir)[:-_KEPT_STEPS]:
             if is_sealed(self._workdir / str(old)):  # and not a folder of somebody else
                 discard(self._workdir / str(old))
         return step
@@ -167,7 +155,7 @@ class Checkpointer:
     def _newest_of_this_run(
         self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
     ) -> int:
-        found = _first_intact(self._workdir, _candidates(self._workdir, "newest"), warn)
+        found = _first_intact(self._workdir, _steps(self._workdir)[::-1], warn)
         if found is None:
             return _NOTHING
         step, manifest = found
@@ -175,7 +163,6 @@ class Checkpointer:
         _check_leaves(manifest, leaves, step)
         for damaged in (s for s in _steps(self._workdir) if s > step):
             set_aside(self._workdir / str(damaged))
-        self._scores, _ = _scores(self._workdir)
         return step
 
     def _check_identity(self, manifest: Mapping[str, Any], step: int) -> None:
@@ -190,11 +177,14 @@ class Checkpointer:
 
 
 def read_checkpoint(
-    workdir: Path, warn: Callable[[str], None], wanted: WantedStep = "newest"
+    workdir: Path, warn: Callable[[str], None], wanted: int | None = None
 ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
     """Reads a checkpoint without knowing its run, on one process.
 
-    If the newest or the best one is damaged, the next is read, with a line to `warn` for each.
+    Args:
+      workdir: of the run.
+      warn: called with a line for each damaged checkpoint that is passed over.
+      wanted: the step of one; by default the newest, or if that is damaged the one before.
 
     Returns:
       the step, its leaves by name, and the identity of its run.
@@ -217,16 +207,11 @@ def _steps(workdir: Path) -> list[int]:
     return sorted(int(name) for name in names if name == str(int(name)))
 
 
-def _candidates(workdir: Path, wanted: WantedStep) -> list[int]:
-    """The steps to try, that which is wanted first."""
+def _candidates(workdir: Path, wanted: int | None) -> list[int]:
+    """The steps to try, in this order."""
     steps = _steps(workdir)
-    if wanted == "newest" or not steps:
+    if wanted is None or not steps:
         return steps[::-1]
-    if wanted == "best":
-        scores, damaged = _scores(workdir)
-        if not scores:
-            raise CheckpointError(f"no checkpoint in {workdir} has a score of validation counts")
-        return [*damaged, *sorted(scores, key=scores.__getitem__, reverse=True)]
     if wanted not in steps:
         kept = ", ".join(map(str, steps))
         raise CheckpointError(f"step {wanted} is not in {workdir}; kept are {kept}")
@@ -327,17 +312,6 @@ def _quiet(*loggers: logging.Logger) -> Iterator[None]:
     finally:
         for logger, was_disabled in zip(loggers, were_disabled, strict=True):
             logger.disabled = was_disabled
-
-
-def _scores(workdir: Path) -> tuple[dict[int, float], list[int]]:
-    """The scores of all steps that have one, and the steps of which that cannot be known."""
-    scores, damaged = {}, []
-    for step in _steps(workdir):
-        try:
-            scores[step] = read_manifest(workdir / str(step))["score"]
-        except DamageError:
-            damaged.append(step)
-    return {step: score for step, score in scores.items() if score is not None}, damaged
 
 
 def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from absl import flags, logging
 from rich.console import Console
 
-from vigamma.checkpointing import WantedStep
 from vigamma.errors import Interrupted, RunError
-from vigamma.fitted import FittedRun, load_run
+from vigamma.fitted import FittedRun, WantedStep, load_run
 from vigamma.signals import StopSignals
 
 flags.disclaim_key_flags()  # --help shows them with those of the script
@@ -25,12 +24,15 @@ class RunFlags:
             "workdir", None, "The directory of a run.", required=True
         )
         self._step = flags.DEFINE_string(
-            "step", "newest", "A checkpoint: newest, best (by validation), or the step of one."
+            "step",
+            "best",
+            "The posterior to read: best (by validation, if there is any), newest, or the step of "
+            "a checkpoint.",
         )
         flags.register_validator(
             "step",
-            lambda word: word in ("newest", "best") or word.isdecimal(),
-            "must be newest, best or a whole number",
+            lambda word: word in ("best", "newest") or word.isdecimal(),
+            "must be best, newest or a whole number",
         )
 
     @property

@@ -182,10 +182,7 @@ def unflatten(values: Mapping[str, Any]) -> Experiment:
 
 def identity(config: Experiment) -> dict[str, Any]:
     """The fields that decide every step: what a resumed run must share with the run before."""
-    may_change = set(_MAY_CHANGE)
-    if getattr(config.inference, "stop_on_validation", False):
-        may_change.remove("log_every")  # the run stops where it looks
-    return {name: value for name, value in flatten(config).items() if name not in may_change}
+    return {name: value for name, value in flatten(config).items() if name not in _MAY_CHANGE}
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -4,11 +4,11 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vigamma.checkpointing import WantedStep, read_checkpoint
+from vigamma.checkpointing import read_checkpoint
 from vigamma.config import Experiment, unflatten
 from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
@@ -17,6 +17,10 @@ from vigamma.fits.base import NAMES_CHECKSUM, checksum_of_names
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+
+WantedStep = int | Literal["best", "newest"]
+"""What to read of a run: the posterior that it ends with, the best by validation counts or else the
+newest; the newest though it may not be the best; or that of a checkpoint."""
 
 NAMES = "names.json"
 """The file of a run that holds what its rows and columns are called."""
@@ -43,44 +47,66 @@ class FittedRun(NamedTuple):
 
     Attributes:
       config: the experiment.
-      step: the step of the checkpoint.
-      factors: the factorization at that step.
+      step: how many steps the posterior is the outcome of.
+      last_step: how many had been completed when the checkpoint was saved.
+      factors: the factorization then.
       identity: what the checkpoint shares with every run that resumes it.
     """
 
     config: Experiment
     step: int
+    last_step: int
     factors: FittedFactors
     identity: Mapping[str, Any]
+
+    @property
+    def which(self) -> str:
+        """Which posterior it is, for people."""
+        if self.step == self.last_step:
+            return f"step {self.step}"
+        return f"step {self.step} of {self.last_step}, the best by validation"
 
 
 def load_run(
     workdir: Path,
     warn: Callable[[str], None] = warnings.warn,
-    step: WantedStep = "newest",
+    step: WantedStep = "best",
 ) -> FittedRun:
     """Reads a checkpoint of a run of a factorization, finished or not.
 
     Args:
       workdir: of the run.
       warn: called with a line for each damaged checkpoint that is passed over.
-      step: "newest"; "best", which has the highest log likelihood of the validation counts of all
-        that are kept; or the number of one.
+      step: "best", which is the best so far by validation counts, or the newest where there are
+        none; "newest"; or the number of a checkpoint.
 
     Raises:
       CheckpointError: if there is no such checkpoint, or none intact, or it is not of a
         factorization.
     """
-    return run_of(workdir, *read_checkpoint(workdir, warn, step))
+    wanted = step if isinstance(step, int) else None
+    return run_of(workdir, *read_checkpoint(workdir, warn, wanted), best=step == "best")
 
 
 def run_of(
-    workdir: Path, step: int, leaves: Mapping[str, np.ndarray], identity: Mapping[str, Any]
+    workdir: Path,
+    step: int,
+    leaves: Mapping[str, np.ndarray],
+    identity: Mapping[str, Any],
+    *,
+    best: bool,
 ) -> FittedRun:
-    """The run that a checkpoint, as `read_checkpoint` returns it, is of; raises CheckpointError."""
+    """The run that a checkpoint, as `read_checkpoint` returns it, is of; raises CheckpointError.
+
+    `best` if the best posterior so far is wanted, rather than that of the step.
+    """
     if "q.rows.rate" not in leaves:
         raise CheckpointError(f"step {step} in {workdir} is not of a factorization")
-    config = _config_of(workdir, identity)
+    config, last_step = _config_of(workdir, identity), step
+    if best and leaves.get("best.step", 0) > 0:
+        step = int(leaves["best.step"])
+        of_best = {name: leaf for name, leaf in leaves.items() if name.startswith("best.")}
+        leaves = {name.removeprefix("best."): leaf for name, leaf in of_best.items()}
     model = FactorModel(*(_prior(leaves, f"model.{side}_prior") for side in ("row", "column")))
     latents = ("rows", "columns", "row_rates", "column_rates")
     q = {name: _gamma(leaves, f"q.{name}") for name in latents if f"q.{name}.rate" in leaves}
@@ -92,7 +118,7 @@ def run_of(
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
     )
-    return FittedRun(config, step, factors, identity)
+    return FittedRun(config, step, last_step, factors, identity)
 
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:

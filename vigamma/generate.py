@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vigamma.checkpointing import WantedStep, read_checkpoint
+from vigamma.checkpointing import read_checkpoint
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import run_of
+from vigamma.fitted import WantedStep, run_of
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import GammaPoisson
 
@@ -44,7 +44,7 @@ def generate(
     num_rows: int,
     seed: int,
     warn: Callable[[str], None] = warnings.warn,
-    step: WantedStep = "newest",
+    step: WantedStep = "best",
 ) -> Generated:
     """Samples rates from q, then x ~ Poisson, from a checkpoint in `workdir`.
 
@@ -59,16 +59,19 @@ def generate(
     """
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
-    step, leaves, identity = read_checkpoint(workdir, warn, step)
+    wanted = step if isinstance(step, int) else None
+    found_step, leaves, identity = read_checkpoint(workdir, warn, wanted)
     key, column_names = jax.random.key(seed), None
     if "q.log_shape" in leaves:
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
         theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
     elif "q.rows.rate" in leaves:
-        factors = run_of(workdir, step, leaves, identity).factors
-        q, column_names = jax.tree.map(jnp.asarray, factors.q), factors.column_names
+        run = run_of(workdir, found_step, leaves, identity, best=step == "best")
+        found_step, column_names = run.step, run.factors.column_names
+        q = jax.tree.map(jnp.asarray, run.factors.q)
         theta_nm, counts_nm = FactorModel.generate_rows(key, q, num_rows)
     else:
-        raise CheckpointError(f"step {step} in {workdir} holds no q.log_shape and no q.rows")
+        raise CheckpointError(f"step {found_step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
-    return Generated(np.asarray(theta_nm), np.asarray(counts_nm), step, image_shape, column_names)
+    drawn = np.asarray(theta_nm), np.asarray(counts_nm)
+    return Generated(*drawn, found_step, image_shape, column_names)

@@ -43,12 +43,12 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
     Returns:
       shares, shape (N, K), and the fit in nats, a scalar.
     """
-    own, other = _padded(own_nk), _padded(other_mk)
+    own, other = padded(own_nk), padded(other_mk)
 
     def add_block(carry: tuple[Array, Array], block: SparseBlocks) -> tuple[PyTree, None]:
         sums, fits = carry
-        gathered = _gather(other, block.columns)
-        rates = jnp.einsum("ck,cwk->cw", _gather(own, block.rows), gathered).reshape(-1)
+        gathered = gather(other, block.columns)
+        rates = jnp.einsum("ck,cwk->cw", gather(own, block.rows), gathered).reshape(-1)
         counts = block.counts.reshape(-1).astype(own.dtype)
         is_entry = counts > 0
         ratios = counts / jnp.where(is_entry, rates, 1.0)
@@ -63,7 +63,7 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
 
 def gathered(other_mk: Array, columns: Array) -> Array:
     """The weights of the column of each slot, for `shares_given`: shape (C, W, K), padded."""
-    return _gather(_padded(other_mk), columns)
+    return gather(padded(other_mk), columns)
 
 
 def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
@@ -71,7 +71,7 @@ def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
 
     Where a block is split again and again while its columns stay, they stay in the cache.
     """
-    own = _padded(own_nk)
+    own = padded(own_nk)
     rates = jnp.einsum("ck,cwk->cw", own[block.rows], other_cwk)
     counts = block.counts.astype(own.dtype)
     of_chunks = jnp.einsum("cwk,cw->ck", other_cwk, counts / jnp.where(counts > 0, rates, 1.0))
@@ -81,11 +81,11 @@ def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
 
 def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Array:
     """Σ_{m in row n} other_mk over the entries of each row, counts apart; shape (num_rows, K)."""
-    other = _padded(other_mk)
+    other = padded(other_mk)
 
     def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, None]:
         present = (block.counts > 0).astype(other.dtype)
-        of_chunks = jnp.einsum("cwk,cw->ck", _gather(other, block.columns), present)
+        of_chunks = jnp.einsum("cwk,cw->ck", gather(other, block.columns), present)
         return _add_to_rows(sums, block, of_chunks), None
 
     sums, _ = jax.lax.scan(add_block, jnp.zeros((num_rows, other.shape[1]), other.dtype), blocks)
@@ -110,7 +110,7 @@ def sum_over_factors(table: Array) -> Array:
     return table @ jnp.ones(table.shape[1], table.dtype)
 
 
-def _gather(table: Array, columns: Array) -> Array:
+def gather(table: Array, columns: Array) -> Array:
     """table[columns], for values in [1e-30, 1e30].
 
     On a CPU the loop that copies a short row is unrolled into one move per float: two thirds of the
@@ -132,5 +132,6 @@ def _add_to_rows(sums: Array, block: SparseBlocks, of_chunks: Array) -> Array:
     return sums.at[block.rows].add(of_chunks, indices_are_sorted=True, mode="drop")
 
 
-def _padded(table: Array) -> Array:
+def padded(table: Array) -> Array:
+    """The table with components of zeros, up to a whole number of vector registers."""
     return jnp.pad(table, ((0, 0), (0, -table.shape[1] % _LANES)))

@@ -61,15 +61,16 @@ class MetricsLog:
 def read_metrics(path: Path, warn: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
     """The lines of a metrics file; [] without a file.
 
-    An end that a crash cut short is not a line. Lines that are not numbers by name, or have other
-    names than most, are passed over, with one line to `warn`.
+    An end that a crash cut short is not a line. Not all lines have all names, but those of a line
+    are among the names of most lines, or have these among them. Other lines, and what is not
+    numbers by name, are passed over, with one line to `warn`.
     """
     if not path.exists():
         return []
     *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
     found = list(map(_numbers_by_name, lines))
-    names = Counter(frozenset(values) for values in found if values).most_common(1)
-    good = [values for values in found if values and set(values) == names[0][0]]
+    usual = Counter(frozenset(values) for values in found if values).most_common(1)
+    good = [v for v in found if v and (set(v) <= usual[0][0] or set(v) >= usual[0][0])]
     if len(good) < len(lines):
         warn(f"{path}: passed over {len(lines) - len(good)} damaged of {len(lines)} lines")
     return good

@@ -17,7 +17,10 @@ _SCORES = {
 
 
 def convergence(
-    metrics: Sequence[dict[str, Any]], independent: float | None, steps_per_sweep: int = 1
+    metrics: Sequence[dict[str, Any]],
+    independent: float | None,
+    steps_per_sweep: int = 1,
+    best_step: int | None = None,
 ) -> Figure:
     """The ELBO against the sweep, and below it the log-likelihood of the held-out counts.
 
@@ -25,8 +28,9 @@ def convergence(
       metrics: the lines of `metrics.jsonl`.
       independent: the test log-likelihood of independent columns, if there is a test.
       steps_per_sweep: the steps that take in all counts once.
+      best_step: the step of the posterior that was kept, if it is not the last.
     """
-    names = [name for name in _SCORES if name in metrics[0]]
+    names = [name for name in _SCORES if any(name in line for line in metrics)]
     figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
     panels = np.atleast_1d(figure.subplots(2 if names else 1, 1, sharex=True))
     sweeps = [line["step"] / steps_per_sweep for line in metrics]
@@ -35,13 +39,17 @@ def convergence(
     panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
     for name in names:
         label, color = _SCORES[name]
-        values = [line[name] for line in metrics]
-        panels[1].plot(sweeps, values, color=color, marker="o", ms=3, label=label)
+        known = [(line["step"] / steps_per_sweep, line[name]) for line in metrics if name in line]
+        panels[1].plot(*zip(*known, strict=True), color=color, marker="o", ms=3, label=label)
     if names:
         panels[1].set_ylabel("log-likelihood (nats)")
         if independent is not None:
             panels[1].axhline(independent, color="0.5", ls=":", label="independent columns")
         panels[1].legend(frameon=False)
+    if best_step is not None:
+        for axes in panels:
+            axes.axvline(best_step / steps_per_sweep, color="C1", ls="--", lw=1, label="kept")
+        panels[-1].legend(frameon=False)
     panels[-1].set_xlabel("sweep")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in panels:
@@ -139,10 +147,11 @@ def factor_figures(
     metrics: Sequence[dict[str, Any]],
     independent: float | None,
     steps_per_sweep: int = 1,
+    best_step: int | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """The figures of every factorization, by name."""
     if metrics:
-        yield "convergence", convergence(metrics, independent, steps_per_sweep)
+        yield "convergence", convergence(metrics, independent, steps_per_sweep, best_step)
     yield "factor_weights", factor_weights(theta, beta)
 
 

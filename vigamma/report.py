@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from vigamma import page
-from vigamma.checkpointing import WantedStep
 from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
 from vigamma.diagnostics.factor_columns import factor_summaries
 from vigamma.diagnostics.predictive import heldout_log_likelihood
@@ -19,7 +18,7 @@ from vigamma.diagnostics.predictive_checks import (
 )
 from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
-from vigamma.fitted import load_run
+from vigamma.fitted import WantedStep, load_run
 from vigamma.metrics import read_metrics
 from vigamma.progress import Pace
 from vigamma.run_data import load_run_data
@@ -42,7 +41,7 @@ def write_report(
     workdir: Path,
     output: Path,
     say: Callable[[str], None] = lambda _: None,
-    step: WantedStep = "newest",
+    step: WantedStep = "best",
 ) -> None:
     """Writes one self-contained page of HTML about a run of a factorization, finished or not.
 
@@ -52,7 +51,7 @@ def write_report(
       workdir: of the run.
       output: the file to write, whole or not at all.
       say: called with lines of progress, and one for each damaged checkpoint.
-      step: of the checkpoint, as for `load_run`.
+      step: which posterior, as for `load_run`.
 
     Raises:
       CheckpointError: if there is no such checkpoint of a factorization, or none intact, or its
@@ -64,12 +63,14 @@ def write_report(
     replace_file(output, html.encode())
 
 
-def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "newest") -> Results:
+def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "best") -> Results:
     """Reads the run, and loads its data again; raises as `write_report`."""
     run = load_run(workdir, say, step)
     say("loading the data of the run")
     fit = load_run_data(run)
-    metrics = [m for m in read_metrics(workdir / "metrics.jsonl", say) if m["step"] <= run.step]
+    metrics = [
+        m for m in read_metrics(workdir / "metrics.jsonl", say) if m["step"] <= run.last_step
+    ]
     q, split = run.factors.q, fit.split
     theta = factor_moments(q["rows"], fit.exposures).mean
     beta = factor_moments(q["columns"]).mean
@@ -82,7 +83,7 @@ def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "
             )
             for name, sides in tables.items()
         }
-    summary = _read_summary(workdir / "summary.json", run.step)
+    summary = _read_summary(workdir / "summary.json", run.last_step)
     return Results(workdir, run, fit, metrics, summary, theta, beta, scores)
 
 

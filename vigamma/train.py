@@ -228,10 +228,12 @@ class _Run:
             self._progress.start(step)
             started = time.monotonic()
             while step < config.num_steps and not fit.is_done(arrays):
+                look = fit.next_look(step)
                 last_step = min(
                     _next_multiple(step, config.log_every),
                     _next_multiple(step, config.save_every),
                     config.num_steps,
+                    look,
                 )
                 arrays, infos = advance(arrays, last_step)
                 infos = jax.device_get(infos)
@@ -239,15 +241,17 @@ class _Run:
                 self._check_finite(infos, step, last_step)
                 elbo = float(infos.elbo[last_step - step - 1])
                 step = last_step
-                observed = {}
-                if step % config.log_every == 0 or fit.is_done(arrays):
-                    arrays, observed = fit.observe(arrays)
-                    metrics.write(step, elbo=elbo, **observed)
+                seen = {}
+                if step == look or fit.is_done(arrays):
+                    arrays, seen = fit.look(arrays)
+                is_logged = step % config.log_every == 0 or fit.is_done(arrays)
+                if is_logged:
+                    seen |= fit.observe(arrays)
+                if is_logged or seen:
+                    metrics.write(step, elbo=elbo, **seen)
                 is_last = step == config.num_steps or fit.is_done(arrays)
                 if step % config.save_every == 0 or is_last:
-                    seen = observed or fit.observe(arrays)[1]
-                    score = seen.get("valid_log_likelihood", math.nan)
-                    self._checkpoints.save(step, arrays, score)
+                    self._checkpoints.save(step, arrays)
                 self._progress.update(step, elbo)
                 self._stop_if_requested(step, arrays)
             seconds = time.monotonic() - started

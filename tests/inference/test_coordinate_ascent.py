@@ -223,7 +223,7 @@ def test_extreme_counts_stay_finite_and_rise(name):
         start(algorithm, "flat" if "one" in name else "hierarchical", problem),
         problem.batch(block_slots=1024),
     )
-    chex.assert_tree_all_finite((state.replace(valid=0.0), infos.elbo))
+    chex.assert_tree_all_finite((state, infos.elbo))
     assert all(np.asarray(leaf).all() for leaf in jax.tree.leaves(infos.finite))
     assert (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.q)]) > 0).all()
     assert float(state.elbo) > float(infos.elbo[0])
@@ -244,7 +244,7 @@ def on_devices(num_devices: int, case: str = "exposures and missing"):
     mesh = make_mesh(jax.devices()[:num_devices])
     state = start(EXTRAPOLATED, "hierarchical", problem)
     everywhere, spread = replicated(mesh), by_rows(mesh)
-    of_state = _shardings(mesh)
+    of_state = _shardings(state, mesh)
 
     def take_step(state, batch):
         return EXTRAPOLATED.step(state, batch, ACROSS_DEVICES)
@@ -315,25 +315,53 @@ def test_a_count_of_a_million_does_not_discard_sweeps_while_the_elbo_rises():
     assert infos.elbo[-1] > infos.elbo[0] + 1000
 
 
+def validated(algorithm, step: int, best_step: int, value: float = -3.0) -> AscentState:
+    """A state after so many sweeps, of which validation counts liked one best."""
+    model, problem = make_model("flat"), make_problem()
+    state = algorithm.init(model, problem.initial(model, 4), validates=True)
+    state = algorithm.after_validation(state.replace(step=jnp.uint32(best_step)), value)
+    return state.replace(step=jnp.uint32(step))
+
+
 @pytest.mark.parametrize("stops", [True, False])
-def test_a_run_stops_where_validation_no_longer_rises_if_asked_to(stops):
+@pytest.mark.parametrize(("best_step", "patience"), [(1, 10), (15, 10), (20, 10), (40, 20)])
+def test_a_run_stops_where_validation_no_longer_rises_if_asked_to(stops, best_step, patience):
     algorithm = CoordinateAscent(stop_on_validation=stops, tolerance=0)
-    state = start(algorithm, "flat", make_problem())
-    for step, value, best, best_step in (
-        (1, -3.0, -3.0, 1),
-        (2, -2.5, -2.5, 2),
-        (3, -2.6, -2.5, 2),
-        (11, -2.5, -2.5, 2),  # as good as the best is not better
-        (12, -2.6, -2.5, 2),
-    ):
-        state = state.replace(step=jnp.uint32(step))
-        after = algorithm.after_validation(state, value)
-        assert bool(algorithm.is_done(after)) == (stops and step == best_step + 10)
-        assert (float(after.valid), int(after.valid_step)) == (best, best_step)
-        unchanged = {"valid": state.valid, "valid_step": state.valid_step, "calm": state.calm}
-        chex.assert_trees_all_equal(after.replace(**unchanged), state)
-        chex.assert_trees_all_equal_dtypes(after, state)
-        state = after
+    last = best_step + patience
+    assert not algorithm.is_done(validated(algorithm, last - 1, best_step))
+    assert bool(algorithm.is_done(validated(algorithm, last, best_step))) == stops
+
+
+def test_a_look_that_finds_no_rise_starts_extrapolation_anew():
+    state = validated(EXTRAPOLATED, 20, best_step=18)
+    tilted = jax.tree.map(lambda leaf: 2 * leaf, state.q)
+    state = state.replace(start=tilted, momentum=jnp.int32(7))
+    after = EXTRAPOLATED.after_validation(state, -3.0)  # as good as the best is not better
+    chex.assert_trees_all_equal(after, state.replace(start=state.q, momentum=jnp.int32(0)))
+    chex.assert_trees_all_equal_dtypes(after, state)
+    better = EXTRAPOLATED.after_validation(state, -2.9)
+    assert int(better.momentum) == 7
+    chex.assert_trees_all_equal(better.start, tilted)
+
+
+def test_extrapolation_waits_for_ten_sweeps_where_validation_counts_are_looked_at():
+    problem = synthetic()
+    batch = problem.batch(block_slots=1024)
+    first = start(PLAIN, "flat", problem)
+    ends = {}
+    for name, algorithm in (("plain", PLAIN), ("extrapolated", EXTRAPOLATED)):
+        for validates in (False, True):
+            state = first
+            if validates:
+                state = algorithm.init(first.model, first.q, validates=True)
+            for num_sweeps in (10, 14):
+                end, _ = sweeps(algorithm, num_sweeps)(state, batch)
+                ends[name, validates, num_sweeps] = end.q
+    plain = ends["plain", False, 10]
+    chex.assert_trees_all_equal(ends["extrapolated", True, 10], plain)
+    for others in (("extrapolated", False, 10), ("extrapolated", True, 14)):
+        like = ends["plain", False, others[2]]
+        assert largest(jax.tree.map(lambda a, b: a / b - 1, ends[others], like)) > 0.01
 
 
 @pytest.mark.parametrize(

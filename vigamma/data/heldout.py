@@ -51,6 +51,12 @@ class Split(NamedTuple):
     valid: HeldOutCounts | None
     test: HeldOutCounts | None
 
+    def is_seen(self, heldout: HeldOutCounts) -> np.ndarray:
+        """Whether row and column of a held-out cell both have a training nonzero; shape (E,)."""
+        row_seen = np.diff(self.train.indptr) > 0
+        column_seen = np.bincount(self.train.indices, minlength=self.train.shape[1]) > 0
+        return row_seen[heldout.rows] & column_seen[heldout.columns]
+
 
 @spec
 class HeldOut:

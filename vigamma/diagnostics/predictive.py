@@ -66,7 +66,7 @@ def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
     if split.protocol == "thinning":
         best = saturated.sum() / heldout.counts.sum(dtype=float)
     else:
-        kept = _is_seen(split, heldout) if split.protocol == "entries" else slice(None)
+        kept = split.is_seen(heldout) if split.protocol == "entries" else slice(None)
         best = saturated[kept].mean()
     return float(2 * (best - score.log_likelihood))
 
@@ -87,7 +87,7 @@ def perplexity(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) 
     else:
         totals = np.asarray(theta, float) @ np.asarray(beta).sum(axis=0, dtype=float)
     if split.protocol == "entries":
-        kept = _is_seen(split, heldout)
+        kept = split.is_seen(heldout)
         counts = np.where(kept, counts, 0.0)
         for part in _parts(split):
             if part.rows is not heldout.rows:
@@ -146,7 +146,7 @@ def entries(
     the rates over the zeros, if the caller has it.
     """
     rates = _rates(theta, beta, heldout)
-    seen = _is_seen(split, heldout)
+    seen = split.is_seen(heldout)
     of_nonzeros = (_terms(heldout, np.log(rates)) - rates)[seen].mean()
     if at_zeros is None:
         at_zeros = sum_at_zeros(theta, beta, split)
@@ -194,9 +194,3 @@ def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Arra
 def _sum_of_all_rates(theta: Array, beta: Array) -> float:
     sum_theta, sum_beta = (np.asarray(table).sum(axis=0, dtype=float) for table in (theta, beta))
     return float(sum_theta @ sum_beta)
-
-
-def _is_seen(split: Split, heldout: HeldOutCounts) -> np.ndarray:
-    row_seen = np.diff(split.train.indptr) > 0
-    column_seen = np.bincount(split.train.indices, minlength=split.train.shape[1]) > 0
-    return row_seen[heldout.rows] & column_seen[heldout.columns]

@@ -66,8 +66,14 @@ class Fit(Protocol):
     def is_done(self, arrays: PyTree) -> bool:
         """Whether the algorithm's own rule says to stop."""
 
-    def observe(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
-        """What `metrics.jsonl` says beside the ELBO; and the arrays, if they take note of it."""
+    def next_look(self, step: int) -> float:
+        """The next step after which `look` is due; infinity for never."""
+
+    def look(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
+        """The arrays that have noted what validation counts say, and that for `metrics.jsonl`."""
+
+    def observe(self, arrays: PyTree) -> dict[str, float]:
+        """What else `metrics.jsonl` says, beside the ELBO."""
 
     def report(self, arrays: PyTree) -> Report:
         """The outcome."""

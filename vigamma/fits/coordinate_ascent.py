@@ -49,41 +49,64 @@ class CoordinateAscentFit(FactorFit):
 
     def start_from(self, tilts: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> AscentState:
         """The prior with these tilts."""
-        state = self._config.inference.init(self.model, self.model.initial(tilts))
-        return place(state, _shardings(mesh))
+        self._place_validation(mesh, self._order, len(tilts[0]))
+        validates = self.split.valid is not None
+        q = self.model.initial(tilts)
+        state = self._config.inference.init(self.model, q, validates=validates)
+        return place(state, _shardings(state, mesh))
 
     def before_the_first_step(
         self, arrays: AscentState, advance: Advance, mesh: Mesh, say: Callable[[str], None]
     ) -> AscentState:
         """Of several random tilts the best after some sweeps, if that is asked for.
 
-        That is the one with the highest log-likelihood of validation counts, or, where there are
-        none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
+        That is the one with the highest log-likelihood of validation counts so far, or, where there
+        are none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
         """
         inference, best, highest = self._config.inference, arrays, -np.inf
         if inference.num_restarts == 1:
             return arrays
         for index in range(inference.num_restarts):
             state = self.start_from(self.tilts(index, mesh), mesh)
-            state = self._after_restart_sweeps(state, advance, f"start {index + 1}")
-            elbo, valid = float(state.elbo), self.split.valid
-            score = elbo if valid is None else self.log_likelihood(state, valid)
-            detail = "" if valid is None else f", validation {score:.4f} nats"
+            name = f"of start {index + 1}"
+            state, _ = self.climb(state, advance, inference.restart_sweeps, name)
+            elbo, validated = float(state.elbo), state.best is not None
+            score = float(state.best.log_likelihood) if validated else elbo
+            detail = f", validation {score:.4f} nats" if validated else ""
             say(f"start {index + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats{detail}")
             if score > highest:
                 best, highest = state, score
         return best
 
-    def _after_restart_sweeps(self, state: AscentState, advance: Advance, name: str) -> AscentState:
-        most, step = self._config.inference.restart_sweeps, 0
-        while step < most and not self.is_done(state):
-            state, infos = advance(state, most)
-            taken = self.step_of(state) - step
-            if bad := jax.device_get(infos).first_not_finite(taken):
-                where = f"at step {step + bad[0] + 1} of {name}: {bad[1]}"
+    def climb(
+        self, arrays: AscentState, advance: Advance, last_step: int, name: str
+    ) -> tuple[AscentState, list[tuple[int, float]]]:
+        """Takes sweeps up to `last_step`, or to the end, and looks at validation counts when due.
+
+        Args:
+          arrays: the state.
+          advance: the program of `compile`.
+          last_step: the most sweeps to have completed.
+          name: of what climbs, for the message.
+
+        Returns:
+          the state, and the step and the log-likelihood of every look.
+
+        Raises:
+          NonFiniteError: for NaN or infinity in a sweep.
+        """
+        looks = []
+        while (step := self.step_of(arrays)) < last_step and not self.is_done(arrays):
+            look = self.next_look(step)
+            arrays, infos = advance(arrays, min(look, last_step))
+            now = self.step_of(arrays)
+            if bad := jax.device_get(infos).first_not_finite(now - step):
+                where = f"at step {step + bad[0] + 1} {name}: {bad[1]}"
                 raise NonFiniteError(f"not finite {where}; nothing was saved yet")
-            step += taken
-        return state
+            if now == look or self.is_done(arrays):
+                arrays, found = self.look(arrays)
+                looks += [(now, score) for score in found.values()]
+        return arrays, looks
 
     def batch(self, mesh: Mesh) -> CountRows:
         """The training counts on the devices; laid out once for all models that want them alike."""
@@ -103,8 +126,8 @@ class CoordinateAscentFit(FactorFit):
     def compile(self, arrays: AscentState, mesh: Mesh, most_steps: int) -> Advance:
         """The program of `CoordinateAscent`, rows spread over the devices."""
         batch = self.batch(mesh)
-        of_host = {"num_restarts": 1, "restart_sweeps": 1, "stop_on_validation": False}
-        program = _program(dataclasses.replace(self._config.inference, **of_host), mesh, most_steps)
+        inference = dataclasses.replace(self._config.inference, num_restarts=1, restart_sweeps=1)
+        program = _program(inference, mesh, most_steps)
         compiled = program.lower(arrays, jnp.uint32(0), batch).compile()
         return lambda arrays, last_step: compiled(arrays, jnp.uint32(last_step), batch)
 
@@ -112,19 +135,13 @@ class CoordinateAscentFit(FactorFit):
         """Whether the stopping rule of `CoordinateAscent` holds."""
         return bool(self._config.inference.is_done(arrays))
 
-    def observe(self, arrays: AscentState) -> tuple[AscentState, dict[str, float]]:
-        """The scores of `FactorFit`; the state takes note of that of the validation counts."""
-        arrays, scores = super().observe(arrays)
-        if "valid_log_likelihood" in scores:
-            inference = self._config.inference
-            arrays = inference.after_validation(arrays, scores["valid_log_likelihood"])
-        return arrays, scores
-
     def report(self, arrays: AscentState) -> Report:
-        """The ELBO of the last sweep that was kept, and the score of the held-out counts."""
+        """The ELBO of the posterior that is kept, and the score of the held-out counts."""
+        kept = self.kept(arrays)
         return self._report(
-            arrays.q,
-            elbo=float(arrays.elbo),
+            arrays,
+            kept.q,
+            elbo=float(kept.elbo),
             sweeps=self.step_of(arrays),
             converged=self.is_done(arrays),
         )
@@ -140,15 +157,18 @@ def _program(inference: CoordinateAscent, mesh: Mesh, most_steps: int):
     def is_before(state: AscentState, last_step: Array) -> Array:
         return (state.step < last_step) & ~inference.is_done(state)
 
-    shardings, everywhere = _shardings(mesh), replicated(mesh)
-    program = on_every_device(
-        fuse_steps(take_step, is_before, most_steps),
-        mesh,
-        inputs=(shardings, everywhere, by_rows(mesh)),
-        outputs=(shardings, everywhere),
-    )
-    return jax.jit(program, donate_argnums=0)
+    def advance(state: AscentState, last_step: Array, batch: PyTree):
+        shardings, everywhere = _shardings(state, mesh), replicated(mesh)
+        program = on_every_device(
+            fuse_steps(take_step, is_before, most_steps),
+            mesh,
+            inputs=(shardings, everywhere, by_rows(mesh)),
+            outputs=(shardings, everywhere),
+        )
+        return program(state, last_step, batch)
+
+    return jax.jit(advance, donate_argnums=0)
 
 
-def _shardings(mesh: Mesh) -> AscentState:
-    return shardings_of(AscentState, mesh, "q", "start")
+def _shardings(state: AscentState, mesh: Mesh) -> AscentState:
+    return shardings_of(state, mesh, "q", "start")

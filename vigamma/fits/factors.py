@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,13 +13,16 @@ from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
 from vigamma.config import Experiment
+from vigamma.data.count_rows import padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts, Split
 from vigamma.data.synthetic import SyntheticCounts
-from vigamma.diagnostics.predictive import Score, heldout_log_likelihood, scores
+from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.errors import ConfigError
 from vigamma.fits.base import NAMES_CHECKSUM, Advance, Report, checksum_of, checksum_of_names
+from vigamma.fits.validation import Validation
+from vigamma.inference.best import next_look
 from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
@@ -48,6 +52,7 @@ class FactorFit:
 
     steps_per_sweep: int = 1
     rows_are_balanced: ClassVar[bool] = False
+    _validation: Validation | None = None
 
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
@@ -93,27 +98,52 @@ class FactorFit:
         """The number of completed steps."""
         return int(arrays.step)
 
-    def observe(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
-        """The log-likelihoods of the validation and test counts, as far as there are any."""
-        found = scores(*self._means(arrays.q), self.split)
-        return arrays, {
-            f"{name}_log_likelihood": score.log_likelihood for name, score in found.items()
-        }
+    def next_look(self, step: int) -> float:
+        """When validation counts are to be looked at, if there are any."""
+        return math.inf if self.split.valid is None else next_look(step, self.steps_per_sweep)
 
-    def log_likelihood(self, arrays: PyTree, part: HeldOutCounts) -> float:
-        """The log-likelihood of a held-out part of the split, in nats."""
-        return self._score(*self._means(arrays.q), part).log_likelihood
+    def look(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
+        """The state that has noted the log-likelihood of the validation counts, and that."""
+        if self._validation is None:
+            return arrays, {}
+        score = self._validation.log_likelihood(arrays.q)
+        arrays = self._config.inference.after_validation(arrays, score)
+        return arrays, {"valid_log_likelihood": score}
+
+    def observe(self, arrays: PyTree) -> dict[str, float]:
+        """The log-likelihoods of the validation and test counts, as far as there are any."""
+        found = {}
+        if self._validation is not None:
+            found["valid_log_likelihood"] = self._validation.log_likelihood(arrays.q)
+        if self.split.test is not None:
+            score = self._score(*self._means(arrays.q), self.split.test)
+            found["heldout_log_likelihood"] = score.log_likelihood
+        return found
+
+    def kept(self, arrays: PyTree) -> Any:
+        """What the run ends with, `model` and `q`: the best by validation, or else the newest."""
+        return arrays.best if self._has_looked(arrays) else arrays
+
+    def _best_step(self, arrays: PyTree) -> int | None:
+        """The step of the posterior that is kept, if it is not the last."""
+        step = self.step_of(self.kept(arrays))
+        return step if step < self.step_of(arrays) else None
+
+    @staticmethod
+    def _has_looked(arrays: PyTree) -> bool:
+        return arrays.best is not None and int(arrays.best.step) > 0
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
         """The seconds of a step, and of all steps of a sweep."""
         per_sweep = None if seconds_per_step is None else self.steps_per_sweep * seconds_per_step
         return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
 
-    def _report(self, q: Posterior, **outcome: Any) -> Report:
+    def _report(self, arrays: PyTree, q: Posterior, **outcome: Any) -> Report:
         """The size of the problem, the outcome, and the score of the held-out counts.
 
         Args:
-          q: the posterior.
+          arrays: the state.
+          q: the posterior that is kept.
           outcome: at least `elbo` and `sweeps`; `converged`, if the algorithm can tell.
         """
         (num_rows, num_columns), split = self.split.train.shape, self.split
@@ -126,6 +156,12 @@ class FactorFit:
             **outcome,
             "peak_memory_bytes": peak_memory_bytes(),
         }
+        if self._has_looked(arrays):
+            summary |= {
+                "best_step": int(arrays.best.step),
+                "best_sweep": int(arrays.best.step) / self.steps_per_sweep,
+                "valid_log_likelihood": float(arrays.best.log_likelihood),
+            }
         if split.test is not None:
             score = self._score(*self._means(q), split.test)
             independent = self._score(*self.independent_columns(), split.test)
@@ -163,17 +199,18 @@ class FactorFit:
         """The way there, the weights of the factors, and images if the counts are of any."""
         from vigamma import plotting_factors
 
-        theta, beta = self._means(arrays.q)
+        q = self.kept(arrays).q
+        theta, beta = self._means(q)
         independent = None
         if self.split.test is not None:
             independent = self._score(*self.independent_columns(), self.split.test).log_likelihood
         yield from plotting_factors.factor_figures(
-            theta, beta, metrics, independent, self.steps_per_sweep
+            theta, beta, metrics, independent, self.steps_per_sweep, self._best_step(arrays)
         )
         image_shape = getattr(self._config.data, "image_shape", None)
         if image_shape is not None:
             yield "factors", plotting_factors.factor_images(theta, beta, image_shape)
-            images = plotting_factors.synthetic_images(*self._images(arrays.q), image_shape)
+            images = plotting_factors.synthetic_images(*self._images(q), image_shape)
             yield "synthetic_images", images
 
     def _images(self, q: Posterior):
@@ -187,7 +224,7 @@ class FactorFit:
 
     def posterior(self, arrays: PyTree) -> Posterior:
         """Without padding, in the order of the counts, in NumPy."""
-        return self._unpadded(arrays.q)
+        return self._unpadded(self.kept(arrays).q)
 
     def _unpadded(self, q: Posterior) -> Posterior:
         return without_padding(q, self.split.train.shape, self.rows_are_balanced)
@@ -200,6 +237,20 @@ class FactorFit:
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
         return heldout_log_likelihood(theta, beta, self.split, part)
+
+    def _place_validation(self, mesh: Mesh, order: np.ndarray, num_rows: int) -> None:
+        """Puts the validation counts on the devices, once.
+
+        Args:
+          mesh: the devices.
+          order: what is stored at place i is row order[i].
+          num_rows: N, padded.
+        """
+        split = self.split
+        if split.valid is None or (self._validation and self._validation.mesh == mesh):
+            return
+        sizes = num_rows, padded_rows(split.train.shape[1], mesh.size)
+        self._validation = Validation.of(split, split.valid, self.exposures, order, sizes, mesh)
 
     @property
     def counts(self) -> csr_array:
@@ -245,26 +296,42 @@ def _exposures(train, from_row_sums: bool) -> np.ndarray:
     return sums / sums.mean()
 
 
-def shardings_of(kind: type, mesh: Mesh, *spread: str) -> PyTree:
+def shardings_of(state: Any, mesh: Mesh, *spread: str) -> PyTree:
     """Where the parts of a state live: the fields `spread` by their leading axes over devices.
 
     Args:
-      kind: the record that the state is; what is returned is one too, a prefix of the state.
+      state: a record; what is returned is one too, a prefix of it.
       mesh: the devices.
-      spread: names of fields.
+      spread: names of fields, of the state and of its `best`.
     """
-    names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: (by_rows if name in spread else replicated)(mesh) for name in names})
+
+    def placed(name: str, value: Any) -> PyTree:
+        if name == "best" and value is not None:
+            return shardings_of(value, mesh, *spread)
+        return None if value is None else (by_rows if name in spread else replicated)(mesh)
+
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return type(state)(**{name: placed(name, value) for name, value in fields.items()})
+
+
+def _which(summary: dict[str, Any]) -> str:
+    """Which sweep the posterior is of, if it is not the last."""
+    if summary.get("best_sweep", summary["sweeps"]) == summary["sweeps"]:
+        return ""
+    return f"; kept is sweep {summary['best_sweep']:g}, the best by validation"
 
 
 def _table(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['num_rows']:,} rows × {summary['num_columns']:,} columns, "
         f"{summary['num_nonzeros']:,} nonzeros, {summary['num_factors']} factors",
-        f"  {summary['sweeps']:g} sweeps"
+        f"  {summary['sweeps']:g} sweeps{_which(summary)}"
         f"{'' if summary.get('converged', True) else ', not yet converged'}",
         f"  ELBO                      {summary['elbo']:>18,.1f} nats",
     ]
+    if "valid_log_likelihood" in summary:
+        score = summary["valid_log_likelihood"]
+        lines.append(f"  validation log-likelihood {score:>18.4f} nats")
     if "num_heldout" in summary:
         lines += [
             f"  held-out log-likelihood   {summary['heldout_log_likelihood']:>18.4f} nats  "

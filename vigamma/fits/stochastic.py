@@ -48,8 +48,10 @@ class StochasticFit(FactorFit):
         )
         tilts = random_tilts(config.seed, self.split.train, sizes, config.model.num_factors)
         q = self.model.initial(tilts)
-        state = config.inference.init(self.model, q, num_batches)
-        shardings = shardings_of(StochasticState, mesh, "q")
+        self._place_validation(mesh, np.arange(self.split.train.shape[0]), sizes[0])
+        validates = self.split.valid is not None
+        state = config.inference.init(self.model, q, num_batches, validates=validates)
+        shardings = shardings_of(state, mesh, "q")
         self._by_rows = by_rows(mesh)
         state = place(state, shardings)
         self._take_step = self._program(state, shardings, mesh)
@@ -106,15 +108,14 @@ class StochasticFit(FactorFit):
         return state, jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(infos))
 
     def is_done(self, arrays: StochasticState) -> bool:
-        """Never: it has no stopping rule."""
-        del arrays
-        return False
+        """Whether validation counts have not risen for long, if that is asked for."""
+        return bool(self._config.inference.is_done(arrays, self.steps_per_sweep))
 
     def report(self, arrays: StochasticState) -> Report:
         """The exact ELBO and the score of the held-out counts, all rows updated once more."""
-        settled, elbo = self._settled(arrays)
+        settled, elbo = self._settled(arrays.replace(q=self.kept(arrays).q))
         sweeps = self.step_of(arrays) / self.steps_per_sweep
-        return self._report(settled.q, elbo=elbo, sweeps=sweeps)
+        return self._report(arrays, settled.q, elbo=elbo, sweeps=sweeps)
 
     def _settled(self, arrays: StochasticState) -> tuple[StochasticState, float]:
         """The state after a pass that updates rows only, and its ELBO, in nats.

@@ -5,13 +5,17 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from vigamma.inference.best import Best, is_past, noted, nothing_yet
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.info import StepInfo, all_finite
 from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, record, spec
 
 _CALM_SWEEPS = 3
-_PATIENCE = 10
+_PLAIN_SWEEPS = 10
+"""Where there are validation counts. On ratings, few rows of many columns, they are predicted best
+after 4 to 9 sweeps, and by up to 0.02 nats better if none of these was extrapolated."""
+
 _ROUNDING = 2e-7
 """The ELBO is a sum in float32: relative falls below this are not seen as falls."""
 
@@ -28,8 +32,7 @@ class AscentState:
       momentum: the number of sweeps kept since the last one that was not.
       elbo: the ELBO of the last sweep that was kept, in nats.
       calm: the number of sweeps in a row in which it hardly rose.
-      valid: the best validation log-likelihood so far.
-      valid_step: the step at which it was found.
+      best: the best so far by validation counts; None where there are none.
     """
 
     step: Array
@@ -39,8 +42,7 @@ class AscentState:
     momentum: Array
     elbo: Array
     calm: Array
-    valid: Array
-    valid_step: Array
+    best: Best | None = None
 
 
 @spec
@@ -51,7 +53,9 @@ class CoordinateAscent:
     between q/2 and 2q, where q' is the posterior before the last sweep and w = t / (t + 3) grows
     with the number t of sweeps (Nesterov 1983). If the ELBO then falls, the sweep is discarded and
     t starts at 0 again (O'Donoghue & Candès 2015), so that the ELBO of the sweeps that are kept
-    never falls either.
+    never falls either. Where validation counts are looked at, so that the best sweep is kept,
+    extrapolation waits for ten sweeps, and t starts at 0 again whenever they are predicted no
+    better: it would step over the best.
 
     The ELBO is that of the rows of this sweep and the columns that it started from: the pass over
     the counts that updates the columns has it for free.
@@ -60,8 +64,8 @@ class CoordinateAscent:
       extrapolate: whether to extrapolate.
       tolerance: the run stops after three sweeps in a row that raise the ELBO by less than this
         part of its size; 0 for never.
-      stop_on_validation: whether the run also stops where the log-likelihood of validation counts,
-        looked at whenever metrics are logged, has not risen for ten sweeps.
+      stop_on_validation: whether the run also stops where the log-likelihood of validation counts
+        has not risen for ten sweeps, and half as many as it took to the best.
       learn_priors: whether the priors are moved to a higher ELBO after every sweep.
       num_restarts: so many random starts, of which the best goes on: that with the highest
         log-likelihood of validation counts, or ELBO if there are none.
@@ -85,8 +89,8 @@ class CoordinateAscent:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def init(self, model: PyTree, q: PyTree) -> AscentState:
-        """The state before the first sweep."""
+    def init(self, model: PyTree, q: PyTree, *, validates: bool = False) -> AscentState:
+        """The state before the first sweep; `validates` if there are validation counts."""
         lowest = jnp.asarray(-jnp.inf, jnp.result_type(float))
         return AscentState(
             step=jnp.uint32(0),
@@ -96,23 +100,23 @@ class CoordinateAscent:
             momentum=jnp.int32(0),
             elbo=lowest,
             calm=jnp.int32(0),
-            valid=lowest,
-            valid_step=jnp.uint32(0),
+            best=nothing_yet(model, q, lowest) if validates else None,
         )
 
     def is_done(self, state: AscentState) -> Array:
-        """Whether the stopping rule holds."""
-        return state.calm >= _CALM_SWEEPS
+        """Whether a stopping rule holds."""
+        is_calm = state.calm >= _CALM_SWEEPS
+        if state.best is None or not self.stop_on_validation:
+            return is_calm
+        return is_calm | is_past(state)
 
     def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
         """The state that has noted the log-likelihood of the validation counts."""
-        rises = log_likelihood > state.valid
-        is_over = ~rises & (state.step - state.valid_step >= _PATIENCE)
-        return state.replace(
-            calm=jnp.where(self.stop_on_validation & is_over, _CALM_SWEEPS, state.calm),
-            valid=jnp.where(rises, log_likelihood, state.valid).astype(state.valid.dtype),
-            valid_step=jnp.where(rises, state.step, state.valid_step),
-        )
+        state, rose = noted(state, log_likelihood)
+        if rose:
+            return state
+        start = jax.tree.map(jnp.copy, state.q)
+        return state.replace(start=start, momentum=0 * state.momentum)
 
     def step(
         self, state: AscentState, batch: PyTree, devices: Collectives = ALONE
@@ -151,12 +155,13 @@ class CoordinateAscent:
     ) -> AscentState:
         """The state after a sweep from `state` to `q`."""
         rounding = _ROUNDING * jnp.abs(elbo)
+        waits = state.best is not None and state.step + 1 < _PLAIN_SWEEPS
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = keep & (elbo - state.elbo < self.tolerance * jnp.abs(elbo)) & (self.tolerance > 0)
         kept = state.replace(
             model=model,
             q=q,
-            momentum=state.momentum + 1,
+            momentum=jnp.where(waits, 0, state.momentum + 1),
             elbo=elbo,
             calm=jnp.where(is_calm, state.calm + 1, 0),
         )

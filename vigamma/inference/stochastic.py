@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vigamma.inference.best import Best, is_past, noted, nothing_yet
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.info import StepInfo, all_finite
 from vigamma.mesh import ALONE, Collectives
@@ -22,11 +23,13 @@ class StochasticState:
       model: the model.
       q: the posterior approximation, rows in J batches: "rows" has the shape (B, J, K), and
         "row_rates", if there are any, (B, J); row n is [n // J, n % J].
+      best: the best so far by validation counts; None where there are none.
     """
 
     step: Array
     model: PyTree
     q: PyTree
+    best: Best | None = None
 
 
 @spec
@@ -54,12 +57,15 @@ class StochasticVariationalInference:
       batch_rows: the most rows of a batch.
       local_updates: how often a step updates its rows before they speak, extrapolated as the
         sweeps of `CoordinateAscent` are.
+      stop_on_validation: whether the run stops where the log-likelihood of validation counts has
+        not risen for ten epochs, and half as many as it took to the best.
     """
 
     delay: float = 1.0
     forgetting_rate: float = 0.51
     batch_rows: int = 2048
     local_updates: int = 8
+    stop_on_validation: bool = False
 
     spreads_over_cores: ClassVar[bool] = True
 
@@ -88,11 +94,28 @@ class StochasticVariationalInference:
         epoch, position = divmod(step, num_batches)
         return int(np.random.default_rng([seed, epoch]).permutation(num_batches)[position])
 
-    def init(self, model: PyTree, q: Posterior, num_batches: int) -> StochasticState:
-        """The state before the first step; the batches divide the rows of q."""
+    def is_done(self, state: StochasticState, num_batches: int) -> Array | bool:
+        """Whether the stopping rule holds, if there is one."""
+        if state.best is None or not self.stop_on_validation:
+            return False
+        return is_past(state, num_batches)
+
+    def after_validation(self, state: StochasticState, log_likelihood: float) -> StochasticState:
+        """The state that has noted the log-likelihood of the validation counts."""
+        return noted(state, log_likelihood)[0]
+
+    def init(
+        self, model: PyTree, q: Posterior, num_batches: int, *, validates: bool = False
+    ) -> StochasticState:
+        """The state before the first step; the batches divide the rows of q.
+
+        `validates` if there are validation counts.
+        """
         rows, columns = _sides(q)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), rows)
-        return StochasticState(step=jnp.uint32(0), model=model, q=rows | columns)
+        q = rows | columns
+        best = nothing_yet(model, q) if validates else None
+        return StochasticState(step=jnp.uint32(0), model=model, q=q, best=best)
 
     def step(
         self,

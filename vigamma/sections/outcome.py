@@ -93,7 +93,7 @@ def how_it_went(results: Results) -> str:
     if results.metrics:
         independent = results.scores["independent"].log_likelihood if results.scores else None
         figure = plotting_factors.convergence(
-            results.metrics, independent, results.fit.steps_per_sweep
+            results.metrics, independent, results.fit.steps_per_sweep, results.best_step
         )
         figure.set_size_inches(6.4, 5.0 if results.scores else 3.2)
         alt = "The ELBO against the sweep" + (
@@ -131,10 +131,13 @@ def _held_out(results: Results) -> str:
 def _pace(results: Results) -> str:
     """Sweeps, seconds, and whether the run came to its end."""
     summary, run = results.summary, results.run
-    sweeps = page.number(run.step / results.fit.steps_per_sweep, 4)
+    sweeps = page.number(run.last_step / results.fit.steps_per_sweep, 4)
     if not summary:
         return f"{sweeps} sweeps so far; the run has not come to its end"
     words = [f"{sweeps} sweeps, {page.number(summary['seconds'])} s"]
+    if results.best_step is not None:
+        best = page.number(results.best_step / results.fit.steps_per_sweep, 4)
+        words.append(f"kept is the posterior after {best}, the best by validation")
     if summary["resumed_from"] is not None:
         words.append(f"of which the seconds are those after step {summary['resumed_from']:,}")
     if "converged" in summary:
@@ -144,8 +147,8 @@ def _pace(results: Results) -> str:
 
 def _elbo(results: Results) -> str:
     elbo = results.summary.get("elbo")
-    if elbo is None and results.metrics and results.metrics[-1]["step"] == results.run.step:
-        elbo = results.metrics[-1]["elbo"]
+    if elbo is None:
+        elbo = {line["step"]: line["elbo"] for line in results.metrics}.get(results.run.step)
     if elbo is None:
         return "not known of this checkpoint"
     return (

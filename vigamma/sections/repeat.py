@@ -15,11 +15,11 @@ def how_to_repeat(results: Results) -> str:
     """The config, versions, date, and the command."""
     config = results.run.config
     values = [(page.text(name), page.text(value)) for name, value in flatten(config).items()]
-    written = datetime.fromtimestamp((results.workdir / str(results.run.step)).stat().st_mtime)
+    written = datetime.fromtimestamp((results.workdir / str(results.run.last_step)).stat().st_mtime)
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("vigamma", "jax"))
     about = [
         ("Run", page.text(results.workdir)),
-        ("Last checkpoint", f"step {results.run.step:,}, {written:%d %B %Y, %H:%M}"),
+        ("Last checkpoint", f"step {results.run.last_step:,}, {written:%d %B %Y, %H:%M}"),
         ("This page", f"{datetime.now():%d %B %Y, %H:%M}"),
         ("Made with", page.text(f"{versions}, Python {platform.python_version()}")),
     ]

@@ -19,7 +19,7 @@ class Results(NamedTuple):
 
     Attributes:
       workdir: of the run.
-      run: its newest checkpoint.
+      run: the posterior that it has come to.
       fit: its data and model, loaded again.
       metrics: the lines of `metrics.jsonl` up to that checkpoint.
       summary: what `summary.json` holds of that checkpoint; {} if the run has not come to its end.
@@ -36,6 +36,11 @@ class Results(NamedTuple):
     theta: np.ndarray
     beta: np.ndarray
     scores: Mapping[str, Score]
+
+    @property
+    def best_step(self) -> int | None:
+        """When validation counts were predicted best, if the posterior is that of then."""
+        return self.run.step if self.run.step < self.run.last_step else None
 
     @property
     def unit(self) -> str:

@@ -1,0 +1,146 @@
+"""Held-out scores as weighted sums over few cells, so that they can be taken after every sweep.
+
+Each protocol of `vigamma.diagnostics.predictive` is linear in log-rates and rates:
+
+    score = c + Σ_i (a_i log r_i + b_i r_i) + t Σ_nm r_nm
+
+over some cells i, with a sum of all rates that costs nothing. Where there are many cells, some that
+are drawn in proportion to their counts stand for all: always the same ones, so that the scores of
+different sweeps, and of different models, compare.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+from vigamma.data.heldout import HeldOutCounts, Split
+
+MOST_CELLS = 2**17
+"""Of the held-out cells, and for `entries` of all nonzeros; of more, half as many are drawn."""
+
+_BLOCK = 2**22
+
+
+class WeightedCells(NamedTuple):
+    """A score, but for the rates.
+
+    Attributes:
+      rows: shape (E,).
+      columns: shape (E,).
+      log_weights: a_i, float64 of shape (E,).
+      weights: b_i, float64 of shape (E,).
+      weight_of_all: t.
+      constant: c, in nats.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    log_weights: np.ndarray
+    weights: np.ndarray
+    weight_of_all: float
+    constant: float
+
+
+def weighted_cells(
+    split: Split, heldout: HeldOutCounts, most_cells: int = MOST_CELLS
+) -> WeightedCells:
+    """What `heldout_log_likelihood(theta, beta, split, heldout)` is a sum of.
+
+    Equal to it, up to rounding, if there are at most `most_cells`; else an unbiased estimate.
+    """
+    kinds = {"thinning": _thinning, "cells": _cells, "entries": _entries}
+    return kinds[split.protocol](split, heldout, most_cells)
+
+
+def _thinning(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
+    del split
+    total = heldout.counts.sum(dtype=float)
+    chosen, weights = _drawn([heldout.counts], most_cells)
+    log_weights = weights * heldout.counts[chosen] / total
+    scale = heldout.rate_scale
+    constant = np.log(scale) - gammaln(heldout.counts + 1.0).sum() / total
+    places = heldout.rows[chosen], heldout.columns[chosen]
+    return WeightedCells(*places, log_weights, np.zeros(chosen.size), -scale / total, constant)
+
+
+def _cells(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
+    del split
+    return _mean_log_poisson(heldout, most_cells)
+
+
+def _entries(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
+    """Less all rates, plus those of the nonzeros, per nonzero: less the rates of the zeros."""
+    kept = split.is_seen(heldout)
+    seen = HeldOutCounts(*(array[kept] for array in heldout[:3]), heldout.rate_scale)
+    scored = _mean_log_poisson(seen, most_cells)
+    rows, columns, weights = _nonzeros(split, most_cells)
+    num_nonzeros = split.train.nnz + sum(part.rows.size for part in _held_out(split))
+    return WeightedCells(
+        np.append(scored.rows, rows),
+        np.append(scored.columns, columns),
+        np.append(scored.log_weights, np.zeros(rows.size)),
+        np.append(scored.weights, weights / num_nonzeros),
+        -1 / num_nonzeros,
+        scored.constant,
+    )
+
+
+def _mean_log_poisson(part: HeldOutCounts, most_cells: int) -> WeightedCells:
+    """The mean of log Poisson(y_i | r_i)."""
+    size = max(part.counts.size, 1)
+    chosen, weights = _drawn([part.counts], most_cells)
+    counts, weights = part.counts[chosen].astype(float), weights / size
+    constant = -gammaln(part.counts + 1.0).sum() / size
+    places = part.rows[chosen], part.columns[chosen]
+    return WeightedCells(*places, weights * counts, -weights, 0.0, constant)
+
+
+def _held_out(split: Split) -> list[HeldOutCounts]:
+    return [part for part in (split.valid, split.test) if part is not None]
+
+
+def _nonzeros(split: Split, most_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and weights of the nonzeros of all parts, or of some that stand for them."""
+    train, held = split.train, _held_out(split)
+    chosen, weights = _drawn([train.data, *(part.counts for part in held)], most_cells)
+    inside = chosen[: np.searchsorted(chosen, train.nnz)]
+    others = chosen[inside.size :] - train.nnz
+    rows = [np.searchsorted(train.indptr, inside, side="right") - 1]
+    columns = [train.indices[inside]]
+    for part in held:
+        own = others[: np.searchsorted(others, part.rows.size)]
+        others = others[own.size :] - part.rows.size
+        rows.append(part.rows[own])
+        columns.append(part.columns[own])
+    return np.concatenate(rows), np.concatenate(columns), weights
+
+
+def _drawn(counts: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices i in ascending order, and weights w_i, so that Σ w_i f_i estimates Σ f over all.
+
+    All, with weights of 1, if there are at most `most`. Else half of `most`, drawn with
+    probabilities proportional to x + 1/2, as what is summed tends to be: nothing else of the size
+    of the counts is made.
+    """
+    size = sum(part.size for part in counts)
+    if size <= most:
+        return np.arange(size), np.ones(size)
+    rng, number = np.random.default_rng(0), most // 2
+    totals = [block.sum() for block in _blocks(counts)]
+    numbers = rng.multinomial(number, np.array(totals) / sum(totals))
+    indices, weights, start = [], [], 0
+    for block, drawn in zip(_blocks(counts), numbers, strict=True):
+        ends = np.cumsum(block)
+        places = np.sort(np.searchsorted(ends, rng.random(drawn) * ends[-1], side="right"))
+        indices.append(start + places)
+        weights.append(sum(totals) / number / block[places])
+        start += block.size
+    return np.concatenate(indices), np.concatenate(weights)
+
+
+def _blocks(counts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    for part in counts:
+        for start in range(0, part.size, _BLOCK):
+            yield part[start : start + _BLOCK] + 0.5
