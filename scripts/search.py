@@ -1,7 +1,11 @@
 """Chooses the shapes of the priors and K on held-out counts.
 
+python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz
 python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
     --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50
+
+Without a grid it tries shapes of 0.1, 0.3 and 1 with 20 and 50 factors, and then what is near the
+best. The model of the config always takes part.
 """
 
 if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
@@ -47,7 +51,8 @@ def main(argv):
         use_all_cores()
         keep_freed_memory()
         with StopSignals() as stop, stop.interruptible(where):
-            candidates = vigamma.model_grid(config.model, **choices)
+            is_named = any(choices.values())
+            candidates = vigamma.model_grid(config.model, **choices) if is_named else None
             outcome = vigamma.search(config, candidates, say=lambda line: print(line, flush=True))
             command = _command(flag, outcome.changes)
             workdir.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import make_mesh
 from vigamma.metrics import write_json
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization
 from vigamma.train import load_fit
 
 VALID_FRACTION = 0.1
@@ -51,29 +51,40 @@ best of every grid. On text the order stands after 5 sweeps; where many factors 
 winner was 16th of 20 after 6 sweeps, 8th after 10 and first after 16."""
 
 
+_SHAPES = (0.1, 0.3, 1.0)
+_NUMBERS_OF_FACTORS = (20, 50)
+_STEP = 3**0.5
+
+
 def halve(
-    num_candidates: int,
+    candidates: Sequence[int],
     climb: Callable[[int, int | None], float],
     rungs: Sequence[Rung] = RUNGS,
     after_rung: Callable[[Rung, list[int], list[int]], None] = lambda *_: None,
+    never_dropped: Container[int] = (),
 ) -> int:
-    """The candidate that scores best, of those that are never dropped.
+    """The candidate whose best score so far is highest.
+
+    As no candidate's best score ever falls, those that go on stay at least as good as those that
+    were dropped.
 
     Args:
-      num_candidates: they are numbered from 0.
-      climb: (candidate, sweeps) -> score, higher is better, NaN is worst; takes the candidate on to
-        so many sweeps, or with None to its end.
+      candidates: their numbers.
+      climb: (candidate, sweeps) -> its best score so far, higher is better, NaN is worst; takes the
+        candidate on to so many sweeps, or with None to its end.
       rungs: where they are compared, in ascending order.
       after_rung: called with every rung, the candidates that go on, best first, and those dropped.
+      never_dropped: those that go on to their end whatever their scores are.
     """
-    alive = list(range(num_candidates))
+    alive = list(candidates)
     for rung in rungs:
         if len(alive) == 1:
             break
         ranked = _ranked(alive, climb, rung.sweeps)
         num_kept = math.ceil(rung.keep * len(ranked))
-        alive = ranked[:num_kept]
-        after_rung(rung, alive, ranked[num_kept:])
+        dropped = [c for c in ranked[num_kept:] if c not in never_dropped]
+        alive = [c for c in ranked if c not in dropped]
+        after_rung(rung, alive, dropped)
     return _ranked(alive, climb, None)[0]
 
 
@@ -81,8 +92,11 @@ def _ranked(
     candidates: list[int], climb: Callable[[int, int | None], float], sweeps: int | None
 ) -> list[int]:
     scores = {candidate: climb(candidate, sweeps) for candidate in candidates}
-    worst_last = {c: -math.inf if math.isnan(score) else score for c, score in scores.items()}
-    return sorted(candidates, key=worst_last.__getitem__, reverse=True)
+    return sorted(candidates, key=lambda c: _worst_if_nan(scores[c]), reverse=True)
+
+
+def _worst_if_nan(score: float) -> float:
+    return -math.inf if math.isnan(score) else score
 
 
 class Trial(NamedTuple):
@@ -91,23 +105,25 @@ class Trial(NamedTuple):
     Attributes:
       model: the candidate.
       scores: (sweeps, validation log-likelihood in nats), whenever it was looked at.
+      sweeps: how many it has taken.
       dropped_at: the sweeps of the rung after which it did not go on; None if it was fitted to its
         end.
     """
 
     model: Factorization
     scores: list[tuple[int, float]]
+    sweeps: int
     dropped_at: int | None
 
     @property
-    def sweeps(self) -> int:
-        """The sweeps that it has taken."""
-        return self.scores[-1][0]
+    def best(self) -> tuple[int, float]:
+        """The sweep and the validation log-likelihood, in nats, of its best look."""
+        return max(self.scores, key=lambda look: (_worst_if_nan(look[1]), -look[0]))
 
     @property
     def valid_log_likelihood(self) -> float:
-        """The validation log-likelihood that it has come to, in nats."""
-        return self.scores[-1][1]
+        """The best validation log-likelihood so far, in nats."""
+        return self.best[1]
 
 
 class SearchOutcome(NamedTuple):
@@ -117,7 +133,7 @@ class SearchOutcome(NamedTuple):
       config: the experiment of the winner: a run of it fits the same factors again.
       changes: what was searched for, and the other fields in which it differs from the given one;
         named as by `flatten`.
-      trials: all candidates, best first: those fitted to their end, then those dropped last.
+      trials: all candidates, the best by validation first.
       summary: the fit of the winner, as in `summary.json` of a run, its test score included.
       seconds: the time of it all.
     """
@@ -137,12 +153,13 @@ class SearchOutcome(NamedTuple):
     def table(self) -> str:
         """The candidates and the test log-likelihood of the winner, for people."""
         names = varied_fields([trial.model for trial in self.trials])
-        header = (*names, "sweeps", "validation (nats)", "dropped at")
+        header = (*names, "validation (nats)", "at sweep", "of", "dropped at")
         rows = [
             (
                 *(f"{getattr(trial.model, name):g}" for name in names),
-                str(trial.sweeps),
                 f"{trial.valid_log_likelihood:.4f}",
+                str(trial.best[0]),
+                str(trial.sweeps),
                 "" if trial.dropped_at is None else str(trial.dropped_at),
             )
             for trial in self.trials
@@ -174,24 +191,44 @@ def model_grid(
     return list(dict.fromkeys(dataclasses.replace(model, **fields) for fields in combinations))
 
 
+def default_grid(model: Factorization) -> list[Factorization]:
+    """What is tried of any data: small, middle and large shapes of both sides, and numbers."""
+    return model_grid(
+        model, row_shapes=_SHAPES, column_shapes=_SHAPES, num_factors=_NUMBERS_OF_FACTORS
+    )
+
+
+def neighbours(model: Factorization) -> list[Factorization]:
+    """What is near a model: each shape a step up and down, and half and twice as many factors."""
+    near = [
+        {name: max(round(getattr(model, name) * step, 3), SMALLEST_SHAPE)}
+        for name in ("row_shape", "column_shape")
+        for step in (1 / _STEP, _STEP)
+    ]
+    near += [{"num_factors": k} for k in (model.num_factors // 2, 2 * model.num_factors) if k]
+    return list(dict.fromkeys(dataclasses.replace(model, **fields) for fields in near))
+
+
 def search(
     config: Experiment,
-    candidates: Sequence[Factorization],
+    candidates: Sequence[Factorization] | None = None,
     *,
     rungs: Sequence[Rung] = RUNGS,
     say: Callable[[str], None] = lambda _: None,
 ) -> SearchOutcome:
-    """Chooses among models by the log-likelihood of validation counts.
+    """Chooses among models by their best log-likelihood of validation counts.
 
     The counts are split and laid out once, and one program serves all candidates of the same K.
     Candidates start from the seed of the config, once each, and take at most `config.num_steps`
-    sweeps. Until half of them are dropped, the posteriors of all are kept on the devices. The test
-    counts are looked at when the winner stands.
+    sweeps. `config.model` takes part, and is never dropped. Until half of the others are dropped,
+    the posteriors of all are kept on the devices. The test counts are looked at when the winner
+    stands.
 
     Args:
       config: the experiment; with `heldout.valid_fraction` 0 the search takes `VALID_FRACTION`.
       candidates: models to take the place of `config.model`, such as from `model_grid`; they may
-        differ from it in K and the shapes.
+        differ from it in K and the shapes. By default those of `default_grid`, and when the winner
+        stands, its `neighbours`, too.
       rungs: where the candidates are compared.
       say: called with lines of progress.
 
@@ -200,12 +237,17 @@ def search(
       NonFiniteError: if no candidate comes to a finite score.
     """
     started = time.monotonic()
-    searched = _for_search(config, candidates, say)
-    trials = _Trials(searched, candidates, say)
-    winner = halve(len(candidates), trials.climb, rungs, trials.after_rung)
+    chosen = default_grid(config.model) if candidates is None else candidates
+    searched = _for_search(config, chosen, say)
+    trials = _Trials(searched, list(dict.fromkeys([config.model, *chosen])), say)
+    winner = trials.choose(range(len(trials.models)), rungs)
+    if candidates is None:
+        say(f"the best so far is {trials.label(winner)}; now what is near")
+        more = trials.add(neighbours(trials.models[winner]))
+        winner = trials.choose([winner, *more], rungs)
     summary = trials.report(winner)
-    chosen = dataclasses.replace(searched, model=candidates[winner])
-    named = {f"model.{name}" for name in varied_fields(candidates)}
+    chosen = dataclasses.replace(searched, model=trials.models[winner])
+    named = {f"model.{name}" for name in varied_fields(trials.models)}
     given = flatten(config)
     return SearchOutcome(
         config=chosen,
@@ -223,6 +265,7 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
             "model": flatten(trial.model),
             "sweeps": trial.sweeps,
             "valid_log_likelihood": _finite(trial.valid_log_likelihood),
+            "best_sweep": trial.best[0],
             "dropped_at": trial.dropped_at,
             "scores": [(sweeps, _finite(score)) for sweeps, score in trial.scores],
         }
@@ -293,83 +336,113 @@ def _fixed(model: Factorization) -> tuple[Any, ...]:
 
 
 class _Trials:
-    """The candidates on their way: their posteriors, their scores, and one program for each K."""
+    """The candidates on their way: their states, their scores, and one program for each K."""
 
     def __init__(
-        self, config: Experiment, candidates: Sequence[Factorization], say: Callable[[str], None]
+        self, config: Experiment, models: Sequence[Factorization], say: Callable[[str], None]
     ):
-        self._config, self._candidates, self._say = config, candidates, say
+        self._config, self._say = config, say
         self._fit, self._mesh = load_fit(config, say), make_mesh()
         if self._fit.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
-        self._names = varied_fields(candidates)
+        self.models: list[Factorization] = []
         self._programs: dict[int, Advance] = {}
         self._tilts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._arrays: dict[int, AscentState] = {}
-        self._scores: dict[int, list[tuple[int, float]]] = {i: [] for i in range(len(candidates))}
+        self._scores: dict[int, list[tuple[int, float]]] = {}
+        self._sweeps: dict[int, int] = {}
         self._dropped_at: dict[int, int] = {}
+        self.add(models)
 
-    def climb(self, candidate: int, sweeps: int | None) -> float:
+    def add(self, models: Sequence[Factorization]) -> list[int]:
+        """The numbers of these candidates, without those that are there already."""
+        new = [model for model in models if model not in self.models]
+        numbers = list(range(len(self.models), len(self.models) + len(new)))
+        self.models += new
+        self._scores |= {number: [] for number in numbers}
+        return numbers
+
+    def label(self, candidate: int) -> str:
+        """What a candidate is called."""
+        return _label(self.models[candidate], varied_fields(self.models))
+
+    def choose(self, candidates: Sequence[int], rungs: Sequence[Rung]) -> int:
+        """The winner; the first of all is never dropped. Only the state of the winner stays.
+
+        Raises:
+          NonFiniteError: if no candidate comes to a finite score.
+        """
+        winner = halve(candidates, self._climb, rungs, self._after_rung, never_dropped=(0,))
+        if not math.isfinite(self._scores[winner][-1][1]):
+            raise NonFiniteError("no candidate has come to a finite validation log-likelihood")
+        self._tilts.clear()
+        self._arrays = {winner: self._arrays[winner]}
+        return winner
+
+    def _climb(self, candidate: int, sweeps: int | None) -> float:
         """Takes a candidate on, as `halve` asks for it; looks at it as a run of it would."""
-        config, model = self._config, self._candidates[candidate]
-        fit = self._fit.with_model(model)
+        looks, most = self._scores[candidate], self._config.num_steps
+        if looks and math.isnan(looks[-1][1]):
+            return math.nan
+        fit = self._fit.with_model(self.models[candidate])
         arrays = self._arrays.pop(candidate, None)
         if arrays is None:
-            arrays = self._start(fit, model.num_factors)
-        advance = self._program(fit, model.num_factors, arrays)
-        last = config.num_steps if sweeps is None else min(sweeps, config.num_steps)
-        while (step := fit.step_of(arrays)) < last and not fit.is_done(arrays):
-            arrays, _ = advance(
-                arrays, min((step // config.log_every + 1) * config.log_every, last)
-            )
-            step, score = fit.step_of(arrays), fit.log_likelihood(arrays, fit.split.valid)
-            self._scores[candidate].append((step, score))
-            if step % config.log_every == 0:
-                arrays = config.inference.after_validation(arrays, score)
+            arrays = self._start(fit, candidate)
+        advance, label = self._program(fit, candidate, arrays), self.label(candidate)
+        before, last = fit.step_of(arrays), most if sweeps is None else min(sweeps, most)
+        try:
+            arrays, found = fit.climb(arrays, advance, last, f"of {label}")
+        except NonFiniteError as error:
+            self._say(f"{label}: {error}")
+            looks.append((before + 1, math.nan))
+            return math.nan
+        looks += found
         self._arrays[candidate] = arrays
-        step, score = self._scores[candidate][-1]
-        self._say(f"{_label(model, self._names)}: {step} sweeps, validation {score:.4f} nats")
-        return score
+        step, best = fit.step_of(arrays), float(arrays.best.log_likelihood)
+        self._sweeps[candidate] = step
+        if step > before:
+            at = int(arrays.best.step)
+            self._say(f"{label}: best validation {best:.4f} nats at sweep {at} of {step}")
+        return best
 
-    def _start(self, fit: CoordinateAscentFit, num_factors: int) -> AscentState:
+    def _start(self, fit: CoordinateAscentFit, candidate: int) -> AscentState:
+        num_factors = self.models[candidate].num_factors
         if num_factors not in self._tilts:
             self._tilts[num_factors] = fit.tilts(0, self._mesh)
         return fit.start_from(self._tilts[num_factors], self._mesh)
 
-    def _program(self, fit: CoordinateAscentFit, num_factors: int, arrays: AscentState) -> Advance:
+    def _program(self, fit: CoordinateAscentFit, candidate: int, arrays: AscentState) -> Advance:
+        num_factors = self.models[candidate].num_factors
         if num_factors not in self._programs:
             most_steps = min(self._config.log_every, self._config.num_steps)
             self._programs[num_factors] = fit.compile(arrays, self._mesh, most_steps)
         return self._programs[num_factors]
 
-    def after_rung(self, rung: Rung, kept: list[int], dropped: list[int]) -> None:
-        """Lets go of the posteriors of those that are dropped, and of where all have started."""
+    def _after_rung(self, rung: Rung, kept: list[int], dropped: list[int]) -> None:
+        """Lets go of the states of those that are dropped, and of where all have started."""
         self._tilts.clear()
         for candidate in dropped:
-            del self._arrays[candidate]
+            self._arrays.pop(candidate, None)
             self._dropped_at[candidate] = rung.sweeps
         self._say(f"after {rung.sweeps} sweeps, {len(kept)} of {len(kept) + len(dropped)} go on")
 
     def report(self, winner: int) -> dict[str, Any]:
         """The summary of the winner, its test score included."""
-        if not math.isfinite(self._scores[winner][-1][1]):
-            raise NonFiniteError("no candidate has come to a finite validation log-likelihood")
-        fit = self._fit.with_model(self._candidates[winner])
-        return fit.report(self._arrays[winner]).summary
+        return self._fit.with_model(self.models[winner]).report(self._arrays[winner]).summary
 
     def best_first(self, winner: int) -> list[Trial]:
-        """The winner, the others that were fitted to their end, then those dropped last."""
-        trials = [
-            Trial(model, self._scores[index], self._dropped_at.get(index))
-            for index, model in enumerate(self._candidates)
-        ]
-
-        def rank(index: int) -> tuple[bool, float, float]:
-            trial = trials[index]
-            return (
-                index == winner,
-                math.inf if trial.dropped_at is None else trial.dropped_at,
-                trial.valid_log_likelihood,
+        """All candidates, the best by validation first; of equal ones the winner."""
+        trials = {
+            number: Trial(
+                model,
+                self._scores[number],
+                self._sweeps.get(number, 0),
+                self._dropped_at.get(number),
             )
+            for number, model in enumerate(self.models)
+        }
 
-        return [trials[index] for index in sorted(range(len(trials)), key=rank, reverse=True)]
+        def rank(number: int) -> tuple[float, bool]:
+            return _worst_if_nan(trials[number].valid_log_likelihood), number == winner
+
+        return [trials[number] for number in sorted(trials, key=rank, reverse=True)]

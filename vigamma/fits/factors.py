@@ -52,11 +52,11 @@ class FactorFit:
 
     steps_per_sweep: int = 1
     rows_are_balanced: ClassVar[bool] = False
-    _validation: Validation | None = None
 
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         self._config, self._data = config, data
+        self._validations: dict[Mesh, Validation] = {}
         self.split = _split(config.heldout, data)
         train = self.split.train
         self.exposures = _exposures(train, config.model.row_sum_exposures)
@@ -104,17 +104,17 @@ class FactorFit:
 
     def look(self, arrays: PyTree) -> tuple[PyTree, dict[str, float]]:
         """The state that has noted the log-likelihood of the validation counts, and that."""
-        if self._validation is None:
+        if self.split.valid is None:
             return arrays, {}
-        score = self._validation.log_likelihood(arrays.q)
+        score = self._validation_of(arrays)
         arrays = self._config.inference.after_validation(arrays, score)
         return arrays, {"valid_log_likelihood": score}
 
     def observe(self, arrays: PyTree) -> dict[str, float]:
         """The log-likelihoods of the validation and test counts, as far as there are any."""
         found = {}
-        if self._validation is not None:
-            found["valid_log_likelihood"] = self._validation.log_likelihood(arrays.q)
+        if self.split.valid is not None:
+            found["valid_log_likelihood"] = self._validation_of(arrays)
         if self.split.test is not None:
             score = self._score(*self._means(arrays.q), self.split.test)
             found["heldout_log_likelihood"] = score.log_likelihood
@@ -239,7 +239,7 @@ class FactorFit:
         return heldout_log_likelihood(theta, beta, self.split, part)
 
     def _place_validation(self, mesh: Mesh, order: np.ndarray, num_rows: int) -> None:
-        """Puts the validation counts on the devices, once.
+        """Puts the validation counts on the devices, once for all models.
 
         Args:
           mesh: the devices.
@@ -247,10 +247,16 @@ class FactorFit:
           num_rows: N, padded.
         """
         split = self.split
-        if split.valid is None or (self._validation and self._validation.mesh == mesh):
+        if split.valid is None or mesh in self._validations:
             return
         sizes = num_rows, padded_rows(split.train.shape[1], mesh.size)
-        self._validation = Validation.of(split, split.valid, self.exposures, order, sizes, mesh)
+        placed = Validation.of(split, split.valid, self.exposures, order, sizes, mesh)
+        self._validations[mesh] = placed
+
+    def _validation_of(self, arrays: PyTree) -> float:
+        """The log-likelihood of the validation counts, in nats."""
+        mesh = arrays.q["columns"].rate.sharding.mesh
+        return self._validations[mesh].log_likelihood(arrays.q)
 
     @property
     def counts(self) -> csr_array:

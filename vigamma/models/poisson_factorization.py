@@ -7,6 +7,8 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import FixedRatePrior
 from vigamma.typing import spec
 
+SMALLEST_SHAPE = 0.01
+
 
 @spec
 class PoissonFactorization:
@@ -55,8 +57,8 @@ def validate_factors(model) -> None:
         raise ValueError(f"num_factors must be at least 1, got {model.num_factors}")
     for name in ("row_shape", "column_shape"):
         value = getattr(model, name)
-        if not (np.isfinite(value) and value >= 0.01):
-            raise ValueError(f"{name} must be finite and at least 0.01, got {value}")
+        if not (np.isfinite(value) and value >= SMALLEST_SHAPE):
+            raise ValueError(f"{name} must be finite and at least {SMALLEST_SHAPE}, got {value}")
 
 
 def prior_mean(
