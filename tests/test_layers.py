@@ -20,7 +20,7 @@ LAYERS = [
         "data.blocks",
         "data.names",
     ],
-    ["names", "tables", "page"],
+    ["names", "tables", "page", "mixture"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],
     ["data.raw_counts", "data.text_columns", "data.delimited_layout"],

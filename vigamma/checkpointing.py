@@ -112,7 +112,7 @@ class Checkpointer:
         step = facts["step"]
         check_held(self._workdir)  # Orbax makes it anew where it is missing
         commit(partial, self._workdir / str(step), facts)
-        for old in _steps(self._workdir)[:-_KEPT_STEPS]:
+        for old in saved_steps(self._workdir)[:-_KEPT_STEPS]:
             if is_sealed(self._workdir / str(old)):  # and not a folder of somebody else
                 discard(self._workdir / str(old))
         return step
@@ -120,7 +120,7 @@ class Checkpointer:
     def _bytes_needed(self, leaves: Mapping[str, jax.Array]) -> int:
         """What a step takes on the disk: what the newest one took, and at least its numbers."""
         least = sum(leaf.nbytes for leaf in leaves.values()) + _BYTES_ADDED
-        newest = _steps(self._workdir)[-1:]
+        newest = saved_steps(self._workdir)[-1:]
         return max([least, *(size_on_disk(self._workdir / str(step)) for step in newest)])
 
     def _check_workdir(self, bytes_needed: int) -> int:
@@ -155,13 +155,13 @@ class Checkpointer:
     def _newest_of_this_run(
         self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
     ) -> int:
-        found = _first_intact(self._workdir, _steps(self._workdir)[::-1], warn)
+        found = _first_intact(self._workdir, saved_steps(self._workdir)[::-1], warn)
         if found is None:
             return _NOTHING
         step, manifest = found
         self._check_identity(manifest, step)
         _check_leaves(manifest, leaves, step)
-        for damaged in (s for s in _steps(self._workdir) if s > step):
+        for damaged in (s for s in saved_steps(self._workdir) if s > step):
             set_aside(self._workdir / str(damaged))
         return step
 
@@ -201,15 +201,15 @@ def read_checkpoint(
     return step, _read_arrays(workdir / str(step), target), manifest["identity"]
 
 
-def _steps(workdir: Path) -> list[int]:
-    """All steps, in ascending order."""
+def saved_steps(workdir: Path) -> list[int]:
+    """The steps of all checkpoints, in ascending order, intact or not."""
     names = [path.name for path in workdir.glob("*") if path.name.isdecimal() and path.is_dir()]
     return sorted(int(name) for name in names if name == str(int(name)))
 
 
 def _candidates(workdir: Path, wanted: int | None) -> list[int]:
     """The steps to try, in this order."""
-    steps = _steps(workdir)
+    steps = saved_steps(workdir)
     if wanted is None or not steps:
         return steps[::-1]
     if wanted not in steps:

@@ -24,7 +24,7 @@ from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoisso
 from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.typing import spec
 
-_MAY_CHANGE = ("num_steps", "log_every", "save_every", "tolerance")
+_MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
 """Fields of an experiment that may differ between a run and the run it resumes."""
 
 
@@ -38,6 +38,9 @@ class Experiment:
       inference: how the posterior is found.
       num_steps: the most updates (sweeps, for coordinate ascent; minibatches, for stochastic
         inference) of the whole run; a finished run goes on if this grows.
+      num_starts: so many factorizations, from different random starts, each to its end. Rates are
+        the means over them, and intervals cover how far they differ; factors are those of the best.
+        It may grow, too.
       heldout: which part of sparse counts is held out, to score the fit; None for nothing.
       log_every: steps between two lines of `metrics.jsonl`, and the most that are fused into one
         device program.
@@ -51,6 +54,7 @@ class Experiment:
     model: DomainKnowledge | PoissonFactorization | HierarchicalPoissonFactorization
     inference: GradientAscent | CoordinateAscent | StochasticVariationalInference
     num_steps: int
+    num_starts: int = 1
     heldout: HeldOut | None = None
     log_every: int = 100
     save_every: int = 1000
@@ -59,7 +63,7 @@ class Experiment:
 
     def validate(self) -> None:
         """Raises ValueError for a count, seed or tolerance out of range."""
-        for name in ("num_steps", "log_every", "save_every"):
+        for name in ("num_steps", "num_starts", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**32:
@@ -81,6 +85,12 @@ class Experiment:
                 "data, model, inference: Digits, DomainKnowledge and GradientAscent "
                 "belong together, and so do sparse counts, factorizations, and coordinate ascent "
                 "or stochastic variational inference"
+            )
+
+        if self.num_starts > 1 and type(self.inference) is GradientAscent:
+            raise ValueError(
+                f"num_starts must be 1 where all starts lead to one posterior, as with "
+                f"GradientAscent, got {self.num_starts}"
             )
 
     def _sweeps_of_restarts(self) -> int:

@@ -8,15 +8,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vigamma.checkpointing import read_checkpoint
+from vigamma.checkpointing import read_checkpoint, saved_steps
 from vigamma.config import Experiment, unflatten
 from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.fits.base import NAMES_CHECKSUM, checksum_of_names
 from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.workdir import folder_of_start
 
 WantedStep = int | Literal["best", "newest"]
 """What to read of a run: the posterior that it ends with, the best by validation counts or else the
@@ -49,8 +51,9 @@ class FittedRun(NamedTuple):
       config: the experiment.
       step: how many steps the posterior is the outcome of.
       last_step: how many had been completed when the checkpoint was saved.
-      factors: the factorization then.
+      factors: the factorization then; of several starts that of the best, by validation or ELBO.
       identity: what the checkpoint shares with every run that resumes it.
+      others: the factorizations of the other starts.
     """
 
     config: Experiment
@@ -58,13 +61,37 @@ class FittedRun(NamedTuple):
     last_step: int
     factors: FittedFactors
     identity: Mapping[str, Any]
+    others: tuple[FittedFactors, ...] = ()
+
+    @property
+    def starts(self) -> tuple[FittedFactors, ...]:
+        """The factorizations of all starts, the best first: rates are those of their mixture."""
+        return (self.factors, *self.others)
 
     @property
     def which(self) -> str:
         """Which posterior it is, for people."""
-        if self.step == self.last_step:
-            return f"step {self.step}"
-        return f"step {self.step} of {self.last_step}, the best by validation"
+        which = f"step {self.step}"
+        if self.step != self.last_step:
+            which += f" of {self.last_step}, the best by validation"
+        return which if len(self.starts) == 1 else f"{len(self.starts)} starts, the best at {which}"
+
+    def mean_factors(self, exposures: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Tables whose product has the mean rates e_n Σ_k θ_nk β_mk, of all starts side by side.
+
+        Args:
+          exposures: e_n; shape (N,); by default 1.
+
+        Returns:
+          arrays of shape (N, S K) and (M, S K), for S starts; see `vigamma.mixture`.
+        """
+        tables = []
+        for factors in self.starts:
+            theta, beta = (factors.q[side].mean for side in ("rows", "columns"))
+            if exposures is not None:
+                theta = theta * exposures[:, None].astype(theta.dtype)
+            tables.append((theta, beta))
+        return mixture_means(tables)
 
 
 def load_run(
@@ -72,20 +99,34 @@ def load_run(
     warn: Callable[[str], None] = warnings.warn,
     step: WantedStep = "best",
 ) -> FittedRun:
-    """Reads a checkpoint of a run of a factorization, finished or not.
+    """Reads a run of a factorization, finished or not: a checkpoint of each of its starts.
 
     Args:
       workdir: of the run.
       warn: called with a line for each damaged checkpoint that is passed over.
       step: "best", which is the best so far by validation counts, or the newest where there are
-        none; "newest"; or the number of a checkpoint.
+        none; "newest"; or the number of a checkpoint of the first start, which is then alone.
 
     Raises:
       CheckpointError: if there is no such checkpoint, or none intact, or it is not of a
         factorization.
     """
-    wanted = step if isinstance(step, int) else None
-    return run_of(workdir, *read_checkpoint(workdir, warn, wanted), best=step == "best")
+    if isinstance(step, int):
+        return run_of(workdir, *read_checkpoint(workdir, warn, step), best=False)
+    found, is_best = [read_checkpoint(workdir, warn)], step == "best"
+    runs = [run_of(workdir, *found[0], best=is_best)]
+    for index in range(1, runs[0].config.num_starts):
+        folder = folder_of_start(workdir, index)
+        if not saved_steps(folder):
+            warn(f"start {index + 1} has no checkpoint yet, and is left out")
+            continue
+        found.append(read_checkpoint(folder, warn))
+        if (identity := {**found[-1][2]}).pop("start", None) != index or identity != found[0][2]:
+            raise CheckpointError(f"{folder} is not a start of the run in {workdir}")
+        runs.append(run_of(workdir, *found[-1], best=is_best))
+    best = max(range(len(runs)), key=lambda i: _score(found[i][1]))
+    others = tuple(run.factors for i, run in enumerate(runs) if i != best)
+    return runs[best]._replace(others=others)
 
 
 def run_of(
@@ -119,6 +160,13 @@ def run_of(
         names_or_numbers(names.get("columns"), shape[1]),
     )
     return FittedRun(config, step, last_step, factors, identity)
+
+
+def _score(leaves: Mapping[str, np.ndarray]) -> float:
+    """By which starts compare, as `EndOfStart.score`."""
+    if leaves.get("best.step", 0) > 0:
+        return float(leaves["best.log_likelihood"])
+    return float(leaves.get("elbo", -np.inf))
 
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:

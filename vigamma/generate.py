@@ -13,9 +13,10 @@ from vigamma.checkpointing import read_checkpoint
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import WantedStep, run_of
+from vigamma.fitted import FittedRun, WantedStep, load_run
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import GammaPoisson
+from vigamma.typing import Key
 
 _IMAGES = {Digits.__name__, DigitCounts.__name__}
 
@@ -48,9 +49,9 @@ def generate(
 ) -> Generated:
     """Samples rates from q, then x ~ Poisson, from a checkpoint in `workdir`.
 
-    Of a factorization the rows are replicates of random rows, with exposure 1. The same checkpoint
-    and seed give the same rows; row i does not depend on `num_rows`. Damaged checkpoints are passed
-    over, each with a line to `warn`.
+    Of a factorization the rows are replicates of random rows, with exposure 1, each from one of the
+    starts of the run. The same checkpoint and seed give the same rows; row i does not depend on
+    `num_rows`. Damaged checkpoints are passed over, each with a line to `warn`.
 
     Raises:
       CheckpointError: if there is no such checkpoint, or none intact, or it holds no Gamma
@@ -66,12 +67,23 @@ def generate(
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
         theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
     elif "q.rows.rate" in leaves:
-        run = run_of(workdir, found_step, leaves, identity, best=step == "best")
+        run = load_run(workdir, lambda _: None, step)
         found_step, column_names = run.step, run.factors.column_names
-        q = jax.tree.map(jnp.asarray, run.factors.q)
-        theta_nm, counts_nm = FactorModel.generate_rows(key, q, num_rows)
+        theta_nm, counts_nm = _of_starts(key, run, num_rows, seed)
     else:
         raise CheckpointError(f"step {found_step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
     drawn = np.asarray(theta_nm), np.asarray(counts_nm)
     return Generated(*drawn, found_step, image_shape, column_names)
+
+
+def _of_starts(key: Key, run: FittedRun, num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and counts of rows, each from a random start of the run."""
+    drawn = [
+        FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, start.q), num_rows)
+        for start in run.starts
+    ]
+    if len(drawn) == 1:
+        return drawn[0]
+    start = [np.random.default_rng([seed, row]).integers(len(drawn)) for row in range(num_rows)]
+    return tuple(np.stack(part)[start, np.arange(num_rows)] for part in zip(*drawn, strict=True))

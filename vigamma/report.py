@@ -76,7 +76,8 @@ def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "
     beta = factor_moments(q["columns"]).mean
     scores = {}
     if split.test is not None:
-        tables = {"factors": (theta, beta), "independent": fit.independent_columns()}
+        means = run.mean_factors(fit.exposures)
+        tables = {"factors": means, "independent": fit.independent_columns()}
         scores = {
             name: heldout_log_likelihood(
                 *(side.astype("float32") for side in sides), split, split.test

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from vigamma.errors import (
     NonFiniteError,
     first_line,
 )
-from vigamma.fits.base import Fit
+from vigamma.fits.base import Advance, Fit
 from vigamma.fits.conjugate import ConjugateFit
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.fits.stochastic import StochasticFit
@@ -38,7 +38,7 @@ from vigamma.mesh import (
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
 from vigamma.typing import PyTree
-from vigamma.workdir import locked
+from vigamma.workdir import folder_of_start, locked
 
 
 class Outcome(NamedTuple):
@@ -74,9 +74,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
             with stop.interruptible("before the first step"):
                 fit = load_fit(config, progress.say)
                 arrays = fit.start(mesh)
-            checkpoints = Checkpointer(workdir, identity(config) | fit.identity)
-            run = _Run(config, workdir, fit, mesh.size, checkpoints, progress, stop)
-            return run.to_the_end(arrays, mesh, started)
+            return _Run(config, workdir, fit, mesh, progress, stop).to_the_end(arrays, started)
 
 
 @contextmanager
@@ -132,49 +130,83 @@ _FITS = {
 
 
 class _Run:
-    """One process's part of a run, from the newest checkpoint to the end."""
+    """One process's part of a run: all its starts, from their newest checkpoints to their ends."""
 
     def __init__(
         self,
         config: Experiment,
         workdir: Path,
         fit: Fit,
-        num_devices: int,
-        checkpoints: Checkpointer,
+        mesh: jax.sharding.Mesh,
         progress: ProgressLine,
         stop: StopSignals,
     ):
-        self._config, self._workdir, self._fit = config, workdir, fit
-        self._num_devices, self._checkpoints = num_devices, checkpoints
+        self._config, self._workdir, self._fit, self._mesh = config, workdir, fit, mesh
         self._progress, self._stop = progress, stop
+        self._advance: Advance | None = None
+        self._seconds, self._steps, self._seconds_saving = 0.0, 0, 0.0
 
-    def to_the_end(self, arrays: PyTree, mesh: jax.sharding.Mesh, started: float) -> Outcome:
-        arrays, resumed_from = self._restore(arrays)
-        on_first_process(self._write_config)
-        arrays, seconds_per_step = self._take_steps(arrays, mesh, resumed_from is None)
-        with self._stop.interruptible(
-            f"all {self._fit.step_of(arrays)} steps are saved in {self._workdir}; the same command "
+    def to_the_end(self, arrays: PyTree, started: float) -> Outcome:
+        """Every start to its end, and what they have come to; `arrays` are those of the first."""
+        fit, num_starts = self._fit, self._config.num_starts
+        ends, best, best_index, resumed_from = [], None, 0, None
+        for index in range(num_starts):
+            if index:
+                self._progress.say(f"start {index + 1} of {num_starts}")
+            arrays, resumed = self._start(index, fit.start(self._mesh, index) if index else arrays)
+            resumed_from = resumed if index == 0 else resumed_from
+            with self._uninterrupted(arrays):
+                ends.append(fit.end(arrays) if num_starts > 1 else None)
+            if best is None or ends[index].score > ends[best_index].score:
+                best, best_index = arrays, index
+        with self._uninterrupted(best):
+            self._folder = folder_of_start(self._workdir, best_index)
+            return self._finish(
+                best, ends if num_starts > 1 else [], best_index, resumed_from, started
+            )
+
+    def _uninterrupted(self, arrays: PyTree) -> AbstractContextManager[None]:
+        return self._stop.interruptible(
+            f"all {self._fit.step_of(arrays)} steps are saved in {self._folder}; the same command "
             "goes on to the outcome and the figures"
-        ):
-            return self._finish(arrays, seconds_per_step, resumed_from, started)
+        )
+
+    def _start(self, index: int, arrays: PyTree) -> tuple[PyTree, int | None]:
+        """Takes a start to its end; and the step that it was resumed from, None for a new one."""
+        self._folder = folder_of_start(self._workdir, index)
+        own = {"start": index} if index else {}
+        self._checkpoints = Checkpointer(
+            self._folder, identity(self._config) | self._fit.identity | own
+        )
+        with ExitStack() as stack:
+            if index:
+                on_first_process(lambda: stack.enter_context(locked(self._folder)) or 0)
+            arrays, resumed_from = self._restore(arrays)
+            if index == 0:
+                on_first_process(self._write_config)
+            arrays = self._take_steps(arrays, index, resumed_from is None)
+        self._seconds_saving += self._checkpoints.seconds_saving
+        return arrays, resumed_from
 
     def _finish(
         self,
         arrays: PyTree,
-        seconds_per_step: float | None,
+        ends: Sequence[Any],
+        best_index: int,
         resumed_from: int | None,
         started: float,
     ) -> Outcome:
         """Reports and draws; interrupted, it is done again."""
-        report = self._fit.report(arrays)
+        report = self._fit.report(arrays, ends)
         summary = {
             "config": flatten(self._config),
             "steps": self._fit.step_of(arrays),
             **report.summary,
-            **self._fit.pace(seconds_per_step),
-            "num_devices": self._num_devices,
+            **({"best_start": best_index} if ends else {}),
+            **self._fit.pace(self._seconds / self._steps if self._steps else None),
+            "num_devices": self._mesh.size,
             "resumed_from": resumed_from,
-            "seconds_saving": self._checkpoints.seconds_saving,
+            "seconds_saving": self._seconds_saving,
         }
         for name, value in report.summary.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -203,28 +235,33 @@ class _Run:
         step = self._fit.step_of(restored)
         if step > self._config.num_steps:
             raise ConfigError(
-                f"config.num_steps is {self._config.num_steps}, but {self._workdir} has completed "
+                f"config.num_steps is {self._config.num_steps}, but {self._folder} has completed "
                 f"{step} steps already"
             )
-        self._progress.say(f"resuming from step {step} in {self._workdir}")
+        self._progress.say(f"resuming from step {step} in {self._folder}")
         return restored, step
 
-    def _take_steps(
-        self, arrays: PyTree, mesh: jax.sharding.Mesh, is_new: bool
-    ) -> tuple[PyTree, float | None]:
-        """Takes all steps that are left; returns seconds per step, None if none was left."""
+    def _program(self, arrays: PyTree) -> Advance:
+        """The compiled steps, one program for all starts."""
+        if self._advance is None:
+            self._progress.phase("compiling")
+            most_steps = min(self._config.log_every, self._config.num_steps)
+            self._advance = self._fit.compile(arrays, self._mesh, most_steps)
+        return self._advance
+
+    def _take_steps(self, arrays: PyTree, index: int, is_new: bool) -> PyTree:
+        """Takes all steps that are left of a start."""
         config, fit = self._config, self._fit
         if fit.step_of(arrays) == config.num_steps or fit.is_done(arrays):
-            return arrays, None
-        self._progress.phase("compiling")
-        advance = fit.compile(arrays, mesh, min(config.log_every, config.num_steps))
+            return arrays
+        advance, say = self._program(arrays), self._progress.say
         if is_new:
-            with self._stop.interruptible("before the first step"):
-                arrays = fit.before_the_first_step(arrays, advance, mesh, self._progress.say)
+            with self._stop.interruptible(self._before_the_first_step(index)):
+                arrays = fit.before_the_first_step(arrays, advance, self._mesh, say, index)
         step = first_step = fit.step_of(arrays)
-        metrics_path = self._workdir / "metrics.jsonl" if _is_main() else None
-        with MetricsLog(metrics_path, first_step, self._progress.say) as metrics:
-            self._stop_if_requested(step, arrays)
+        metrics_path = self._folder / "metrics.jsonl" if _is_main() else None
+        with MetricsLog(metrics_path, first_step, say) as metrics:
+            self._stop_if_requested(step, arrays, index)
             self._progress.start(step)
             started = time.monotonic()
             while step < config.num_steps and not fit.is_done(arrays):
@@ -253,20 +290,25 @@ class _Run:
                 if step % config.save_every == 0 or is_last:
                     self._checkpoints.save(step, arrays)
                 self._progress.update(step, elbo)
-                self._stop_if_requested(step, arrays)
-            seconds = time.monotonic() - started
-        return arrays, seconds / (step - first_step)
+                self._stop_if_requested(step, arrays, index)
+            self._seconds += time.monotonic() - started
+        self._steps += step - first_step
+        return arrays
 
-    def _stop_if_requested(self, step: int, arrays: PyTree) -> None:
+    @staticmethod
+    def _before_the_first_step(index: int) -> str:
+        return f"before the first step{f' of start {index + 1}' if index else ''}"
+
+    def _stop_if_requested(self, step: int, arrays: PyTree, index: int) -> None:
         """Saves and raises Interrupted if any process has been asked to stop."""
         self._stop.requested = largest_of_processes(self._stop.requested or 0) or None
         if self._stop.requested is not None:
             if step:
                 self._checkpoints.save(step, arrays)
             self._stop.raise_if_requested(
-                f"step {step} is saved in {self._workdir}; the same command goes on from there"
+                f"step {step} is saved in {self._folder}; the same command goes on from there"
                 if step
-                else "before the first step"
+                else self._before_the_first_step(index)
             )
 
     def _check_finite(self, infos: StepInfo, step: int, last_step: int) -> None:
@@ -276,7 +318,7 @@ class _Run:
 
     def _raise_not_finite(self, where: str) -> None:
         saved = self._checkpoints.last_saved
-        kept = f"step {saved} is kept in {self._workdir}" if saved else "nothing was saved yet"
+        kept = f"step {saved} is kept in {self._folder}" if saved else "nothing was saved yet"
         raise NonFiniteError(f"not finite {where}; {kept}")
 
     def _draw(self, arrays: PyTree) -> None:
@@ -284,7 +326,7 @@ class _Run:
 
         directory = self._workdir / "figures"
         directory.mkdir(exist_ok=True)
-        metrics = read_metrics(self._workdir / "metrics.jsonl")
+        metrics = read_metrics(self._folder / "metrics.jsonl")
         for name, figure in self._fit.figures(arrays, metrics):
             plotting.save(figure, directory / f"{name}.png")
 

@@ -18,6 +18,11 @@ _BLOCK = 4096
 """The bytes of a small file on most disks."""
 
 
+def folder_of_start(workdir: Path, index: int) -> Path:
+    """Where a start of a run has its checkpoints and metrics: the first in the workdir itself."""
+    return workdir / "starts" / str(index) if index else workdir
+
+
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
     """Inside, `workdir` exists, can be written, and belongs to this process alone.

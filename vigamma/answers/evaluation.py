@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
     Attributes:
       protocol: how counts were held out.
       num_heldout: how many of what the protocol counts.
-      fitted: of the posterior mean rates.
+      fitted: of the posterior mean rates, those of the mixture of all starts.
       independent: of one rate for each column, times the exposure of the row: popularity.
       table: the same for people.
     """
@@ -66,9 +66,7 @@ def evaluate(
     """
     if data.split.test is None:
         raise ConfigError("the run has no test counts: its config.heldout holds none out")
-    q = run.factors.q
-    theta = q["rows"].mean * data.exposures[:, None].astype(np.float32)
-    fitted, num_heldout = _measures(theta, q["columns"].mean, data, at, say)
+    fitted, num_heldout = _measures(*run.mean_factors(data.exposures), data, at, say)
     independent, _ = _measures(*data.independent_columns(), data, at, say)
     protocol = data.split.protocol
     table = _table(protocol, num_heldout, fitted, independent)

@@ -2,7 +2,8 @@
 
 .npz      `rows_shape`, `rows_rate` and `rows_mean`, (N, K); the same of `columns`, (M, K), and of
           `row_rates` and `column_rates` where the model has them; `row_names`, `column_names`,
-          `step`, `config` (JSON). Loads without pickle.
+          `step`, `config` (JSON). Of a run with several starts also `start_1_rows_shape`, ... of
+          the others, whose factors have an order of their own. Loads without pickle.
 .csv      two tables, NAME.rows.csv and NAME.columns.csv: `name`, then `mean_0`, `mean_1`, ... and
           `sd_0`, `sd_1`, ..., and `rate_mean` and `rate_sd` where the model has rates. The shape of
           a Gamma is (mean / sd)², and its rate mean / sd².
@@ -11,27 +12,34 @@
           shapes and rates beside them; extra `anndata`.
 .nc       an ArviZ InferenceData of posterior draws of `theta` (chain, draw, row, factor), `beta`
           (chain, draw, column, factor), and of `row_rates` and `column_rates` where the model has
-          them, with names as coordinates; extra `arviz`.
+          them, with names as coordinates; a chain for each start, its factors in the order of those
+          of the best that they are most like; extra `arviz`.
+
+Where there is one posterior, and there are several starts, it is that of the best.
 """
 
 import importlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import numpy as np
 import pandas as pd
 
 from vigamma.config import flatten
+from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.fitted import FittedFactors, FittedRun
+from vigamma.models.factor_model import Posterior
 from vigamma.tables import write_csv
 from vigamma.whole_files import replacing
 
 _ROWS_AT_ONCE = 2**14
+_SIDES = "rows", "columns"
 
 
 def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[Path]:
@@ -64,9 +72,11 @@ def _write_npz(run: FittedRun, path: Path) -> list[Path]:
     arrays = {"step": run.step, "config": json.dumps(flatten(run.config))}
     for side in ("row", "column"):
         arrays[f"{side}_names"] = np.array(_names(factors, side), dtype=str)  # not of objects
-    for name, q in factors.q.items():
-        parts = {"shape": q.concentration, "rate": q.rate, "mean": q.mean}
-        arrays |= {f"{name}_{part}": values for part, values in parts.items()}
+    for number, start in enumerate(run.starts):
+        prefix = f"start_{number}_" if number else ""
+        for name, q in start.q.items():
+            parts = {"shape": q.concentration, "rate": q.rate, "mean": q.mean}
+            arrays |= {f"{prefix}{name}_{part}": values for part, values in parts.items()}
     with replacing(path) as partial:
         np.savez_compressed(partial, **arrays)
     return [path]
@@ -119,17 +129,18 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
     xarray = _needed("xarray", "arviz")
     _needed("h5netcdf", "arviz")
     factors = run.factors
+    starts = [_in_order_of(factors.q, start.q) for start in run.starts]
     rng = np.random.default_rng(seed)
     variables = {}
     for latent, name in {"rows": "theta", "columns": "beta"}.items():
         dims = "chain", "draw", latent.removesuffix("s"), "factor"
-        variables[name] = dims, _draws(rng, factors.q[latent], draws)
+        variables[name] = dims, _draws(rng, [q[latent] for q in starts], draws)
     for latent in ("row_rates", "column_rates"):
         if latent in factors.q:
             dims = "chain", "draw", latent.removesuffix("_rates")
-            variables[latent] = dims, _draws(rng, factors.q[latent], draws)
+            variables[latent] = dims, _draws(rng, [q[latent] for q in starts], draws)
     coords = {
-        "chain": [0],
+        "chain": np.arange(len(starts)),
         "draw": np.arange(draws),
         "row": _names(factors, "row"),
         "column": _names(factors, "column"),
@@ -171,13 +182,22 @@ def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFra
         yield pd.DataFrame(columns)
 
 
-def _draws(rng: np.random.Generator, q: Gamma, num_draws: int) -> np.ndarray:
-    """Draws, float32, of shape (1, num_draws) + that of q."""
-    drawn = rng.standard_gamma(
-        q.concentration.astype(np.float32), (1, num_draws, *q.rate.shape), np.float32
-    )
-    drawn /= q.rate
+def _draws(rng: np.random.Generator, chains: Sequence[Gamma], num_draws: int) -> np.ndarray:
+    """Draws, float32, of shape (number of chains, num_draws) + that of each."""
+    drawn = np.empty((len(chains), num_draws, *chains[0].rate.shape), np.float32)
+    for chain, q in zip(drawn, chains, strict=True):
+        rng.standard_gamma(q.concentration.astype(np.float32), None, np.float32, chain)
+        chain /= q.rate
     return drawn
+
+
+def _in_order_of(best: Posterior, q: Posterior) -> Posterior:
+    """q with its factors in the order of those of another posterior that they are most like."""
+    if q is best:
+        return q
+    order = matched_factors(q["columns"].mean, best["columns"].mean)
+    sides = {name: jax.tree.map(lambda leaf: leaf[:, order], q[name]) for name in _SIDES}
+    return q | sides
 
 
 def _needed(package: str, extra: str) -> ModuleType:

@@ -18,9 +18,30 @@ def matched_cosines(beta: np.ndarray, truth: np.ndarray) -> np.ndarray:
       beta: fitted factors of the columns, E[β]; shape (M, K') with K' ≥ K.
       truth: the true ones; shape (M, K).
     """
-    fitted, true = (table / np.linalg.norm(table, axis=0) for table in (beta, truth))
-    cosines = true.T @ fitted
-    return cosines[scipy.optimize.linear_sum_assignment(cosines, maximize=True)]
+    cosines = _cosines(beta, truth)
+    return cosines[_matched(cosines)]
+
+
+def matched_factors(beta: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which factor of `beta` goes with each of the others, one to one, as `matched_cosines` does.
+
+    Args:
+      beta: shape (M, K').
+      others: shape (M, K), K ≤ K'.
+
+    Returns:
+      indices of shape (K,).
+    """
+    return _matched(_cosines(beta, others))[1]
+
+
+def _cosines(beta: np.ndarray, others: np.ndarray) -> np.ndarray:
+    fitted, other = (table / np.linalg.norm(table, axis=0) for table in (beta, others))
+    return other.T @ fitted
+
+
+def _matched(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return scipy.optimize.linear_sum_assignment(cosines, maximize=True)
 
 
 def interval_coverage(

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -46,11 +46,19 @@ class Fit(Protocol):
     identity: dict[str, int | str]
     names: dict[str, list[str]]
 
-    def start(self, mesh: Mesh) -> PyTree:
-        """Arrays for `compile`, and for a checkpoint to replace, on the devices."""
+    def start(self, mesh: Mesh, index: int = 0) -> PyTree:
+        """Arrays for `compile`, and for a checkpoint to replace, on the devices.
+
+        `index` is the number of the start, of those that an experiment has.
+        """
 
     def before_the_first_step(
-        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
+        self,
+        arrays: PyTree,
+        advance: Advance,
+        mesh: Mesh,
+        say: Callable[[str], None],
+        index: int = 0,
     ) -> PyTree:
         """What a run without a checkpoint starts from, given `start`; `say` prints a line.
 
@@ -75,8 +83,14 @@ class Fit(Protocol):
     def observe(self, arrays: PyTree) -> dict[str, float]:
         """What else `metrics.jsonl` says, beside the ELBO."""
 
-    def report(self, arrays: PyTree) -> Report:
-        """The outcome."""
+    def end(self, arrays: PyTree) -> Any:
+        """What is left of a start that has ended, to be compared with others, and mixed."""
+
+    def report(self, arrays: PyTree, ends: Sequence[Any] = ()) -> Report:
+        """The outcome; `ends` are those of all starts, of which `arrays` is the best, if several.
+
+        The best is the one with the highest `score` of its end.
+        """
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
         """How `summary.json` calls the seconds per step; None if no step was left to take."""

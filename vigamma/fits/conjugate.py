@@ -1,7 +1,7 @@
 """The fit of a conjugate model by gradient ascent, beside its exact posterior."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -43,8 +43,9 @@ class ConjugateFit:
         self.identity["random keys"] = str(jax.random.key_impl(jax.random.key(0)))
         self._exact = self.model.exact_posterior(self.batch)
 
-    def start(self, mesh: Mesh) -> PyTree:
+    def start(self, mesh: Mesh, index: int = 0) -> PyTree:
         """The posterior at the prior, and the state of the optimizer."""
+        del index
         config = self._config
         try:
             num_samples = config.inference.estimator.num_samples
@@ -58,10 +59,15 @@ class ConjugateFit:
         return place(nnx.state(self._state), replicated(mesh))
 
     def before_the_first_step(
-        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
+        self,
+        arrays: PyTree,
+        advance: Advance,
+        mesh: Mesh,
+        say: Callable[[str], None],
+        index: int = 0,
     ) -> PyTree:
         """The arrays as they are."""
-        del advance, mesh, say
+        del advance, mesh, say, index
         return arrays
 
     def compile(self, arrays: PyTree, mesh: Mesh, most_steps: int) -> Advance:
@@ -93,8 +99,13 @@ class ConjugateFit:
         kl = kl_to_exact(_q_in_float64(arrays), self._exact)
         return {"kl_to_exact": float(kl.sum())}
 
-    def report(self, arrays: PyTree) -> Report:
+    def end(self, arrays: PyTree) -> None:
+        """Nothing: there is one start."""
+        del arrays
+
+    def report(self, arrays: PyTree, ends: Sequence[Any] = ()) -> Report:
         """The certificate."""
+        del ends
         nnx.update(self._state, arrays)
         certificate = certify(self.model, self.batch, self._state.q)
         summary = {

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,11 @@ from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import CountRows, balanced_order, lay_out_rows, padded_rows
 from vigamma.data.files import LoadedCounts
 from vigamma.errors import NonFiniteError
-from vigamma.fits.base import Advance, Report
+from vigamma.fits.base import Advance
 from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
-from vigamma.models.factor_model import random_tilts
+from vigamma.models.factor_model import Posterior, random_tilts
 from vigamma.train_state import fuse_steps
 from vigamma.typing import Array, PyTree
 
@@ -37,9 +38,10 @@ class CoordinateAscentFit(FactorFit):
         self._order = balanced_order(self.split.train.shape[0])
         self._laid_out: dict[tuple[Mesh, int], CountRows] = {}
 
-    def start(self, mesh: Mesh) -> AscentState:
+    def start(self, mesh: Mesh, index: int = 0) -> AscentState:
         """The prior with a random tilt."""
-        return self.start_from(self.tilts(0, mesh), mesh)
+        first = index * self._config.inference.num_restarts
+        return self.start_from(self.tilts(first, mesh), mesh)
 
     def tilts(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
         """The random tilts of a start; the same for all models of the same K."""
@@ -56,7 +58,12 @@ class CoordinateAscentFit(FactorFit):
         return place(state, _shardings(state, mesh))
 
     def before_the_first_step(
-        self, arrays: AscentState, advance: Advance, mesh: Mesh, say: Callable[[str], None]
+        self,
+        arrays: AscentState,
+        advance: Advance,
+        mesh: Mesh,
+        say: Callable[[str], None],
+        index: int = 0,
     ) -> AscentState:
         """Of several random tilts the best after some sweeps, if that is asked for.
 
@@ -66,14 +73,15 @@ class CoordinateAscentFit(FactorFit):
         inference, best, highest = self._config.inference, arrays, -np.inf
         if inference.num_restarts == 1:
             return arrays
-        for index in range(inference.num_restarts):
-            state = self.start_from(self.tilts(index, mesh), mesh)
-            name = f"of start {index + 1}"
+        for number in range(inference.num_restarts):
+            tilts = self.tilts(index * inference.num_restarts + number, mesh)
+            state = self.start_from(tilts, mesh)
+            name = f"of restart {number + 1}"
             state, _ = self.climb(state, advance, inference.restart_sweeps, name)
             elbo, validated = float(state.elbo), state.best is not None
             score = float(state.best.log_likelihood) if validated else elbo
             detail = f", validation {score:.4f} nats" if validated else ""
-            say(f"start {index + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats{detail}")
+            say(f"restart {number + 1}/{inference.num_restarts}: ELBO {elbo:,.1f} nats{detail}")
             if score > highest:
                 best, highest = state, score
         return best
@@ -135,16 +143,11 @@ class CoordinateAscentFit(FactorFit):
         """Whether the stopping rule of `CoordinateAscent` holds."""
         return bool(self._config.inference.is_done(arrays))
 
-    def report(self, arrays: AscentState) -> Report:
-        """The ELBO of the posterior that is kept, and the score of the held-out counts."""
+    def outcome(self, arrays: AscentState) -> tuple[Posterior, dict[str, Any]]:
+        """The posterior that is kept and its ELBO, and whether a stopping rule holds."""
         kept = self.kept(arrays)
-        return self._report(
-            arrays,
-            kept.q,
-            elbo=float(kept.elbo),
-            sweeps=self.step_of(arrays),
-            converged=self.is_done(arrays),
-        )
+        outcome = {"elbo": float(kept.elbo), "sweeps": self.step_of(arrays)}
+        return kept.q, outcome | {"converged": self.is_done(arrays)}
 
 
 @lru_cache(maxsize=_MOST_PROGRAMS)

@@ -3,8 +3,8 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,26 @@ from vigamma.fits.validation import Validation
 from vigamma.inference.best import next_look
 from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
+from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import PyTree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class EndOfStart(NamedTuple):
+    """What is left of a start that has ended.
+
+    Attributes:
+      summary: how it ended.
+      means: e_n E[θ_nk] and E[β_mk], float32, without padding.
+      score: the log-likelihood of validation counts, or else the ELBO, in nats; -inf if unknown.
+    """
+
+    summary: dict[str, Any]
+    means: tuple[np.ndarray, np.ndarray]
+    score: float
 
 
 class FactorFit:
@@ -88,10 +103,15 @@ class FactorFit:
         return self._config.model.build(train, self.exposures, num_missing)
 
     def before_the_first_step(
-        self, arrays: PyTree, advance: Advance, mesh: Mesh, say: Callable[[str], None]
+        self,
+        arrays: PyTree,
+        advance: Advance,
+        mesh: Mesh,
+        say: Callable[[str], None],
+        index: int = 0,
     ) -> PyTree:
         """The arrays as they are."""
-        del advance, mesh, say
+        del advance, mesh, say, index
         return arrays
 
     def step_of(self, arrays: PyTree) -> int:
@@ -138,15 +158,25 @@ class FactorFit:
         per_sweep = None if seconds_per_step is None else self.steps_per_sweep * seconds_per_step
         return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
 
-    def _report(self, arrays: PyTree, q: Posterior, **outcome: Any) -> Report:
+    def outcome(self, arrays: PyTree) -> tuple[Posterior, dict[str, Any]]:
+        """The posterior that is kept, and `elbo`, `sweeps`, and `converged` where it is known."""
+        raise NotImplementedError
+
+    def end(self, arrays: PyTree) -> EndOfStart:
+        """What is left of a start that has ended."""
+        q, summary = self.outcome(arrays)
+        score = float(getattr(arrays, "elbo", -math.inf))
+        if self._has_looked(arrays):
+            score = float(arrays.best.log_likelihood)
+        return EndOfStart(summary | self._of_validation(arrays), self._means(q), score)
+
+    def report(self, arrays: PyTree, ends: Sequence[EndOfStart] = ()) -> Report:
         """The size of the problem, the outcome, and the score of the held-out counts.
 
-        Args:
-          arrays: the state.
-          q: the posterior that is kept.
-          outcome: at least `elbo` and `sweeps`; `converged`, if the algorithm can tell.
+        Of several starts the outcome is that of the best, the score that of their mixture.
         """
         (num_rows, num_columns), split = self.split.train.shape, self.split
+        q, outcome = self.outcome(arrays)
         summary = {
             "model": type(self._config.model).__name__,
             "num_rows": num_rows,
@@ -154,26 +184,35 @@ class FactorFit:
             "num_nonzeros": int(split.train.nnz),
             "num_factors": self._config.model.num_factors,
             **outcome,
+            **self._of_validation(arrays),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        if self._has_looked(arrays):
-            summary |= {
-                "best_step": int(arrays.best.step),
-                "best_sweep": int(arrays.best.step) / self.steps_per_sweep,
-                "valid_log_likelihood": float(arrays.best.log_likelihood),
-            }
         if split.test is not None:
-            score = self._score(*self._means(q), split.test)
-            independent = self._score(*self.independent_columns(), split.test)
+            alone, independent = self._means(q), self.independent_columns()
+            tables = {"": mixture_means([end.means for end in ends] or [alone])}
+            tables |= {"_independent": independent} | ({"_best_start": alone} if ends else {})
+            scores = {name: self._score(*table, split.test) for name, table in tables.items()}
             summary |= {
                 "heldout_protocol": split.protocol,
-                "heldout_log_likelihood": score.log_likelihood,
-                "heldout_log_likelihood_independent": independent.log_likelihood,
-                "num_heldout": score.num_heldout,
+                **{f"heldout_log_likelihood{n}": s.log_likelihood for n, s in scores.items()},
+                "num_heldout": scores[""].num_heldout,
             }
+        if ends:
+            summary["starts"] = [end.summary for end in ends]
         if isinstance(self._data, SyntheticCounts):
             summary |= self._recovery(q)
         return Report(summary, _table(summary))
+
+    def _of_validation(self, arrays: PyTree) -> dict[str, float]:
+        """When validation counts were predicted best, and how well; {} without a look."""
+        if not self._has_looked(arrays):
+            return {}
+        step = int(arrays.best.step)
+        return {
+            "best_step": step,
+            "best_sweep": step / self.steps_per_sweep,
+            "valid_log_likelihood": float(arrays.best.log_likelihood),
+        }
 
     def _recovery(self, q: Posterior) -> dict[str, float]:
         """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
@@ -320,6 +359,13 @@ def shardings_of(state: Any, mesh: Mesh, *spread: str) -> PyTree:
     return type(state)(**{name: placed(name, value) for name, value in fields.items()})
 
 
+def _of_best_start(summary: dict[str, Any]) -> list[str]:
+    if "starts" not in summary:
+        return []
+    score = summary["heldout_log_likelihood_best_start"]
+    return [f"  of the best start alone   {score:>18.4f} nats"]
+
+
 def _which(summary: dict[str, Any]) -> str:
     """Which sweep the posterior is of, if it is not the last."""
     if summary.get("best_sweep", summary["sweeps"]) == summary["sweeps"]:
@@ -342,6 +388,7 @@ def _table(summary: dict[str, Any]) -> str:
         lines += [
             f"  held-out log-likelihood   {summary['heldout_log_likelihood']:>18.4f} nats  "
             f"({summary['heldout_protocol']}, {summary['num_heldout']:,})",
+            *_of_best_start(summary),
             f"  of independent columns    "
             f"{summary['heldout_log_likelihood_independent']:>18.4f} nats",
         ]
@@ -350,4 +397,5 @@ def _table(summary: dict[str, Any]) -> str:
             f"  true factors matched with cosines of at least {summary['smallest_cosine']:.4f}",
             f"  true rates within their 90 % intervals: {summary['coverage_of_90_percent']:.1%}",
         ]
-    return "\n".join(["Factorization", *lines])
+    starts = f", mixture of {len(summary['starts'])} starts" if "starts" in summary else ""
+    return "\n".join([f"Factorization{starts}", *lines])

@@ -1,6 +1,7 @@
 """The fit of a factorization by stochastic variational inference."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,12 @@ from vigamma.config import Experiment
 from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import batch_at, lay_out_batches, padded_rows
 from vigamma.data.files import LoadedCounts
-from vigamma.fits.base import Advance, Report
+from vigamma.fits.base import Advance
 from vigamma.fits.factors import FactorFit, shardings_of
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
-from vigamma.models.factor_model import random_tilts
+from vigamma.models.factor_model import Posterior, random_tilts
 from vigamma.typing import Array, PyTree
 
 
@@ -31,7 +32,7 @@ class StochasticFit(FactorFit):
         super().__init__(config, data)
         self.steps_per_sweep = config.inference.num_batches(self.split.train.shape[0])
 
-    def start(self, mesh: Mesh) -> StochasticState:
+    def start(self, mesh: Mesh, index: int = 0) -> StochasticState:
         """The prior with a random tilt."""
         config, num_batches = self._config, self.steps_per_sweep
         self._batches = lay_out_batches(
@@ -46,7 +47,8 @@ class StochasticFit(FactorFit):
             self._batches.exposures.size,
             padded_rows(self.split.train.shape[1], mesh.size),
         )
-        tilts = random_tilts(config.seed, self.split.train, sizes, config.model.num_factors)
+        seed = [config.seed, index] if index else config.seed
+        tilts = random_tilts(seed, self.split.train, sizes, config.model.num_factors)
         q = self.model.initial(tilts)
         self._place_validation(mesh, np.arange(self.split.train.shape[0]), sizes[0])
         validates = self.split.valid is not None
@@ -111,11 +113,10 @@ class StochasticFit(FactorFit):
         """Whether validation counts have not risen for long, if that is asked for."""
         return bool(self._config.inference.is_done(arrays, self.steps_per_sweep))
 
-    def report(self, arrays: StochasticState) -> Report:
-        """The exact ELBO and the score of the held-out counts, all rows updated once more."""
+    def outcome(self, arrays: StochasticState) -> tuple[Posterior, dict[str, Any]]:
+        """The posterior that is kept, all rows updated once more, and its exact ELBO."""
         settled, elbo = self._settled(arrays.replace(q=self.kept(arrays).q))
-        sweeps = self.step_of(arrays) / self.steps_per_sweep
-        return self._report(arrays, settled.q, elbo=elbo, sweeps=sweeps)
+        return settled.q, {"elbo": elbo, "sweeps": self.step_of(arrays) / self.steps_per_sweep}
 
     def _settled(self, arrays: StochasticState) -> tuple[StochasticState, float]:
         """The state after a pass that updates rows only, and its ELBO, in nats.
