@@ -68,7 +68,7 @@ def test_the_summary_has_every_start_and_the_score_of_their_mixture(workdir):
     assert summary["heldout_log_likelihood"] == pytest.approx(mixed, rel=1e-6)
     assert summary["heldout_log_likelihood_best_start"] == pytest.approx(best, rel=1e-6)
     singles = [score_of(alone(run, factors), data) for factors in run.starts]
-    assert mixed > np.mean(singles) + 1e-3  # as the log-likelihood is concave in the rates
+    assert mixed > np.mean(singles)  # as the log-likelihood is concave in the rates
     found = [score_of(alone(run, factors), data, "valid") for factors in run.starts]
     assert found[0] == max(found) == pytest.approx(max(scores), rel=1e-5)
     assert run.which == f"3 starts, the best at step {run.step} of {run.last_step}, the best by " \
