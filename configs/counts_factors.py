@@ -27,7 +27,7 @@ def get_config() -> Experiment:
     return Experiment(
         data=SparseCounts(path=""),
         heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.0),
-        model=HierarchicalPoissonFactorization(num_factors=20, row_shape=0.3, column_shape=0.3),
+        model=HierarchicalPoissonFactorization(num_factors=20),
         inference=CoordinateAscent(tolerance=1e-5, stop_on_validation=True),
         num_steps=500,
         log_every=10,

@@ -87,7 +87,7 @@ def test_flatten_names_every_class_and_field():
 
 def test_identity_leaves_out_what_may_change_and_nothing_else():
     missing = set(flatten(experiment())) - set(identity(experiment()))
-    assert missing == {"num_steps", "log_every", "save_every", "tolerance"}
+    assert missing == {"num_steps", "num_starts", "log_every", "save_every", "tolerance"}
 
 
 def test_specs_compare_and_hash_by_value():

@@ -62,8 +62,9 @@ LAYERS = [
     ["fits.conjugate", "fits.factors"],
     ["fits.coordinate_ascent", "fits.stochastic"],
     ["fitted", "sklearn_border"],
+    ["generate"],
     ["sklearn_api"],
-    ["generate", "train", "sections.results", "command_line"],
+    ["train", "sections.results", "command_line"],
     ["run_data", "search", "sections"],
     ["answers", "report"],
 ]

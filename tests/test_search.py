@@ -35,7 +35,7 @@ DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzer
 CONFIG = Experiment(
     data=DATA,
     heldout=HeldOut(),
-    model=PoissonFactorization(num_factors=4),
+    model=PoissonFactorization(num_factors=4, row_shape=0.3),
     inference=CoordinateAscent(tolerance=1e-4),
     num_steps=200,
     log_every=10,

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vigamma import PoissonFactorizer
+from vigamma import PoissonFactorizer, SyntheticFactors
 from vigamma.fits import coordinate_ascent
 
 NUM_ROWS, NUM_COLUMNS = 300, 12
@@ -309,3 +309,27 @@ def test_the_package_imports_scikit_learn_and_matplotlib_only_when_they_are_need
         "vigamma.PoissonFactorizer"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_several_starts_score_as_their_mixture():
+    counts = SyntheticFactors(num_rows=80, num_columns=50, num_factors=3, num_nonzeros=900).load()
+    counts, new = counts.counts[:60].toarray(), counts.counts[60:].toarray()
+    several = PoissonFactorizer(8, num_starts=3, random_state=0, max_iter=40, tol=0).fit(counts)
+    one = PoissonFactorizer(8, random_state=0, max_iter=40, tol=0).fit(counts)
+    assert len(several.starts_) == 3
+    elbos = [posterior["rows"].rate for _, posterior in several.starts_]
+    assert any(np.array_equal(rate, one.posterior_["rows"].rate) for rate in elbos)
+    assert several.elbo_ >= one.elbo_
+    assert several.components_.shape == (8, 50)
+    best = several.starts_[0][1]["rows"]
+    np.testing.assert_array_equal(several.posterior_["rows"].rate, best.rate)
+    singles = []
+    for model, posterior in several.starts_:
+        alone = clone(several).set_params(num_starts=1).fit(counts)
+        alone.model_, alone.posterior_, alone.starts_ = model, posterior, [(model, posterior)]
+        singles.append(alone.score(new))
+    assert len(set(singles)) == 3
+    assert several.score(new) > np.mean(singles)  # the log-likelihood is concave in the rates
+    assert several.sample(7, random_state=1).shape == (7, 50)
+    several.partial_fit(new)
+    assert len(several.starts_) == 1

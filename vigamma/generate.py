@@ -1,7 +1,7 @@
 """New rows of counts from the posterior of a finished or interrupted run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +13,9 @@ from vigamma.checkpointing import read_checkpoint
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import FittedRun, WantedStep, load_run
-from vigamma.models.factor_model import FactorModel
+from vigamma.fitted import WantedStep, load_run
+from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.gamma_poisson import GammaPoisson
-from vigamma.typing import Key
 
 _IMAGES = {Digits.__name__, DigitCounts.__name__}
 
@@ -69,7 +68,7 @@ def generate(
     elif "q.rows.rate" in leaves:
         run = load_run(workdir, lambda _: None, step)
         found_step, column_names = run.step, run.factors.column_names
-        theta_nm, counts_nm = _of_starts(key, run, num_rows, seed)
+        theta_nm, counts_nm = generate_mixture(seed, [s.q for s in run.starts], num_rows)
     else:
         raise CheckpointError(f"step {found_step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
@@ -77,13 +76,13 @@ def generate(
     return Generated(*drawn, found_step, image_shape, column_names)
 
 
-def _of_starts(key: Key, run: FittedRun, num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rates and counts of rows, each from a random start of the run."""
+def generate_mixture(
+    seed: int, posteriors: Sequence[Posterior], num_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and counts of rows, each as of `FactorModel.generate_rows` from a random posterior."""
+    key = jax.random.key(seed)
     drawn = [
-        FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, start.q), num_rows)
-        for start in run.starts
+        FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors
     ]
-    if len(drawn) == 1:
-        return drawn[0]
-    start = [np.random.default_rng([seed, row]).integers(len(drawn)) for row in range(num_rows)]
-    return tuple(np.stack(part)[start, np.arange(num_rows)] for part in zip(*drawn, strict=True))
+    chosen = [np.random.default_rng([seed, row]).integers(len(drawn)) for row in range(num_rows)]
+    return tuple(np.stack(part)[chosen, np.arange(num_rows)] for part in zip(*drawn, strict=True))

@@ -22,7 +22,7 @@ from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.mesh import make_mesh
 from vigamma.metrics import write_json
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization
+from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization, row_shape_of
 from vigamma.train import load_fit
 
 VALID_FRACTION = 0.1
@@ -237,9 +237,9 @@ def search(
       NonFiniteError: if no candidate comes to a finite score.
     """
     started = time.monotonic()
-    chosen = default_grid(config.model) if candidates is None else candidates
-    searched = _for_search(config, chosen, say)
-    trials = _Trials(searched, list(dict.fromkeys([config.model, *chosen])), say)
+    grid = default_grid(config.model) if candidates is None else candidates
+    searched = _for_search(config, grid, say)
+    trials = _Trials(searched, list(dict.fromkeys(map(_with_shapes, [config.model, *grid]))), say)
     winner = trials.choose(range(len(trials.models)), rungs)
     if candidates is None:
         say(f"the best so far is {trials.label(winner)}; now what is near")
@@ -286,6 +286,11 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
         [trial.scores for trial in outcome.trials], _label(outcome.best.model, names)
     )
     plotting.save(figure, workdir / "search.png")
+
+
+def _with_shapes(model: Factorization) -> Factorization:
+    """The same model, its default shape in words of its own."""
+    return dataclasses.replace(model, row_shape=row_shape_of(model))
 
 
 def varied_fields(models: Sequence[Factorization]) -> list[str]:

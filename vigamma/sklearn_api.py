@@ -5,7 +5,6 @@ from numbers import Integral
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
@@ -18,6 +17,7 @@ from vigamma.data.files import LoadedCounts
 from vigamma.errors import NonFiniteError
 from vigamma.families.gamma import Gamma
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+from vigamma.generate import generate_mixture
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.halves import halves_log_likelihood
 from vigamma.inference.minibatch import minibatch_step
@@ -57,13 +57,16 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       n_components: K.
       hierarchical: whether each row and each feature has a rate of its own, its activity or
         popularity, as in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
-      row_shape: the shape of the prior of θ; smaller is sparser. By default 10 / n_components, at
-        most 1: the more components there are, the smaller the share of them that a row has.
+      row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components, from
+        0.05 to 1: the more components there are, the smaller the share of them that a row has.
       column_shape: that of β.
       rate_shape: that of the rates, if hierarchical; smaller lets activity and popularity vary
         more.
       learn_priors: whether `fit` moves the priors to a higher ELBO.
-      n_init: so many starts, of which the one with the highest ELBO after some sweeps goes on.
+      num_starts: so many fits, from different random starts. Scores and samples are those of their
+        mixture, components those of the fit with the highest ELBO.
+      n_init: so many starts of each fit, of which the one with the highest ELBO after some sweeps
+        goes on.
       tol: `fit` stops after three sweeps in a row that raise the ELBO by less than this part of
         its size; 0 for never.
       max_iter: the most sweeps of `fit`.
@@ -84,7 +87,9 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       feature_names_in_: their names, if X had any.
       model_: the priors, a `FactorModel`.
       posterior_: "rows" (those of `fit`, or of the last minibatch) and "columns", and, if
-        hierarchical, "row_rates" and "column_rates"; `Gamma`s in NumPy.
+        hierarchical, "row_rates" and "column_rates"; `Gamma`s in NumPy. Of several starts it is
+        that of the best.
+      starts_: (model, posterior) of every start, the best first.
     """
 
     def __init__(
@@ -93,9 +98,10 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         *,
         hierarchical: bool = True,
         row_shape: float | None = None,
-        column_shape: float = 0.5,
+        column_shape: float = 0.3,
         rate_shape: float = 0.3,
         learn_priors: bool = False,
+        num_starts: int = 1,
         n_init: int = 1,
         tol: float = 1e-5,
         max_iter: int = 500,
@@ -111,6 +117,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.column_shape = column_shape
         self.rate_shape = rate_shape
         self.learn_priors = learn_priors
+        self.num_starts = num_starts
         self.n_init = n_init
         self.tol = tol
         self.max_iter = max_iter
@@ -134,17 +141,24 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         fit, mesh = CoordinateAscentFit(config, LoadedCounts(not_empty(counts))), make_mesh()
         arrays = fit.start(mesh)
         advance = fit.compile(arrays, mesh, _FUSED_SWEEPS)
-        arrays = fit.before_the_first_step(arrays, advance, mesh, self._say)
-        while fit.step_of(arrays) < max_iter and not fit.is_done(arrays):
-            arrays, _ = advance(arrays, max_iter)
-            self._say(f"sweep {fit.step_of(arrays)}: ELBO {float(arrays.elbo):,.1f} nats")
-        if not fit.is_done(arrays) and self.tol > 0:
-            message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
-        self.n_iter_, self.n_steps_ = fit.step_of(arrays), 0
-        self.n_samples_seen_ = counts.shape[0]
-        self.model_ = jax.device_get(arrays.model)
-        return self._with(fit.posterior(arrays), float(arrays.elbo), dtype)
+        ends = []
+        for index in range(config.num_starts):
+            arrays = fit.start(mesh, index) if index else arrays
+            arrays = fit.before_the_first_step(arrays, advance, mesh, self._say, index)
+            while fit.step_of(arrays) < max_iter and not fit.is_done(arrays):
+                arrays, _ = advance(arrays, max_iter)
+                self._say(f"sweep {fit.step_of(arrays)}: ELBO {float(arrays.elbo):,.1f} nats")
+            if not fit.is_done(arrays) and self.tol > 0:
+                message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
+                warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            elbo, model = float(arrays.elbo), jax.device_get(arrays.model)
+            ends.append((elbo, fit.step_of(arrays), model, fit.posterior(arrays)))
+        ends.sort(key=lambda end: end[0], reverse=True)
+        elbo, self.n_iter_, self.model_, posterior = ends[0]
+        self.n_samples_seen_, self.n_steps_ = counts.shape[0], 0
+        self._with(posterior, elbo, dtype)
+        self.starts_ = [end[2:] for end in ends]
+        return self
 
     def partial_fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
         """Takes a stochastic natural-gradient step (Hoffman, Blei, Wang & Paisley 2013).
@@ -220,25 +234,25 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         counts, _ = read_table(self, X, reset=False)
         if self.n_features_in_ < 2:
             raise ValueError("a score needs 2 features or more, to predict one from another")
-        columns = self.posterior_["columns"]
-        return halves_log_likelihood(self.model_, columns, counts) / counts.shape[0]
+        starts = [(model, posterior["columns"]) for model, posterior in self.starts_]
+        return halves_log_likelihood(starts, counts) / counts.shape[0]
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> np.ndarray:
         """Draws rows of counts that are like those of the fit, or of the last minibatch.
 
-        Each takes θ from the posterior of one of these rows, drawn at random, and β from its own.
+        Each takes θ from the posterior of one of these rows, drawn at random, and β from its own,
+        in one of the starts.
 
         Returns:
           whole numbers, of the float type of the X of the fit; shape (n_samples, n_features_in_).
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        key = jax.random.key(seed_of(random_state))
-        q = jax.tree.map(jnp.asarray, self.posterior_)
-        counts = self.model_.generate_rows(key, q, int(n_samples))[1]
-        return np.asarray(counts).astype(self.components_.dtype)
+        posteriors = [posterior for _, posterior in self.starts_]
+        counts = generate_mixture(seed_of(random_state), posteriors, int(n_samples))[1]
+        return counts.astype(self.components_.dtype)
 
     @property
     def _n_features_out(self) -> int:
@@ -261,6 +275,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if not np.isfinite(elbo):
             raise NonFiniteError("the ELBO is not finite; are there very large numbers in X?")
         self.posterior_, self.elbo_ = posterior, elbo
+        self.starts_ = [(self.model_, posterior)]
         self.components_ = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
         return self
 

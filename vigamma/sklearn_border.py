@@ -25,15 +25,6 @@ _TABLES = {
     "ensure_non_negative": True,
 }
 
-_ROW_SHAPES = 10.0
-"""The sum over components: on newsgroups the held-out score of 50 components is the better the
-smaller the shape, down to 0.1; of 20, shapes from 0.3 to 0.5 are alike; digits want 0.6 at 16."""
-
-_SMALLEST_ROW_SHAPE = 0.05
-_RESTART_SWEEPS = 40
-_LOCAL_UPDATES = 30
-"""Of rows that come once, and start from their prior."""
-
 
 def read_table(estimator: BaseEstimator, table: Any, reset: bool) -> tuple[csr_array, type]:
     """Canonical counts, as of `canonical_numbers`, and the type that floats made of them have.
@@ -78,12 +69,10 @@ def not_empty(counts: csr_array) -> csr_array:
 def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
     """The model that the parameters describe."""
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
-    num_factors, row_shape = int(estimator.n_components), estimator.row_shape
-    if row_shape is None:
-        row_shape = max(min(_ROW_SHAPES / num_factors, 1.0), _SMALLEST_ROW_SHAPE)
+    row_shape = estimator.row_shape
     options = {
-        "num_factors": num_factors,
-        "row_shape": float(row_shape),
+        "num_factors": int(estimator.n_components),
+        "row_shape": None if row_shape is None else float(row_shape),
         "column_shape": float(estimator.column_shape),
     }
     if not estimator.hierarchical:
@@ -93,20 +82,21 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
 
 def experiment_of(estimator: BaseEstimator) -> Experiment:
     """What a run would call the fit, but for its counts, which are in memory."""
-    for name in ("n_init", "max_iter"):
+    for name in ("num_starts", "n_init", "max_iter"):
         check_scalar(getattr(estimator, name), name, Integral, min_val=1)
     check_scalar(estimator.tol, "tol", Real, min_val=0, max_val=1, include_boundaries="left")
     inference = CoordinateAscent(
         tolerance=float(estimator.tol),
         learn_priors=bool(estimator.learn_priors),
         num_restarts=int(estimator.n_init),
-        restart_sweeps=min(_RESTART_SWEEPS, int(estimator.max_iter)),
+        restart_sweeps=min(CoordinateAscent.restart_sweeps, int(estimator.max_iter)),
     )
     return Experiment(
         data=SparseCounts(),
         model=model_of(estimator),
         inference=inference,
         num_steps=int(estimator.max_iter),
+        num_starts=int(estimator.num_starts),
         seed=seed_of(estimator.random_state),
     )
 
@@ -118,7 +108,6 @@ def stochastic_inference_of(estimator: BaseEstimator) -> StochasticVariationalIn
     inference = StochasticVariationalInference(
         delay=float(estimator.delay),
         forgetting_rate=float(estimator.forgetting_rate),
-        local_updates=_LOCAL_UPDATES,
     )
     inference.validate()
     return inference

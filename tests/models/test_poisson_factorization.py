@@ -70,3 +70,16 @@ def test_fields_out_of_range_are_refused(kind, field, value, message):
 def test_a_rate_shape_out_of_range_is_refused(value):
     with pytest.raises(ValueError, match=f"rate_shape must be positive and finite, got {value}"):
         HierarchicalPoissonFactorization(rate_shape=value).validate()
+
+
+@pytest.mark.parametrize(
+    ("num_factors", "shape"), [(1, 1.0), (6, 1.0), (12, 0.5), (20, 0.3), (50, 0.12), (500, 0.05)]
+)
+def test_the_default_shape_of_rows_falls_with_the_number_of_factors(num_factors, shape):
+    for kind in (PoissonFactorization, HierarchicalPoissonFactorization):
+        model = kind(num_factors=num_factors)
+        built = model.build(COUNTS, np.ones(COUNTS.shape[0]), 0)
+        assert built.row_prior.concentration == np.float32(shape)
+        named = kind(num_factors=num_factors, row_shape=0.7)
+        built = named.build(COUNTS, np.ones(COUNTS.shape[0]), 0)
+        assert built.row_prior.concentration == np.float32(0.7)

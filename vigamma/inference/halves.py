@@ -1,5 +1,7 @@
 """The score of new rows: each half of their columns, predicted from the other."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from scipy.sparse import csr_array
@@ -9,26 +11,31 @@ from vigamma.data.sparse_counts import rows_of
 from vigamma.diagnostics.predictive import total_log_likelihood
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
+from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel
 
 
-def halves_log_likelihood(model: FactorModel, columns: Gamma, counts: csr_array) -> float:
+def halves_log_likelihood(starts: Sequence[tuple[FactorModel, Gamma]], counts: csr_array) -> float:
     """Σ_nm log Poisson(x_nm | r_nm),   r_nm = Σ_k E[θ_nk | the half without m] E[β_mk], in nats.
 
-    The halves are random, but the same for the same number of columns.
+    The halves are random, but the same for the same number of columns. Of several starts, r_nm is
+    the mean.
 
     Args:
-      model: of the fit.
-      columns: the posterior of its columns, without padding; shape (M, K), M at least 2.
+      starts: the model of each fit, and the posterior of its columns, without padding; shape
+        (M, K), M at least 2.
       counts: canonical counts of new rows, which need not be whole; shape (N, M).
     """
     order = np.random.default_rng(0).permutation(counts.shape[1])
     halves = np.sort(order[::2]), np.sort(order[1::2])
     total = 0.0
     for seen, unseen in (halves, halves[::-1]):
-        seen_columns = jax.tree.map(lambda leaf, index=seen: leaf[index], columns)
-        theta = fold_in(model, seen_columns, counts[:, seen])["rows"].mean
+        tables = []
+        for model, columns in starts:
+            seen_columns = jax.tree.map(lambda leaf, index=seen: leaf[index], columns)
+            theta = fold_in(model, seen_columns, counts[:, seen])["rows"].mean
+            tables.append((theta, columns.mean[unseen]))
         part = counts[:, unseen]
         heldout = HeldOutCounts(rows_of(part), part.indices, part.data.astype(np.float32), 1.0)
-        total += total_log_likelihood(theta, columns.mean[unseen], heldout)
+        total += total_log_likelihood(*mixture_means(tables), heldout)
     return total

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 from vigamma.families.gamma import Gamma
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import RandomRatePrior
-from vigamma.models.poisson_factorization import prior_mean, validate_factors
+from vigamma.models.poisson_factorization import prior_mean, row_shape_of, validate_factors
 from vigamma.typing import spec
 
 
@@ -20,14 +20,14 @@ class HierarchicalPoissonFactorization:
 
     Attributes:
       num_factors: K.
-      row_shape: a > 0; smaller is sparser.
+      row_shape: a > 0, or None, as in `PoissonFactorization`.
       column_shape: c > 0.
       rate_shape: r > 0; smaller lets activity and popularity vary more.
       row_sum_exposures: whether e_n is the sum of the counts of row n over its mean, rather than 1.
     """
 
     num_factors: int = 20
-    row_shape: float = 0.3
+    row_shape: float | None = None
     column_shape: float = 0.3
     rate_shape: float = 0.3
     row_sum_exposures: bool = False
@@ -47,4 +47,4 @@ class HierarchicalPoissonFactorization:
             rate = Gamma(np.float32(self.rate_shape), np.float32(self.rate_shape * mean / shape))
             return RandomRatePrior(np.float32(shape), rate)
 
-        return FactorModel(prior(self.row_shape), prior(self.column_shape))
+        return FactorModel(prior(row_shape_of(self)), prior(self.column_shape))

@@ -6,7 +6,7 @@ from typing import Any
 from vigamma import page, plotting_factors
 from vigamma.config import Experiment
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.models.poisson_factorization import PoissonFactorization, row_shape_of
 from vigamma.sections.results import Results
 
 _HOW_HELD_OUT = {
@@ -198,7 +198,7 @@ def equation(config: Experiment) -> str:
         "Σ<sub>k</sub> θ<sub>nk</sub> β<sub>mk</sub>)",
         *_PRIORS[type(config.model)],
     ]
-    names = [f"a = {config.model.row_shape:g}", f"c = {config.model.column_shape:g}"]
+    names = [f"a = {row_shape_of(config.model):g}", f"c = {config.model.column_shape:g}"]
     if hasattr(config.model, "rate_shape"):
         names.append(f"r = {config.model.rate_shape:g}")
     names.append("K s² the mean count of a cell")
