@@ -26,13 +26,13 @@ def read(tmp_path, text: str):
     ],
 )
 def test_lines_are_items_and_counts(tmp_path, text):
-    counts, unknown = read(tmp_path, text)
+    counts, unknown, _ = read(tmp_path, text)
     assert counts.toarray().tolist() == [[3, 2, 1, 0, 0]]
     assert unknown == []
 
 
 def test_unknown_items_are_told_once(tmp_path):
-    counts, unknown = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
+    counts, unknown, _ = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
     assert counts.toarray().tolist() == [[0, 0, 0, 5, 2]]
     assert unknown == ["Dune", "Solaris"]
     assert shown(unknown) == "2 unknown: 'Dune', 'Solaris'"

@@ -24,6 +24,7 @@ from scipy.special import gammaincinv
 from vigamma.families.gamma import Gamma
 from vigamma.fitted import FittedRun
 from vigamma.inference.fold_in import fold_in
+from vigamma.models.factor_model import Posterior
 from vigamma.names import indices_of
 from vigamma.progress import Pace
 from vigamma.ranking import highest, rate_blocks
@@ -127,12 +128,48 @@ def recommend_new(
       draws: as of `recommend`.
       seed: of the draws.
     """
-    columns = run.factors.q["columns"]
-    rows = fold_in(run.factors.model, columns, counts, exposures)["rows"]
-    options = _options(run, top, interval, draws, seed)
-    indices = np.arange(len(users)) + len(run.factors.row_names)
+    q = posterior_of_new(run, counts, exposures)
     seen = None if include_seen else counts
-    blocks = _blocks(run, rows, np.array(users, object), indices, seen, options)
+    return recommend_folded(
+        run, q, users, seen=seen, top=top, interval=interval, draws=draws, seed=seed
+    )
+
+
+def posterior_of_new(
+    run: FittedRun, counts: csr_array, exposures: np.ndarray | None = None
+) -> Posterior:
+    """The posterior of rows who were not in the run, as of `fold_in`."""
+    return fold_in(run.factors.model, run.factors.q["columns"], counts, exposures)
+
+
+def recommend_folded(
+    run: FittedRun,
+    q: Posterior,
+    users: Sequence[str],
+    *,
+    seen: csr_array | None,
+    first: int = 0,
+    top: int,
+    interval: float,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """What `recommend_new` returns, from the posterior of the users; their draws count on `first`.
+
+    Args:
+      run: from `load_run`.
+      q: from `posterior_of_new`.
+      users: what to call them.
+      seen: items that are left out, (U, M).
+      first: how many new users there are before them.
+      top: as of `recommend_new`, and so are the others.
+      interval: likewise.
+      draws: likewise.
+      seed: likewise.
+    """
+    options = _options(run, top, interval, draws, seed)
+    indices = np.arange(len(users)) + len(run.factors.row_names) + first
+    blocks = _blocks(run, q["rows"], np.array(users, object), indices, seen, options)
     return pd.concat([table for _, table in blocks], ignore_index=True)
 
 
