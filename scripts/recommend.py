@@ -3,10 +3,17 @@
 python scripts/recommend.py --workdir checkpoints/counts_factors --user 17,42 --top 20
 python scripts/recommend.py --workdir checkpoints/counts_factors --all_users --output all.csv
 python scripts/recommend.py --workdir checkpoints/counts_factors --counts new_user.csv
+python scripts/recommend.py --workdir checkpoints/counts_factors --counts new.npz --scores new.csv
 
-A file of --counts has an item and its count on each line, with a comma, a tab or spaces between.
+A file of --counts has an item and its count on each line, with a comma, a tab or spaces between, or
+is any matrix that a run can be fitted to: .npz, .mtx, .h5ad, "row,column,count" on each line, a
+folder of 10x Genomics, ... Columns are those of the run by their names, or by their numbers where
+there are no names. With --factors and --scores, the factors of the rows and their scores are
+written too: the log-likelihood, in nats, of each half of the columns, predicted from the other.
 """
 
+import contextlib
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +22,8 @@ from absl import app, flags
 import vigamma
 from vigamma.command_line import RunFlags, exit_status
 from vigamma.config import parse_flags
-from vigamma.data.counts_list import read_listed_counts, shown
 from vigamma.names import read_names, split_names
-from vigamma.tables import aligned, write_csv
+from vigamma.tables import aligned, csv_file, write_csv
 
 _FEW_DRAWN = 10_000
 
@@ -25,14 +31,14 @@ _RUN = RunFlags()
 _USER = flags.DEFINE_multi_string("user", [], "Names of rows, with commas between; repeatable.")
 _USERS = flags.DEFINE_string("users", None, "A text file of names of rows, one a line.")
 _ALL_USERS = flags.DEFINE_bool("all_users", False, "All rows.")
-_COUNTS = flags.DEFINE_string("counts", None, "A text file of the counts of somebody new.")
+_COUNTS = flags.DEFINE_string("counts", None, "Counts of somebody new, or of many.")
 _TOP = flags.DEFINE_integer("top", 20, "The most items of a user.", lower_bound=1)
 _INTERVAL = flags.DEFINE_float("interval", 0.9, "Probability of the credible intervals.")
 _DRAWS = flags.DEFINE_integer(
     "draws",
     None,
     "Monte Carlo draws behind an interval; 0 for the Gamma with the same mean and sd. By default "
-    "10000, and 0 for --users and --all_users.",
+    "10000, and 0 for --users, --all_users and a matrix of --counts.",
     lower_bound=0,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
@@ -41,14 +47,27 @@ _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if 
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "A CSV file to write instead; with --all_users WORKDIR/recommendations.csv by default.",
+    "A CSV file to write instead; with --all_users WORKDIR/recommendations.csv by default, with a "
+    "matrix of --counts WORKDIR/recommendations_new.csv.",
 )
+_FACTORS = flags.DEFINE_string("factors", None, "A CSV file of the factors of --counts, to write.")
+_SCORES = flags.DEFINE_string("scores", None, "A CSV file of the scores of --counts, to write.")
 
 flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and 1")
 flags.register_multi_flags_validator(
     ["user", "users", "all_users", "counts"],
     lambda values: sum(map(bool, values.values())) == 1,
     "exactly one of --user, --users, --all_users and --counts is needed",
+)
+flags.register_multi_flags_validator(
+    ["counts", "factors", "scores"],
+    lambda values: values["counts"] or not (values["factors"] or values["scores"]),
+    "--factors and --scores need --counts",
+)
+flags.register_multi_flags_validator(
+    ["output", "factors", "scores"],
+    lambda values: len(paths := list(filter(None, values.values()))) == len(set(paths)),
+    "--output, --factors and --scores must be different files",
 )
 
 
@@ -59,12 +78,14 @@ def main(argv):
 
 
 def _answer(console):
+    if _COUNTS.value:
+        return _answer_new(console)
     output = _OUTPUT.value
     if _ALL_USERS.value and output is None:
         output = _RUN.workdir / "recommendations.csv"
     with console.status("loading the run and its counts"):
         run = _RUN.load(console)
-        tables = _new(run, console.print) if _COUNTS.value else _known(run, console.print)
+        tables = _known(run, console.print)
     if output is None:
         _print(pd.concat(tables, ignore_index=True), run.which)
     else:
@@ -72,25 +93,50 @@ def _answer(console):
         print(f"written: {output}, {num_lines:,} recommendations")
 
 
-def _new(run, say):
-    """The recommendations from --counts."""
-    path = Path(_COUNTS.value)
-    counts, unknown = read_listed_counts(path, run.factors.column_names)
-    if unknown:
-        say(f"passed over: {shown(unknown)}")
-    exposures = None
-    if run.config.model.row_sum_exposures:
-        exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures_of(counts)
-    return [
-        vigamma.recommend_new(
-            run,
-            counts,
-            [path.stem],
-            exposures=exposures,
-            include_seen=_INCLUDE_SEEN.value,
-            **_options(_FEW_DRAWN),
-        )
-    ]
+def _answer_new(console):
+    """The recommendations from --counts; those of a matrix, which may be many, to a file."""
+    with console.status("loading the run and the counts"):
+        run = _RUN.load(console)
+        new = vigamma.read_new_rows(run, Path(_COUNTS.value))
+        for note in new.notes:
+            console.print(note)
+        exposures = None
+        if run.config.model.row_sum_exposures:
+            exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures_of(new.counts)
+    answers = vigamma.answer_new_rows(
+        run,
+        new.counts,
+        new.row_names.tolist(),
+        exposures=exposures,
+        include_seen=_INCLUDE_SEEN.value,
+        with_scores=_SCORES.value is not None,
+        say=console.print,
+        **_options(_FEW_DRAWN if new.is_list else 0),
+    )
+    output = _OUTPUT.value
+    if output is None and not new.is_list:
+        output = _RUN.workdir / "recommendations_new.csv"
+    written = {"recommendations": output, "factors": _FACTORS.value, "scores": _SCORES.value}
+    written = {name: Path(path) for name, path in written.items() if path is not None}
+    if output is None:
+        answers, printed = itertools.tee(answers)
+    _write(answers, written)
+    if output is None:
+        _print(pd.concat([block.recommendations for block in printed]), run.which)
+
+
+def _write(answers, paths):
+    """Writes the tables of each block to the files of these paths, all of them or none."""
+    num_lines = dict.fromkeys(paths, 0)
+    with contextlib.ExitStack() as files:
+        appends = {name: files.enter_context(csv_file(path)) for name, path in paths.items()}
+        for block in answers:
+            for name, append in appends.items():
+                table = getattr(block, name)
+                append(table)
+                num_lines[name] += len(table)
+    for name, path in paths.items():
+        print(f"written: {path}, {num_lines[name]:,} {name if name != 'factors' else 'rows'}")
 
 
 def _known(run, say):

@@ -3,11 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from tests.command import ROOT, call, start
 from tests.fitted_runs import names
 from tests.test_train_factors import experiment
-from vigamma import PoissonFactorization, SyntheticFactors, recommend, run_experiment, train
+from vigamma import (
+    PoissonFactorization,
+    SyntheticFactors,
+    answer_new_rows,
+    check_sparse_counts,
+    recommend,
+    run_experiment,
+    train,
+)
 from vigamma.data.files import LoadedCounts
 from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.diagnostics.residuals import factor_moments
@@ -95,13 +104,45 @@ def test_somebody_new_is_recommended_to(answer, tmp_path):
     path = tmp_path / "somebody.txt"
     path.write_text("film 1, é\t2\nfilm 2, é\t1\nfilm 99, é\t1\n", encoding="utf-8")
     status, out, err = answer("recommend.py", f"--counts={path}")
-    assert (status, err) == (0, "passed over: 1 unknown: 'film 99, é'\n")
+    taken = f"{path} is taken for a list of the counts of one row"
+    assert (status, err) == (0, f"{taken}\npassed over: 1 unknown: 'film 99, é'\n")
     assert out.splitlines()[2] == "somebody"
     assert out.count("film") == 20
     assert "film 1, é" not in out
     assert (
         "film 1, é" in answer("recommend.py", f"--counts={path}", "--include_seen", "--top=70")[1]
     )
+
+
+def test_many_new_rows_are_answered_by_one_command(answer, workdir, tmp_path):
+    """The same numbers as one by one, from a matrix with its columns in another order."""
+    run, films = load_run(workdir), names("film", 70)
+    counts = np.random.default_rng(0).poisson(0.3, (25, 70))
+    sp.save_npz(tmp_path / "new.npz", sp.csr_array(counts[:, ::-1]))
+    (tmp_path / "columns.txt").write_text("\n".join(films[::-1]), encoding="utf-8")
+    paths = [tmp_path / f"{name}.csv" for name in ("recommendations", "factors", "scores")]
+    flags = (f"--counts={tmp_path / 'new.npz'}", "--top=5")
+    status, out, err = answer("recommend.py", *flags, *map("--{0.stem}={0}".format, paths[1:]))
+    default = workdir / "recommendations_new.csv"
+    assert status == 0
+    assert out.splitlines() == [
+        f"written: {default}, 125 recommendations",
+        f"written: {paths[1]}, 25 rows",
+        f"written: {paths[2]}, 25 scores",
+    ]
+    assert err.endswith("is taken for a matrix of SciPy: 25 rows, columns by their names\n")
+    written = [pd.read_csv(path, dtype={"user": str}) for path in (default, *paths[1:])]
+    for n in range(25):
+        one = check_sparse_counts(counts[[n]])
+        (alone,) = answer_new_rows(run, one, [str(n)], top=5)
+        own = written[0][written[0].user == str(n)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone.recommendations, rtol=1e-5)
+        for table, expected in zip(written[1:], alone[1:], strict=True):
+            found, wanted = (t.drop(columns="name").to_numpy(float) for t in (table, expected))
+            np.testing.assert_allclose(found[n], wanted[0], rtol=1e-5)
+    written = answer("recommend.py", *flags, f"--output={paths[0]}", "--include_seen")[1]
+    assert written == f"written: {paths[0]}, 125 recommendations\n"
+    assert paths[0].read_text() != default.read_text()
 
 
 def test_topics_and_neighbours_are_printed(answer, workdir, tmp_path):
@@ -136,6 +177,8 @@ def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_p
         (("recommend.py", "--user=user 4 é"), 1, "there is no user 'user 4 é' among 90; the near"),
         (("recommend.py",), 2, "flags user=[], users=None, all_users=False, counts=None: exactly"),
         (("recommend.py", "--counts=nothing.txt"), 1, "there is no file nothing.txt"),
+        (("recommend.py", "--user=a", "--scores=a.csv"), 2, "flags counts=None, factors=None, sco"),
+        (("recommend.py", "--counts=a", "--scores=a", "--factors=a"), 2, "flags output=None, fact"),
         (("topics.py", "--interval=1"), 2, "flag --interval=1.0: must be between 0 and 1"),
         (("evaluate.py", "--at=5,x"), 2, "flag --at=['5', 'x']: must be whole numbers above 0"),
         (

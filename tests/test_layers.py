@@ -27,6 +27,7 @@ LAYERS = [
     ["data.parts", "data.readers"],
     ["data.files"],
     ["data.counts_list", "diagnostics.residuals"],
+    ["data.new_counts"],
     [
         "kernels",
         "data.count_rows",
@@ -66,6 +67,7 @@ LAYERS = [
     ["sklearn_api"],
     ["train", "sections.results", "command_line"],
     ["run_data", "search", "sections"],
+    ["answers.export", "answers.recommendation"],
     ["answers", "report"],
 ]
 

@@ -46,6 +46,7 @@ from vigamma.train_state import TrainState, compile_steps
 if TYPE_CHECKING:
     from vigamma.answers.evaluation import evaluate
     from vigamma.answers.export import export
+    from vigamma.answers.new_rows import answer_new_rows, read_new_rows
     from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
     from vigamma.answers.similarity import similar
     from vigamma.answers.topics import topics
@@ -89,6 +90,7 @@ __all__ = [
     "SyntheticFactors",
     "TrainState",
     "UnknownNameError",
+    "answer_new_rows",
     "certify",
     "check_counts",
     "check_sparse_counts",
@@ -98,6 +100,7 @@ __all__ = [
     "load_run",
     "load_run_data",
     "model_grid",
+    "read_new_rows",
     "recommend",
     "recommend_all",
     "recommend_new",
@@ -112,8 +115,10 @@ __all__ = [
 
 _LAZY = {
     "PoissonFactorizer": "vigamma.sklearn_api",
+    "answer_new_rows": "vigamma.answers.new_rows",
     "evaluate": "vigamma.answers.evaluation",
     "export": "vigamma.answers.export",
+    "read_new_rows": "vigamma.answers.new_rows",
     "recommend": "vigamma.answers.recommendation",
     "recommend_all": "vigamma.answers.recommendation",
     "recommend_new": "vigamma.answers.recommendation",

@@ -19,7 +19,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.generate import generate_mixture
 from vigamma.inference.fold_in import fold_in
-from vigamma.inference.halves import halves_log_likelihood
+from vigamma.inference.halves import halves_log_likelihoods
 from vigamma.inference.minibatch import minibatch_step
 from vigamma.mesh import make_mesh
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
@@ -235,7 +235,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if self.n_features_in_ < 2:
             raise ValueError("a score needs 2 features or more, to predict one from another")
         starts = [(model, posterior["columns"]) for model, posterior in self.starts_]
-        return halves_log_likelihood(starts, counts) / counts.shape[0]
+        return float(halves_log_likelihoods(starts, counts).mean())
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None

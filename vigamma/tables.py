@@ -1,7 +1,8 @@
 """Tables: aligned, for people to read, and as files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,27 @@ def beside(*blocks: Sequence[str], gap: int = 2) -> list[str]:
 
 
 def write_csv(tables: Iterable[pd.DataFrame], path: Path) -> int:
-    """Writes tables of the same columns below each other, whole or not at all; returns the lines.
+    """Writes tables of the same columns below each other, as `csv_file`; returns the lines."""
+    num_lines = 0
+    with csv_file(path) as append:
+        for table in tables:
+            append(table)
+            num_lines += len(table)
+    return num_lines
+
+
+@contextmanager
+def csv_file(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """A function that writes a table below those before it; the file is whole or not at all.
 
     Numbers have nine digits, as many as tell one float32 from another.
     """
-    num_lines = 0
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        for i, table in enumerate(tables):
-            table.to_csv(file, header=i == 0, index=False, float_format="%.9g")
-            num_lines += len(table)
-    return num_lines
+
+        def append(table: pd.DataFrame) -> None:
+            table.to_csv(file, header=file.tell() == 0, index=False, float_format="%.9g")
+
+        yield append
 
 
 def _column(header: str, values: Sequence[Any]) -> list[str]:

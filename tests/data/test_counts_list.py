@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigamma import ConfigError
-from vigamma.data.counts_list import read_listed_counts, shown
+from vigamma.data.counts_list import is_list, read_listed_counts, shown
 
 NAMES = np.array(["Alien", "Heat, The", "The Fly", 'Say "A"', "7"], np.dtypes.StringDType())
 
@@ -26,13 +26,13 @@ def read(tmp_path, text: str):
     ],
 )
 def test_lines_are_items_and_counts(tmp_path, text):
-    counts, unknown = read(tmp_path, text)
+    counts, unknown, _ = read(tmp_path, text)
     assert counts.toarray().tolist() == [[3, 2, 1, 0, 0]]
     assert unknown == []
 
 
 def test_unknown_items_are_told_once(tmp_path):
-    counts, unknown = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
+    counts, unknown, _ = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
     assert counts.toarray().tolist() == [[0, 0, 0, 5, 2]]
     assert unknown == ["Dune", "Solaris"]
     assert shown(unknown) == "2 unknown: 'Dune', 'Solaris'"
@@ -65,3 +65,45 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a text file in UTF-8"):
         read_listed_counts(tmp_path / "binary", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Alien,3\nDune,1\n", True),
+        ("item,count\nAlien,3\n", True),
+        ("Heat, The,2\nAlien,3\n", True),
+        ("Heat, The,2\n", True),
+        ("The Fly 1\nThe Fly 2\n", True),
+        ("Dune,1\n" * 30 + "Heat, The,2\n", True),
+        ("ann,Alien,3\nbob,7,1\n", False),
+        ("user,item,count\nann,Alien,3\n", False),
+        ("1 7 3\n2 7 1\n", False),
+        ("1::7::5::978300760\n", False),
+        ("ann,Dune,3\n", False),
+    ],
+)
+def test_lists_are_told_from_tables(tmp_path, text, expected):
+    path = tmp_path / "mine.txt"
+    path.write_text(text, encoding="utf-8")
+    assert is_list(path, NAMES) == expected
+
+
+@pytest.mark.parametrize("text", ["a,x,1\nb,y\n", "", "Dune\n", "x\n\0"])
+def test_what_is_neither_a_list_nor_a_table_is_refused(tmp_path, text):
+    path = tmp_path / "mine.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="no list of items of the run, and no table"):
+        is_list(path, NAMES)
+
+
+def test_thresholds_are_for_sums_and_take_any_numbers(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("Alien,1.5\nAlien,2\nThe Fly,-1\n7,4\n", encoding="utf-8")
+    counts, _, notes = read_listed_counts(path, NAMES, at_least=3.5, binary=True)
+    assert counts.toarray().tolist() == [[1, 0, 0, 0, 1]]
+    assert notes[0].endswith("entries below 3.5, dropped: 1")
+    with pytest.raises(ConfigError, match=r"no entry of .* is at least 5"):
+        read_listed_counts(path, NAMES, at_least=5.0)
+    with pytest.raises(ConfigError, match=r"whole numbers.* 3.5 at row 0, column 'Alien'"):
+        read_listed_counts(path, NAMES, at_least=3.0)

@@ -32,7 +32,8 @@ def test_the_threshold_is_for_sums_and_lets_negative_entries_go():
     raw = RawCounts(sp.coo_array(entries, shape=(2, 2)), notes=("from a reader",))
     counts, notes = make_counts(raw, "a", 5, False)
     np.testing.assert_array_equal(counts.toarray(), [[5, 0], [0, 0]])
-    assert notes == ("from a reader", "a: entries that repeat a cell, now summed: 1")
+    summed = "a: entries that repeat a cell, now summed: 1"
+    assert notes == ("from a reader", summed, "a: entries below 5, dropped: 3")
     with pytest.raises(ValueError, match="no entry of a is at least 6"):
         make_counts(raw, "a", 6, False)
 

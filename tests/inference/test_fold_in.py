@@ -54,3 +54,19 @@ def test_rows_do_not_depend_on_each_other():
     together = fold_in(model, columns, counts)["rows"].mean
     alone = fold_in(model, columns, counts[7:8])["rows"].mean
     np.testing.assert_allclose(alone[0], together[7], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypatch):
+    """Rows that settle slowly show it where a round forgets how far the extrapolation is."""
+    problem, model = make_problem(num_rows=250), make_model(kind)
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    counts = check_sparse_counts(problem.counts)
+    whole = fold_in(model, columns, counts)
+    some = fold_in(model, columns, counts[:3])
+    monkeypatch.setattr(module, "_MANY_ROWS", 250)
+    monkeypatch.setattr(module, "_ROUNDS", (4, 4, 1000))
+    in_rounds = fold_in(model, columns, counts)
+    for name, gamma in whole.items():
+        np.testing.assert_allclose(in_rounds[name].mean, gamma.mean, rtol=1e-6)
+        np.testing.assert_allclose(some[name].mean, gamma.mean[:3], rtol=1e-6)

@@ -163,6 +163,22 @@ FORMATS: dict[str, Callable[..., list[Path]]] = {
 """What the output may end with."""
 
 
+def factor_table(names: Sequence[str], q: Gamma, rates: Gamma | None) -> pd.DataFrame:
+    """The table of .csv: what each row is called, its means, its deviations, and those of its rate.
+
+    Args:
+      names: of N rows or columns.
+      q: of their factors; shape (N, K).
+      rates: of their rates, shape (N,), where the model has them.
+    """
+    columns = {"name": names}
+    for word, values in (("mean", q.mean), ("sd", np.sqrt(q.variance))):
+        columns |= {f"{word}_{k}": values[:, k] for k in range(values.shape[1])}
+    if rates is not None:
+        columns |= {"rate_mean": rates.mean, "rate_sd": np.sqrt(rates.variance)}
+    return pd.DataFrame(columns)
+
+
 def _names(factors: FittedFactors, side: str) -> list[str]:
     return (factors.row_names if side == "row" else factors.column_names).tolist()
 
@@ -170,16 +186,12 @@ def _names(factors: FittedFactors, side: str) -> list[str]:
 def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFrame]:
     """The table of a side, in blocks of `size` lines."""
     names, q, rates = _names(factors, side), factors.q[f"{side}s"], factors.q.get(f"{side}_rates")
-    deviations = np.sqrt(q.variance)
     for start in range(0, len(names), size):
         block = slice(start, start + size)
-        columns = {"name": names[block]}
-        for word, values in (("mean", q.mean), ("sd", deviations)):
-            columns |= {f"{word}_{k}": values[block, k] for k in range(values.shape[1])}
-        if rates is not None:
-            columns["rate_mean"] = rates.mean[block]
-            columns["rate_sd"] = np.sqrt(rates.variance[block])
-        yield pd.DataFrame(columns)
+        of_block = (
+            None if g is None else Gamma(g.concentration[block], g.rate[block]) for g in (q, rates)
+        )
+        yield factor_table(names[block], *of_block)
 
 
 def _draws(rng: np.random.Generator, chains: Sequence[Gamma], num_draws: int) -> np.ndarray:

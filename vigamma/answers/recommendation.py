@@ -28,6 +28,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.fitted import FittedRun
 from vigamma.inference.fold_in import fold_in
 from vigamma.mixture import mixture_means, mixture_moments
+from vigamma.models.factor_model import Posterior
 from vigamma.names import indices_of
 from vigamma.progress import Pace
 from vigamma.ranking import highest, rate_blocks
@@ -132,12 +133,48 @@ def recommend_new(
       draws: as of `recommend`.
       seed: of the draws.
     """
-    rows = [
-        fold_in(start.model, start.q["columns"], counts, exposures)["rows"] for start in run.starts
-    ]
-    options = _options(run, top, interval, draws, seed)
-    indices = np.arange(len(users)) + len(run.factors.row_names)
+    q = posterior_of_new(run, counts, exposures)
     seen = None if include_seen else counts
+    return recommend_folded(
+        run, q, users, seen=seen, top=top, interval=interval, draws=draws, seed=seed
+    )
+
+
+def posterior_of_new(
+    run: FittedRun, counts: csr_array, exposures: np.ndarray | None = None
+) -> list[Posterior]:
+    """The posterior of rows who were not in the run, as of `fold_in`, in every start."""
+    return [fold_in(start.model, start.q["columns"], counts, exposures) for start in run.starts]
+
+
+def recommend_folded(
+    run: FittedRun,
+    q: Sequence[Posterior],
+    users: Sequence[str],
+    *,
+    seen: csr_array | None,
+    first: int = 0,
+    top: int,
+    interval: float,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """What `recommend_new` returns, from the posterior of the users; their draws count on `first`.
+
+    Args:
+      run: from `load_run`.
+      q: from `posterior_of_new`.
+      users: what to call them.
+      seen: items that are left out, (U, M).
+      first: how many new users there are before them.
+      top: as of `recommend_new`, and so are the others.
+      interval: likewise.
+      draws: likewise.
+      seed: likewise.
+    """
+    options = _options(run, top, interval, draws, seed)
+    indices = np.arange(len(users)) + len(run.factors.row_names) + first
+    rows = [start["rows"] for start in q]
     blocks = _blocks(run, rows, np.array(users, object), indices, seen, options)
     return pd.concat([table for _, table in blocks], ignore_index=True)
 

@@ -35,6 +35,19 @@ _BEGINNINGS: dict[bytes, Reader] = {
     b"%%MatrixMarket": matrix_market.read,
     b"\x89HDF": h5ad.read,
 }
+PARTS = "the parts of a matrix"
+ANNDATA = "single cells of AnnData"
+LDA_C = "a bag of words of LDA-C"
+TABLE = "a table with a row, a column and a count a line"
+_KINDS: dict[Reader, str] = {
+    scipy_npz.read: "a matrix of SciPy",
+    matrix_market.read: "a matrix of MatrixMarket",
+    h5ad.read: ANNDATA,
+    lda_c.read: LDA_C,
+    bag_of_words.read: "a bag of words of UCI",
+    ten_x.read: "single cells of 10x Genomics",
+    delimited.read: TABLE,
+}
 _PAIR = re.compile(rb"\d+:[\d.]+")
 _ANNOUNCED_BYTES = 2**24
 
@@ -144,6 +157,13 @@ class SparseCounts:
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
         return LoadedCounts(total, split, raw.row_names, raw.column_names, notes)
+
+
+def kind_of(path: Path) -> str:
+    """What `SparseCounts` takes a file or a folder for, in words; raises as its `load`."""
+    if path.is_dir() and find_parts(path):
+        return PARTS
+    return _KINDS[_reader_of(_place(path))]
 
 
 def _place(path: Path) -> Path:

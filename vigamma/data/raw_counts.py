@@ -71,9 +71,11 @@ def make_counts(
 
     check("finite")
     if at_least > 0:
-        matrix = _where(matrix, matrix.data >= at_least)
+        num_entries, matrix = matrix.nnz, _where(matrix, matrix.data >= at_least)
         if not matrix.nnz:
             raise ValueError(f"no entry of {path} is at least {at_least:g}")
+        if dropped := num_entries - matrix.nnz:
+            notes += (f"{path}: entries below {at_least:g}, dropped: {dropped:,}",)
     try:
         check(*(RULES if not binary else ["≥ 0"]))
     except ValueError as error:

@@ -122,6 +122,14 @@ def total_log_likelihood(theta: Array, beta: Array, heldout: HeldOutCounts) -> f
     return float(_terms(heldout, log_rates).sum() - total)
 
 
+def log_likelihood_of_rows(theta: Array, beta: Array, heldout: HeldOutCounts) -> np.ndarray:
+    """The part of each row in `total_log_likelihood`, in nats; float64 of shape (N,)."""
+    log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
+    of_nonzeros = np.bincount(heldout.rows, _terms(heldout, log_rates), len(theta))
+    totals = np.asarray(theta, float) @ np.asarray(beta).sum(axis=0, dtype=float)
+    return of_nonzeros - heldout.rate_scale * totals
+
+
 def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
     """The mean of log Poisson(y_nm | r_nm) over the held-out cells, zeros and nonzeros alike."""
     del split

@@ -1,6 +1,7 @@
 """Fold-in: the posterior of new rows, given the columns of a fit."""
 
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,8 @@ than this part of their sum."""
 _MOST_UPDATES = 1000
 _MANY_ROWS = 2**12
 _ROUNDS = (40, 40, _MOST_UPDATES)
-"""Of many rows most settle within the first updates; the others then go on without them."""
+"""Of many rows most settle within the first updates; the others then go on without them, from where
+they are: a row has the same factors among many as alone."""
 
 
 def fold_in(
@@ -58,21 +60,42 @@ def fold_in(
     table = _table(*place((columns, is_column), replicated(mesh)))
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
+    reached = _Reached(q, jax.tree.map(np.copy, q), *_at_the_start(num_rows))
 
-    def settle(chosen: np.ndarray, most_updates: int) -> tuple[Posterior, np.ndarray]:
-        start = jax.tree.map(lambda leaf: leaf[chosen], q)
+    def settle(chosen: np.ndarray, most_updates: int) -> _Reached:
+        start = jax.tree.map(lambda leaf: leaf[chosen], reached)
         limits = np.float32(tolerance), np.int32(most_updates)
         return _settle_all(mesh, model, table, counts[chosen], exposures[chosen], start, limits)
 
     left = np.arange(num_rows)
     for most_updates in _ROUNDS if num_rows >= _MANY_ROWS else (_MOST_UPDATES,):
-        settled, moved = settle(left, most_updates)
-        for name, gamma in settled.items():
-            q[name].concentration[left], q[name].rate[left] = gamma.concentration, gamma.rate
-        left = left[moved > tolerance]
+        settled = settle(left, most_updates)
+        for leaf, now in zip(*map(jax.tree.leaves, (reached, settled)), strict=True):
+            leaf[left] = now
+        left = left[settled.moved > tolerance]
         if not left.size:
             break
     return q
+
+
+class _Reached(NamedTuple):
+    """Where the updates of N rows are: what the next one goes on from.
+
+    Attributes:
+      rows: their posterior.
+      previous: that before the last update.
+      momentum: the updates since the extrapolation began; shape (N,).
+      moved: how far the last update moved each, as a part; shape (N,).
+    """
+
+    rows: Posterior
+    previous: Posterior
+    momentum: Array
+    moved: Array
+
+
+def _at_the_start(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, np.float32)
 
 
 def _settle_all(
@@ -81,15 +104,15 @@ def _settle_all(
     table: ColumnTable,
     counts: csr_array,
     exposures: np.ndarray,
-    start: Posterior,
+    start: _Reached,
     limits: tuple[np.float32, np.int32],
-) -> tuple[Posterior, np.ndarray]:
-    """The rows, updated until they settle or as often as allowed, and how far each last moved."""
+) -> _Reached:
+    """The rows, updated until they settle or as often as allowed."""
     slots = block_slots(table.weights.shape[1])
     blocks, places = make_whole_row_blocks(counts, slots, mesh.size)
     is_row = places >= 0
-    rows = jax.tree.map(lambda leaf: leaf[places], start)
-    at_places = place((rows, blocks, np.where(is_row, exposures[places], 0)), by_rows(mesh))
+    reached = jax.tree.map(lambda leaf: leaf[places], start)
+    at_places = place((reached, blocks, np.where(is_row, exposures[places], 0)), by_rows(mesh))
     found = jax.device_get(_settle(mesh)(model, table, *at_places, *limits))
 
     def in_order(leaf: np.ndarray) -> np.ndarray:
@@ -107,7 +130,7 @@ def _table(columns: Gamma, is_column: Array) -> ColumnTable:
 
 @cache
 def _settle(mesh: Mesh):
-    """(model, table, rows, blocks, e_n, *limits) -> (rows, moved); compiled once for each shape.
+    """(model, table, reached, blocks, e_n, *limits) -> reached; compiled once for each shape.
 
     One block after the other, so that what there is to know of its columns stays in the cache.
     """
@@ -115,18 +138,18 @@ def _settle(mesh: Mesh):
     def local(
         model: FactorModel,
         table: ColumnTable,
-        rows: Posterior,
+        reached: _Reached,
         blocks: SparseBlocks,
         exposures: Array,
         tolerance: Array,
         most_updates: Array,
-    ) -> tuple[Posterior, Array]:
-        def settle(of_block: tuple[Posterior, SparseBlocks, Array]) -> tuple[Posterior, Array]:
-            rows, block, e_n = of_block
+    ) -> _Reached:
+        def settle(of_block: tuple[_Reached, SparseBlocks, Array]) -> _Reached:
+            reached, block, e_n = of_block
             weights = gathered(table.weights, block.columns)
 
             def update(carry):
-                rows, previous, momentum, moved, step = carry
+                (rows, previous, momentum, moved), step = carry
                 settled = moved <= tolerance
                 start = extrapolated(rows, previous, momentum)
                 new = model.rows_given(start, table, weights, block, e_n)
@@ -141,18 +164,16 @@ def _settle(mesh: Mesh):
                     )
 
                 new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
-                return new, rows, jnp.where(against, 0, momentum + 1), moved, step + 1
+                return _Reached(new, rows, jnp.where(against, 0, momentum + 1), moved), step + 1
 
             def goes_on(carry) -> Array:
-                return (carry[3] > tolerance).any() & (carry[4] < most_updates)
+                reached, step = carry
+                return (reached.moved > tolerance).any() & (step < most_updates)
 
-            momentum = jnp.zeros(e_n.shape, jnp.int32)
-            moved = jnp.where(e_n > 0, jnp.inf, jnp.zeros(e_n.shape, table.means.dtype))
-            carry = rows, rows, momentum, moved, jnp.int32(0)
-            rows, _, _, moved, _ = jax.lax.while_loop(goes_on, update, carry)
-            return rows, moved
+            reached = reached._replace(moved=jnp.where(e_n > 0, reached.moved, 0.0))
+            return jax.lax.while_loop(goes_on, update, (reached, jnp.int32(0)))[0]
 
-        return jax.lax.map(settle, (rows, blocks, exposures))
+        return jax.lax.map(settle, (reached, blocks, exposures))
 
     whole, spread = replicated(mesh), by_rows(mesh)
     inputs = (whole, whole, spread, spread, spread, whole, whole)

@@ -1,0 +1,113 @@
+"""Counts of rows that were not in a run, from a file, with the columns of the run."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma.data.counts_list import is_list, read_listed_counts, shown
+from vigamma.data.files import ANNDATA, LDA_C, PARTS, TABLE, LoadedCounts, SparseCounts, kind_of
+from vigamma.data.names import as_names
+from vigamma.data.sparse_counts import canonical_numbers
+from vigamma.errors import ConfigError
+from vigamma.names import places_of
+
+
+class NewCounts(NamedTuple):
+    """The counts of new rows.
+
+    Attributes:
+      counts: canonical, of shape (U, M); rows may have none.
+      row_names: strings of `StringDType`, shape (U,); numbers from "0" where there are no names.
+      is_list: whether the file listed the counts of a single row.
+      notes: what whoever reads them should know, a line each.
+    """
+
+    counts: csr_array
+    row_names: np.ndarray
+    is_list: bool
+    notes: tuple[str, ...]
+
+
+def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
+    """Reads a list of the counts of one row, or whatever `SparseCounts` reads.
+
+    Columns are those of the run by their names, or, where the file has none, by their numbers.
+    Columns that the run does not have are passed over.
+
+    Args:
+      path: of a file or a folder.
+      column_names: of the run; shape (M,).
+      rules: how the counts of the run were read: `at_least`, `binary`, and `layer` of `.h5ad`.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ConfigError: for a file that is broken, or has no column of the run, or has columns whose
+        names are ambiguous, or that have no names and are not as many as those of the run.
+    """
+    try:
+        kind = kind_of(path)
+        if kind == TABLE and is_list(path, column_names):
+            return _read_list(path, column_names, rules)
+        is_layered = kind in (ANNDATA, PARTS)
+        layer = rules.layer if is_layered else ""
+        loaded = dataclasses.replace(rules, path=str(path), layer=layer).load()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if loaded.column_names is None:
+        counts, notes = _by_number(loaded.counts, path, len(column_names), kind == LDA_C), ()
+    else:
+        counts, notes = _by_name(loaded, path, column_names)
+    num_rows, num_empty = counts.shape[0], int((np.diff(counts.indptr) == 0).sum())
+    by = "numbers" if loaded.column_names is None else "names"
+    taken = f"{path} is taken for {kind}: {num_rows:,} rows, columns by their {by}"
+    if num_empty:
+        notes += (f"rows without a count of the columns of the run: {num_empty:,}",)
+    names = as_names(map(str, range(num_rows))) if loaded.row_names is None else loaded.row_names
+    return NewCounts(counts, names, False, (taken, *loaded.notes, *notes))
+
+
+def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
+    counts, unknown, notes = read_listed_counts(path, column_names, rules.at_least, rules.binary)
+    taken = f"{path} is taken for a list of the counts of one row"
+    passed_over = (f"passed over: {shown(unknown)}",) if unknown else ()
+    return NewCounts(counts, as_names([path.stem]), True, (taken, *passed_over, *notes))
+
+
+def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: bool) -> csr_array:
+    """The counts in so many columns."""
+    width = counts.shape[1]
+    if width > num_columns or (width < num_columns and not may_lack_last):
+        raise ConfigError(
+            f"{path} has {width:,} columns without names, but the run has {num_columns:,}"
+        )
+    arrays = (counts.data, counts.indices, counts.indptr)
+    return csr_array(arrays, shape=(counts.shape[0], num_columns))
+
+
+def _by_name(
+    loaded: LoadedCounts, path: Path, column_names: np.ndarray
+) -> tuple[csr_array, tuple[str, ...]]:
+    """The counts in the columns of the run, and a line if there are others."""
+    if np.array_equal(loaded.column_names, column_names):
+        return loaded.counts, ()
+    names, places = loaded.column_names.tolist(), places_of(column_names)
+    times = [Counter(names), Counter(column_names.tolist())]
+    ambiguous = [n for n in times[0] if n in places and max(t[n] for t in times) > 1]
+    if ambiguous:
+        raise ConfigError(
+            f"{path}: {len(ambiguous):,} names are of several columns, there or in the run: "
+            + ", ".join(map(repr, ambiguous[:5]))
+        )
+    unknown = [name for name in times[0] if name not in places]
+    known = [i for i, name in enumerate(names) if name in places]
+    if not known:
+        raise ConfigError(f"{path} has no column that is a column of the run; {shown(unknown)}")
+    columns = [places[names[i]] for i in known]
+    shape = len(names), len(column_names)
+    chosen = csr_array((np.ones(len(known), np.uint8), (known, columns)), shape=shape)
+    notes = (f"passed over: {shown(unknown)}",) if unknown else ()
+    return canonical_numbers(loaded.counts @ chosen), notes
