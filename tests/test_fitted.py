@@ -17,7 +17,7 @@ from vigamma.train import load_fit
 
 EXPERIMENTS = {
     "ascent": experiment(num_steps=10),
-    "flat": experiment(num_steps=10, model=PoissonFactorization(num_factors=3)),
+    "flat": experiment(num_steps=10, model=PoissonFactorization(num_factors=3, row_shape=0.3)),
     "learned": experiment(num_steps=10, inference=CoordinateAscent(learn_priors=True)),
     "stochastic": test_train_stochastic.experiment(num_steps=10),
 }

@@ -36,7 +36,7 @@ def experiment(**changes) -> Experiment:
     config = Experiment(
         data=SYNTHETIC,
         heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.1),
-        model=HierarchicalPoissonFactorization(num_factors=3),
+        model=HierarchicalPoissonFactorization(num_factors=3, row_shape=0.3),
         inference=CoordinateAscent(tolerance=0),
         num_steps=24,
         log_every=5,
@@ -106,7 +106,7 @@ def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeyp
 
 def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figures):
     config = experiment(
-        model=PoissonFactorization(num_factors=3),
+        model=PoissonFactorization(num_factors=3, row_shape=0.3),
         inference=CoordinateAscent(tolerance=0, learn_priors=True),
     )
     whole = run_experiment(config, tmp_path / "whole")
@@ -139,7 +139,7 @@ def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figure
 
 def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
     config = experiment(
-        model=PoissonFactorization(num_factors=3),
+        model=PoissonFactorization(num_factors=3, row_shape=0.3),
         inference=CoordinateAscent(tolerance=0, stop_on_validation=True),
         num_steps=400,
         log_every=1,
@@ -168,7 +168,7 @@ def test_the_best_of_several_starts_goes_on():
     first = fit.start(mesh)
     advance = fit.compile(first, mesh, 3)  # less than the sweeps of a start
     state = fit.before_the_first_step(first, advance, mesh, said.append)
-    assert [line.split(":")[0] for line in said] == [f"start {i}/3" for i in (1, 2, 3)]
+    assert [line.split(":")[0] for line in said] == [f"restart {i}/3" for i in (1, 2, 3)]
     elbos, scores = (
         [float(line.split()[word].replace(",", "")) for line in said] for word in (3, 6)
     )

@@ -58,12 +58,12 @@ FACTORS = dataclasses.replace(
     ZERO,
     data=DigitCounts(),
     heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.1),
-    model=HierarchicalPoissonFactorization(num_factors=3),
+    model=HierarchicalPoissonFactorization(num_factors=3, row_shape=0.3),
     inference=CoordinateAscent(tolerance=0, learn_priors=True),
 )
 FLAT = dataclasses.replace(
     FACTORS,
-    model=PoissonFactorization(num_factors=3),
+    model=PoissonFactorization(num_factors=3, row_shape=0.3),
     inference=CoordinateAscent(tolerance=0),
 )
 CONFIGS = {

@@ -52,7 +52,7 @@ FACTORS = dataclasses.replace(
     ZERO,
     data=SyntheticFactors(),  # replaced by a file
     heldout=HeldOut(protocol="thinning", test_fraction=0.2, valid_fraction=0.1),
-    model=PoissonFactorization(num_factors=3),
+    model=PoissonFactorization(num_factors=3, row_shape=0.3),
     inference=CoordinateAscent(tolerance=0, stop_on_validation=True),
 )
 BATCHES = StochasticVariationalInference(batch_rows=32)
@@ -159,7 +159,7 @@ OTHER_CONFIGS = {
     "factors": {
         "seed": (1, "seed: 0 → 1"),
         "model": (
-            HierarchicalPoissonFactorization(num_factors=3),
+            HierarchicalPoissonFactorization(num_factors=3, row_shape=0.3),
             "model: PoissonFactorization → HierarchicalPoissonFactorization",
             "model.rate_shape: None → ",
         ),
