@@ -29,7 +29,8 @@ def mixture_means(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.n
     if len(tables) == 1:
         return tables[0]
     theta, beta = (np.concatenate(side, axis=1) for side in zip(*tables, strict=True))
-    return theta / np.asarray(len(tables), theta.dtype), beta
+    theta /= np.asarray(len(tables), theta.dtype)
+    return theta, beta
 
 
 def mixture_moments(means: np.ndarray, deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -155,8 +155,10 @@ class _Run:
                 self._progress.say(f"start {index + 1} of {num_starts}")
             arrays, resumed = self._start(index, fit.start(self._mesh, index) if index else arrays)
             resumed_from = resumed if index == 0 else resumed_from
-            with self._uninterrupted(arrays):
-                ends.append(fit.end(arrays) if num_starts > 1 else None)
+            if num_starts > 1:
+                with self._uninterrupted(arrays):
+                    end, arrays = fit.end(arrays)
+                    ends.append(end)
             if best is None or ends[index].score > ends[best_index].score:
                 best, best_index = arrays, index
         with self._uninterrupted(best):

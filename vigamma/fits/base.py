@@ -83,8 +83,11 @@ class Fit(Protocol):
     def observe(self, arrays: PyTree) -> dict[str, float]:
         """What else `metrics.jsonl` says, beside the ELBO."""
 
-    def end(self, arrays: PyTree) -> Any:
-        """What is left of a start that has ended, to be compared with others, and mixed."""
+    def end(self, arrays: PyTree) -> tuple[Any, PyTree]:
+        """What is left of a start that has ended, to be compared with others, and mixed.
+
+        And the arrays, as far as `report` and `figures` need them.
+        """
 
     def report(self, arrays: PyTree, ends: Sequence[Any] = ()) -> Report:
         """The outcome; `ends` are those of all starts, of which `arrays` is the best, if several.

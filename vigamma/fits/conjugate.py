@@ -99,9 +99,9 @@ class ConjugateFit:
         kl = kl_to_exact(_q_in_float64(arrays), self._exact)
         return {"kl_to_exact": float(kl.sum())}
 
-    def end(self, arrays: PyTree) -> None:
+    def end(self, arrays: PyTree) -> tuple[None, PyTree]:
         """Nothing: there is one start."""
-        del arrays
+        return None, arrays
 
     def report(self, arrays: PyTree, ends: Sequence[Any] = ()) -> Report:
         """The certificate."""

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ class CoordinateAscentFit(FactorFit):
     """A factorization by `CoordinateAscent`; a step is a sweep."""
 
     rows_are_balanced = True
+    only_for_steps: ClassVar[dict[str, None]] = {"start": None}
 
     def __init__(self, config: Experiment, data: LoadedCounts):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""

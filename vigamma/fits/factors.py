@@ -62,10 +62,12 @@ class FactorFit:
       model: the model of the training counts.
       names: what its rows and columns are called, as "rows" and "columns", if they have names.
       steps_per_sweep: the steps that take in all counts once.
+      only_for_steps: what of the state is only needed for further steps, to be left out.
       rows_are_balanced: whether the rows of the posterior are stored in `balanced_order`.
     """
 
     steps_per_sweep: int = 1
+    only_for_steps: ClassVar[dict[str, None]] = {}
     rows_are_balanced: ClassVar[bool] = False
 
     def __init__(self, config: Experiment, data: LoadedCounts):
@@ -162,13 +164,14 @@ class FactorFit:
         """The posterior that is kept, and `elbo`, `sweeps`, and `converged` where it is known."""
         raise NotImplementedError
 
-    def end(self, arrays: PyTree) -> EndOfStart:
-        """What is left of a start that has ended."""
+    def end(self, arrays: PyTree) -> tuple[EndOfStart, PyTree]:
+        """What is left of a start that has ended, and its state with nothing but what is kept."""
         q, summary = self.outcome(arrays)
         score = float(getattr(arrays, "elbo", -math.inf))
         if self._has_looked(arrays):
             score = float(arrays.best.log_likelihood)
-        return EndOfStart(summary | self._of_validation(arrays), self._means(q), score)
+        end = EndOfStart(summary | self._of_validation(arrays), self._means(q), score)
+        return end, arrays.replace(q=self.kept(arrays).q, **self.only_for_steps)
 
     def report(self, arrays: PyTree, ends: Sequence[EndOfStart] = ()) -> Report:
         """The size of the problem, the outcome, and the score of the held-out counts.
