@@ -64,6 +64,10 @@ flags.register_multi_flags_validator(
     lambda values: values["counts"] or not (values["factors"] or values["scores"]),
     "--factors and --scores need --counts",
 )
+for _NAME in ("factors", "scores"):
+    flags.register_validator(
+        _NAME, lambda path: path is None or path.endswith(".csv"), "must end with .csv"
+    )
 flags.register_multi_flags_validator(
     ["output", "factors", "scores"],
     lambda values: len(paths := list(filter(None, values.values()))) == len(set(paths)),

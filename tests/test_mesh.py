@@ -150,7 +150,7 @@ def test_all_cores_are_used_unless_their_number_was_chosen(
     assert config.updates == ((("jax_num_cpu_devices", num_cores),) if wanted else ())
 
 
-@pytest.mark.parametrize(("library", "num_settings"), [("glibc", 2), ("", 0)])
+@pytest.mark.parametrize(("library", "num_settings"), [("glibc", 3), ("", 0)])
 def test_freed_memory_is_kept_by_glibc_alone(monkeypatch, library, num_settings):
     settings = []
     fake = types.SimpleNamespace(mallopt=lambda *setting: settings.append(setting))

@@ -202,7 +202,7 @@ def test_the_winner_is_among_the_best_of_the_full_grid():
         search(CONFIG, candidates, say=said.append),
         search(CONFIG, candidates, rungs=()),
     )
-    assert said[0] == "config.heldout.valid_fraction is 0; the search takes 0.1"
+    assert said[0] == "nothing is held out for validation; the search takes 0.1"
     scores = {trial.model: trial.valid_log_likelihood for trial in full.trials}
     # Not always the best: a start that parts late is dropped early, whatever it would come to.
     assert outcome.best.model in sorted(scores, key=scores.__getitem__)[-3:]
@@ -330,7 +330,7 @@ def test_ctrl_c_is_one_line(tmp_path):
     )
     flags = ("--row_shapes=0.1,1", "--config.num_steps=1000000", "--config.inference.tolerance=0")
     process = start("search.py", "--config", config, *flags, "--workdir", tmp_path)
-    assert process.stdout.readline().startswith("config.heldout.valid_fraction is 0")
+    assert process.stdout.readline().startswith("nothing is held out for validation")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -225,7 +225,7 @@ def search(
     stands.
 
     Args:
-      config: the experiment; with `heldout.valid_fraction` 0 the search takes `VALID_FRACTION`.
+      config: the experiment; if it holds out nothing for validation, `VALID_FRACTION` is.
       candidates: models to take the place of `config.model`, such as from `model_grid`; they may
         differ from it in K and the shapes. By default those of `default_grid`, and when the winner
         stands, its `neighbours`, too.
@@ -326,9 +326,9 @@ def _for_search(
                 f"candidates may differ from config.model in K and the shapes only, got {model}"
             )
     heldout = config.heldout
-    if heldout.valid_fraction == 0:
+    if not heldout.holds_out_validation:
         heldout = dataclasses.replace(heldout, valid_fraction=VALID_FRACTION)
-        say(f"config.heldout.valid_fraction is 0; the search takes {VALID_FRACTION}")
+        say(f"nothing is held out for validation; the search takes {VALID_FRACTION}")
     inference = dataclasses.replace(config.inference, num_restarts=1)
     searched = dataclasses.replace(config, heldout=heldout, inference=inference)
     check_config(searched)

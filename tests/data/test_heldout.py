@@ -218,3 +218,17 @@ def test_fields_out_of_range_are_refused(source, changes, message):
         HeldOut(**changes).split(source)
     with pytest.raises(ConfigError, match=f"config.heldout.{message}"):
         check_config(HeldOut(**changes), "config.heldout")
+
+
+@pytest.mark.parametrize(("protocol", "share"), [("entries", 0.05), ("thinning", 0), ("cells", 0)])
+def test_entries_are_validated_unless_told_otherwise(protocol, share):
+    counts = check_sparse_counts(np.random.default_rng(0).poisson(0.5, (60, 50)))
+    heldout = HeldOut(protocol=protocol)
+    valid = heldout.split(LoadedCounts(counts)).valid
+    assert heldout.holds_out_validation == (share > 0) == (valid is not None)
+    if share:
+        assert valid.counts.size == int(share * counts.nnz)
+    none = HeldOut(protocol=protocol, valid_fraction=0.0)
+    assert none.split(LoadedCounts(counts)).valid is None
+    tiny = check_sparse_counts(np.eye(5, dtype=int))  # too little to hold out a twentieth of
+    assert heldout.split(LoadedCounts(tiny)).valid is None

@@ -273,7 +273,7 @@ def test_random_faults_are_seen_at_their_steps(tmp_path, undisturbed, kind, faul
 def test_a_start_that_is_not_finite_is_not_passed_over(tmp_path):
     inference = CoordinateAscent(tolerance=0, num_restarts=3, restart_sweeps=5)
     config = dataclasses.replace(FLAT, inference=inference)
-    said = r"not finite at step 3 of start 1: .*, parameter rows rate; nothing was saved yet"
+    said = r"not finite at step 3 of restart 1: .*, parameter rows rate; nothing was saved yet"
     with (
         injected(Fault("parameter rows rate", np.nan, 3)),
         pytest.raises(NonFiniteError, match=said),

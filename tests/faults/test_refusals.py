@@ -177,7 +177,6 @@ OTHER_CONFIGS = {
         "inference.learn_priors": (True, "inference.learn_priors: False → True"),
         "inference.stop_on_validation": (False, "stop_on_validation: True → False"),
         "inference.restart_sweeps": (3, "inference.restart_sweeps: 20 → 3"),
-        "log_every": (3, "log_every: 2 → 3"),  # the run stops where it looks at the validation
         "heldout": (None, "heldout: HeldOut → None", "heldout.protocol: thinning → None", CHECKSUM),
         "heldout.protocol": ("cells", "heldout.protocol: thinning → cells", CHECKSUM),
         "heldout.test_fraction": (0.25, "heldout.test_fraction: 0.2 → 0.25", CHECKSUM),
@@ -204,6 +203,7 @@ OTHER_CONFIGS = {
         "inference.forgetting_rate": (0.7, "inference.forgetting_rate: 0.51 → 0.7"),
         "inference.batch_rows": (45, "inference.batch_rows: 32 → 45"),
         "inference.local_updates": (3, "inference.local_updates: 8 → 3"),
+        "inference.stop_on_validation": (True, "stop_on_validation: False → True"),
         "heldout.test_fraction": (0.25, "heldout.test_fraction: 0.2 → 0.25", CHECKSUM),
     },
 }
@@ -213,7 +213,7 @@ SHORT = [
     ("zero", "inference.optimizer"),
     ("factors", "model"),
     ("factors", "heldout"),
-    ("factors", "log_every"),
+    ("factors", "inference.stop_on_validation"),
 ]
 
 
@@ -365,7 +365,7 @@ def test_float64_is_refused_by_leaf(finished):
     with jax.enable_x64(True):
         for kind, said in (
             ("zero", r"optimizer.opt_state.0.mu.log_rate as float32\(64,\), but float64\(64,\)"),
-            ("factors", r"step 4 holds elbo as float32\(\), but float64\(\) is wanted"),
+            ("factors", r"step 4 holds best.elbo as float32\(\), but float64\(\) is wanted"),
         ):
             assert_refused(*finished(kind), said)
 

@@ -14,6 +14,7 @@ MOST_CELLS = 2 * 10**8
 """More cells than this are not listed: each takes 12 bytes in a list, and more while drawn."""
 
 _BLOCK = 2**22
+_VALID_ENTRIES = 0.05
 _TRAIN, _VALID, _TEST = range(3)
 
 
@@ -65,26 +66,39 @@ class HeldOut:
     Attributes:
       protocol: `thinning`, `cells` or `entries`: the functions of those names in this module.
       test_fraction: how much is held out for the test; with 0 there is no test part.
-      valid_fraction: how much is held out for validation; with 0 there is no such part.
+      valid_fraction: how much is held out for validation; with 0 there is no such part. None for
+        0.05 of `entries`, where fits that go on too long predict worse, and for 0 else.
       seed: the seed of the split, at least 0.
     """
 
     protocol: str = "thinning"
     test_fraction: float = 0.2
-    valid_fraction: float = 0.0
+    valid_fraction: float | None = None
     seed: int = 0
 
     def validate(self) -> None:
         """Raises ValueError for an unknown protocol, and for fractions or a seed out of range."""
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol must be {', '.join(PROTOCOLS)}, got {self.protocol!r}")
-        for name in ("test_fraction", "valid_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0, below 1, got {getattr(self, name)}")
-        if not self.test_fraction + self.valid_fraction < 1:
+        for name, fraction in self._fractions.items():
+            if not 0 <= fraction < 1:
+                raise ValueError(f"{name} must be at least 0, below 1, got {fraction}")
+        if not sum(self._fractions.values()) < 1:
             raise ValueError("test_fraction and valid_fraction must leave something to train on")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+
+    @property
+    def holds_out_validation(self) -> bool:
+        """Whether there is to be a part for validation."""
+        return self._fractions["valid_fraction"] > 0
+
+    @property
+    def _fractions(self) -> dict[str, float]:
+        valid = self.valid_fraction
+        if valid is None:
+            valid = _VALID_ENTRIES if self.protocol == "entries" else 0.0
+        return {"valid_fraction": valid, "test_fraction": self.test_fraction}
 
     def split(self, data: LoadedCounts) -> Split:
         """Splits `data.counts`, or for `entries` takes `data.parts` as they are, if there are any.
@@ -100,9 +114,9 @@ class HeldOut:
         if self.protocol == "entries" and data.parts is not None:
             return _published(data.parts)
         rng = np.random.default_rng([self.seed, 1])  # sources draw from default_rng(seed)
-        split = PROTOCOLS[self.protocol](data.counts, self.valid_fraction, self.test_fraction, rng)
+        split = PROTOCOLS[self.protocol](data.counts, **self._fractions, rng=rng)
         for name, part in (("valid_fraction", split.valid), ("test_fraction", split.test)):
-            if getattr(self, name) > 0 and part is None:
+            if (getattr(self, name) or 0) > 0 and part is None:
                 raise ValueError(f"{name} = {getattr(self, name)} holds out nothing; raise it")
         return split
 

@@ -60,7 +60,8 @@ def fold_in(
     table = _table(*place((columns, is_column), replicated(mesh)))
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
-    reached = _Reached(q, jax.tree.map(np.copy, q), *_at_the_start(num_rows))
+    at_start = np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, table.means.dtype)
+    reached = _Reached(q, jax.tree.map(np.copy, q), *at_start)
 
     def settle(chosen: np.ndarray, most_updates: int) -> _Reached:
         start = jax.tree.map(lambda leaf: leaf[chosen], reached)
@@ -92,10 +93,6 @@ class _Reached(NamedTuple):
     previous: Posterior
     momentum: Array
     moved: Array
-
-
-def _at_the_start(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, np.float32)
 
 
 def _settle_all(
