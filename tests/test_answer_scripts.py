@@ -179,7 +179,11 @@ def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_p
         (("recommend.py",), 2, "flags user=[], users=None, all_users=False, counts=None: exactly"),
         (("recommend.py", "--counts=nothing.txt"), 1, "there is no file nothing.txt"),
         (("recommend.py", "--user=a", "--scores=a.csv"), 2, "flags counts=None, factors=None, sco"),
-        (("recommend.py", "--counts=a", "--scores=a.csv", "--factors=a.csv"), 2, "flags output=None, fact"),
+        (
+            ("recommend.py", "--counts=a", "--scores=a.csv", "--factors=a.csv"),
+            2,
+            "flags output=None, fact",
+        ),
         (("topics.py", "--interval=1"), 2, "flag --interval=1.0: must be between 0 and 1"),
         (("evaluate.py", "--at=5,x"), 2, "flag --at=['5', 'x']: must be whole numbers above 0"),
         (
