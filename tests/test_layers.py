@@ -19,6 +19,7 @@ LAYERS = [
         "data.counts",
         "data.blocks",
         "data.names",
+        "data.count_rules",
     ],
     ["names", "tables", "page", "mixture"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from vigamma.data.count_rules import CountRules
+from vigamma.data.names import repeated
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
 from vigamma.data.raw_counts import RawCounts, make_counts
 from vigamma.data.readers import (
@@ -19,7 +21,7 @@ from vigamma.data.readers import (
     scipy_npz,
     ten_x,
 )
-from vigamma.data.text_files import beside, open_bytes, reading
+from vigamma.data.text_files import beside, open_bytes, reading, shown
 from vigamma.typing import spec
 
 Reader = Callable[[Path], RawCounts]
@@ -92,25 +94,37 @@ class SparseCounts:
 
     Attributes:
       path: the file or the folder.
-      at_least: entries below it are dropped, after entries of one cell are summed; 0 drops none.
+      duplicates: which of several entries of one cell counts: their "sum", the "last" or the "max".
+      at_least: entries below it are then dropped; 0 drops none.
+      rounding: of numbers that are not whole: "none" refuses them, "nearest" rounds halves to even,
+        and "stochastic" rounds up with the probability of the fraction. What is within 1e-6 of a
+        whole number is taken for it.
+      rounding_seed: of "stochastic".
       binary: whether all that is left, and is not 0, counts 1.
       layer: of `.h5ad`, the layer to read, or "raw"; "" for X.
     """
 
     path: str = ""
+    duplicates: str = "sum"
     at_least: float = 0.0
+    rounding: str = "none"
+    rounding_seed: int = 0
     binary: bool = False
     layer: str = ""
 
+    @property
+    def rules(self) -> CountRules:
+        """What becomes of the numbers."""
+        return CountRules(**{name: getattr(self, name) for name in CountRules._fields})
+
     def validate(self) -> None:
-        """Raises ValueError for an empty path, and for a threshold that is none."""
+        """Raises ValueError for an empty path, and for a rule that is none."""
         if not self.path:
             raise ValueError(
                 "path is not set: name a file or a folder of counts, for example "
                 "--config.data.path=counts.npz"
             )
-        if not 0 <= self.at_least < np.inf:
-            raise ValueError(f"at_least must be at least 0 and finite, got {self.at_least}")
+        self.rules.validate()
 
     def load(self) -> LoadedCounts:
         """Reads the file or the folder.
@@ -126,8 +140,8 @@ class SparseCounts:
         if files:
             return self._load_parts(files)
         raw = self._read(path)
-        counts, notes = make_counts(raw, self.path, self.at_least, self.binary)
-        return LoadedCounts(counts, None, raw.row_names, raw.column_names, notes)
+        counts, notes = make_counts(raw, self.path, self.rules)
+        return LoadedCounts(counts, None, *_named(raw, self.path, notes))
 
     def announcement(self) -> str | None:
         """What to say before a load that takes a while; None if there is nothing to read."""
@@ -148,15 +162,30 @@ class SparseCounts:
     def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
         raws = with_common_names({path: self._read(path) for path in files.values()})
         parts, notes = {}, ()
-        for name, path in files.items():
-            parts[name], said = make_counts(raws[path], str(path), self.at_least, self.binary)
+        for part, (name, path) in enumerate(files.items()):
+            parts[name], said = make_counts(raws[path], str(path), self.rules, part)
             notes += said
         total = add_part(parts["train"], parts["test"], files["test"])
         if "valid" in parts:
             total = add_part(total, parts["valid"], files["valid"])
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
-        return LoadedCounts(total, split, raw.row_names, raw.column_names, notes)
+        return LoadedCounts(total, split, *_named(raw, self.path, notes))
+
+
+def _named(
+    raw: RawCounts, path: str, notes: tuple[str, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """The names of rows and columns, and the notes with one for names that are not unique."""
+    sides = {"rows": raw.row_names, "columns": raw.column_names}
+    for side, names in sides.items():
+        if names is not None and (times := repeated(names)):
+            first, most = next(iter(times.items()))
+            notes += (
+                f"{path}: {sum(times.values()):,} {side} share {len(times):,} names, "
+                f"{shown(first)} is of {most:,}; by such a name none can be asked for",
+            )
+    return raw.row_names, raw.column_names, notes
 
 
 def kind_of(path: Path) -> str:

@@ -73,6 +73,17 @@ def test_layers_and_the_raw_matrix_are_chosen_by_name(tmp_path):
         SparseCounts(path=path, layer="spliced").load()
 
 
+def test_names_that_are_all_equal_are_said(tmp_path):
+    cells = anndata.AnnData(sp.csr_matrix(COUNTS), pd.DataFrame(index=list("ab")))
+    cells.obs_names, cells.var_names = ["x", "x"], ["y", "z", "y"]
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    loaded = SparseCounts(path=str(tmp_path / "a.h5ad")).load()
+    np.testing.assert_array_equal(loaded.counts.toarray(), COUNTS)
+    ends = ("2 rows share 1 names, 'x' is of 2", "2 columns share 1 names, 'y' is of 2")
+    said = "by such a name none can be asked for"
+    assert loaded.notes == tuple(f"{tmp_path / 'a.h5ad'}: {end}; {said}" for end in ends)
+
+
 def test_a_large_dense_matrix_is_read_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(h5ad, "_CELLS_AT_ONCE", 3)
     path = write(tmp_path / "a.h5ad", COUNTS.astype(np.float32))
