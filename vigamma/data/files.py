@@ -18,6 +18,7 @@ from vigamma.data.readers import (
     h5ad,
     lda_c,
     matrix_market,
+    numpy_npy,
     scipy_npz,
     ten_x,
 )
@@ -28,12 +29,15 @@ Reader = Callable[[Path], RawCounts]
 
 _ENDS: dict[str, Reader] = {
     ".npz": scipy_npz.read,
+    ".npy": numpy_npy.read,
     ".mtx": matrix_market.read,
     ".h5ad": h5ad.read,
     ".ldac": lda_c.read,
+    ".lda-c": lda_c.read,
 }
 _BEGINNINGS: dict[bytes, Reader] = {
     b"PK\x03\x04": scipy_npz.read,
+    b"\x93NUMPY": numpy_npy.read,
     b"%%MatrixMarket": matrix_market.read,
     b"\x89HDF": h5ad.read,
 }
@@ -43,6 +47,7 @@ LDA_C = "a bag of words of LDA-C"
 TABLE = "a table with a row, a column and a count a line"
 _KINDS: dict[Reader, str] = {
     scipy_npz.read: "a matrix of SciPy",
+    numpy_npy.read: "a matrix of NumPy",
     matrix_market.read: "a matrix of MatrixMarket",
     h5ad.read: ANNDATA,
     lda_c.read: LDA_C,
@@ -77,7 +82,7 @@ class LoadedCounts(NamedTuple):
 class SparseCounts:
     """Counts from a file or a folder, told apart by names and first bytes.
 
-    * `.npz`: a matrix of `scipy.sparse.save_npz`.
+    * `.npz`: a matrix of `scipy.sparse.save_npz`; `.npy`: a dense one of `numpy.save`.
     * `.mtx`, `.mtx.gz`: a matrix of MatrixMarket.
     * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
     * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.

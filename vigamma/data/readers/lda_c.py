@@ -19,15 +19,17 @@ from vigamma.data.text_files import (
 
 _LINE = re.compile(r"\s*\d+(\s+\d+:[^\s:_]+)*\s*")
 _DIGITS = str.maketrans("", "", "0123456789")
+_VOCABULARIES = "vocab", "tokens"
 _LARGEST_TERM = 2**31 - 2
 
 
 def read(path: Path) -> RawCounts:
     """Reads documents in the order of the lines; terms are numbered from 0, in any order.
 
-    The vocabulary, a term a line, is `vocab.txt` or `vocab.dat` beside the file, or has its name
-    with `.vocab` or `.tokens`; without it terms have no names, and a note says so. (Scikit-learn's
-    reader of the like files of SVMlight refuses terms that are not sorted, which is common here.)
+    The vocabulary, a term a line, has the name of the file with `.vocab` or `.tokens` after it, as
+    gensim writes it, or in place of its ending, or is `vocab.txt` or `vocab.dat`; without it terms
+    have no names, and a note says so. (Scikit-learn's reader of the like files of SVMlight refuses
+    terms that are not sorted, which is common here.)
 
     Raises:
       FormatError: for a file that is broken; names the line.
@@ -35,8 +37,9 @@ def read(path: Path) -> RawCounts:
     with reading(path, "a file of LDA-C"):
         terms, counts, ends = _read_documents(path)
     num_terms = int(terms.max(initial=-1)) + 1
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    vocabulary = beside(path.parent, "vocab.txt", "vocab.dat", f"{stem}.vocab", f"{stem}.tokens")
+    name = path.name.removesuffix(".gz")
+    own = (f"{stem}.{end}" for stem in (name, name.rpartition(".")[0]) for end in _VOCABULARIES)
+    vocabulary = beside(path.parent, *own, "vocab.txt", "vocab.dat")
     names, notes = None, (f"{path}: terms have no names without a vocab.txt",)
     if vocabulary is not None:
         names, notes = read_names(vocabulary), ()
