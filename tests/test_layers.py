@@ -21,7 +21,7 @@ LAYERS = [
         "data.names",
         "data.count_rules",
     ],
-    ["names", "tables", "page", "mixture"],
+    ["names", "tables", "page", "mixture", "data.ten_x_features"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],
     ["data.raw_counts", "data.text_columns", "data.delimited_layout"],

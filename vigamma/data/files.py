@@ -21,6 +21,7 @@ from vigamma.data.readers import (
     numpy_npy,
     scipy_npz,
     ten_x,
+    ten_x_h5,
 )
 from vigamma.data.text_files import beside, open_bytes, reading, shown
 from vigamma.typing import spec
@@ -42,6 +43,7 @@ _BEGINNINGS: dict[bytes, Reader] = {
     b"\x89HDF": h5ad.read,
 }
 PARTS = "the parts of a matrix"
+CELL_RANGER = "single cells of Cell Ranger"
 ANNDATA = "single cells of AnnData"
 LDA_C = "a bag of words of LDA-C"
 TABLE = "a table with a row, a column and a count a line"
@@ -53,6 +55,7 @@ _KINDS: dict[Reader, str] = {
     lda_c.read: LDA_C,
     bag_of_words.read: "a bag of words of UCI",
     ten_x.read: "single cells of 10x Genomics",
+    ten_x_h5.read: CELL_RANGER,
     delimited.read: TABLE,
 }
 _PAIR = re.compile(rb"\d+:[\d.]+")
@@ -85,6 +88,7 @@ class SparseCounts:
     * `.npz`: a matrix of `scipy.sparse.save_npz`; `.npy`: a dense one of `numpy.save`.
     * `.mtx`, `.mtx.gz`: a matrix of MatrixMarket.
     * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
+    * `.h5`: single cells from Cell Ranger, version 2 or later.
     * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.
     * `docword*.txt`, and `vocab*.txt` beside it: a bag of words of the UCI repository.
     * "N term:count ..." in the first line: a bag of words of LDA-C.
@@ -106,7 +110,8 @@ class SparseCounts:
         whole number is taken for it.
       rounding_seed: of "stochastic".
       binary: whether all that is left, and is not 0, counts 1.
-      layer: of `.h5ad`, the layer to read, or "raw"; "" for X.
+      layer: of `.h5ad`, the layer to read, or "raw"; "" for X. Of Cell Ranger's `.h5` the type of
+        the features, "" for genes, or of version 2 the genome.
     """
 
     path: str = ""
@@ -160,9 +165,9 @@ class SparseCounts:
         read = _reader_of(place)
         if not self.layer:
             return read(place)
-        if read is not h5ad.read:
-            raise ValueError(f"layer is {self.layer!r}, but {path} is no .h5ad file")
-        return h5ad.read(place, self.layer)
+        if read not in (h5ad.read, ten_x_h5.read):
+            raise ValueError(f"layer is {self.layer!r}, but {path} is no .h5ad or .h5 file")
+        return read(place, self.layer)
 
     def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
         raws = with_common_names({path: self._read(path) for path in files.values()})
@@ -232,7 +237,7 @@ def _reader_of(place: Path) -> Reader:
         start = file.read(2**16)
     for beginning, read in _BEGINNINGS.items():
         if start.startswith(beginning):
-            return read
+            return ten_x_h5.read if read is h5ad.read and not h5ad.has_cells(place) else read
     return lda_c.read if _is_lda_c(start) else delimited.read
 
 

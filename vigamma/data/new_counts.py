@@ -10,7 +10,16 @@ from scipy.sparse import csr_array
 
 from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
-from vigamma.data.files import ANNDATA, LDA_C, PARTS, TABLE, LoadedCounts, SparseCounts, kind_of
+from vigamma.data.files import (
+    ANNDATA,
+    CELL_RANGER,
+    LDA_C,
+    PARTS,
+    TABLE,
+    LoadedCounts,
+    SparseCounts,
+    kind_of,
+)
 from vigamma.data.names import as_names
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.errors import ConfigError
@@ -53,7 +62,7 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         kind = kind_of(path)
         if kind == TABLE and is_list(path, column_names):
             return _read_list(path, column_names, rules)
-        is_layered = kind in (ANNDATA, PARTS)
+        is_layered = kind in (ANNDATA, CELL_RANGER, PARTS)
         layer = rules.layer if is_layered else ""
         loaded = dataclasses.replace(rules, path=str(path), layer=layer).load()
     except NotCountsError as error:

@@ -95,10 +95,15 @@ def test_a_file_without_a_matrix_is_refused(tmp_path):
         SparseCounts(path=write(tmp_path / "a.h5ad", None)).load()
 
 
+def test_a_file_of_another_name_is_known_by_its_tables(tmp_path):
+    path = write(tmp_path / "a.h5")
+    np.testing.assert_array_equal(SparseCounts(path=path).load().counts.toarray(), COUNTS)
+
+
 def test_other_files_of_hdf5_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["matrix"] = np.ones(3)
-    with pytest.raises(FormatError, match=r"a.h5 is HDF5, but no AnnData file"):
+    with pytest.raises(FormatError, match=r"a.h5 is HDF5, but neither AnnData .* it has matrix"):
         SparseCounts(path=str(tmp_path / "a.h5")).load()
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from vigamma.data.names import as_names
 from vigamma.data.raw_counts import RawCounts
+from vigamma.data.ten_x_features import feature_names
 from vigamma.data.text_files import (
     FormatError,
     at_line,
@@ -57,7 +58,8 @@ def read(path: Path) -> RawCounts:
         notes = (f"{path}: left out {np.sum(~is_gene)} features of {', '.join(kinds)}",)
         matrix = matrix[:, is_gene]
         features = [fields for fields in features if len(fields) < 3 or fields[2] == _GENES]
-    return RawCounts(matrix, cells, _gene_names(features), notes)
+    ids, symbols = ([fields[min(i, len(fields) - 1)] for fields in features] for i in (0, 1))
+    return RawCounts(matrix, cells, feature_names(ids, symbols), notes)
 
 
 def _file(folder: Path, *names: str) -> Path:
@@ -74,15 +76,3 @@ def _table(path: Path) -> list[list[str]]:
         if not fields[0].strip():
             raise at_line(path, number, "expected a name, the line is empty")
     return table
-
-
-def _gene_names(features: list[list[str]]) -> np.ndarray:
-    symbols = [fields[1] if len(fields) > 1 else fields[0] for fields in features]
-    unique, of_feature, sizes = np.unique(
-        as_names(symbols), return_inverse=True, return_counts=True
-    )
-    del unique
-    return as_names(
-        symbol if size == 1 else f"{symbol} ({fields[0]})"
-        for symbol, size, fields in zip(symbols, sizes[of_feature], features, strict=True)
-    )
