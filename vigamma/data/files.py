@@ -13,6 +13,7 @@ from vigamma.data.names import repeated
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
 from vigamma.data.raw_counts import RawCounts, make_counts
 from vigamma.data.readers import (
+    arrow,
     bag_of_words,
     delimited,
     h5ad,
@@ -35,6 +36,10 @@ _ENDS: dict[str, Reader] = {
     ".h5ad": h5ad.read,
     ".ldac": lda_c.read,
     ".lda-c": lda_c.read,
+    ".parquet": arrow.read,
+    ".pq": arrow.read,
+    ".feather": arrow.read,
+    ".arrow": arrow.read,
 }
 _BEGINNINGS: dict[bytes, Reader] = {
     b"PK\x03\x04": scipy_npz.read,
@@ -56,6 +61,7 @@ _KINDS: dict[Reader, str] = {
     bag_of_words.read: "a bag of words of UCI",
     ten_x.read: "single cells of 10x Genomics",
     ten_x_h5.read: CELL_RANGER,
+    arrow.read: "a table of Parquet or Arrow",
     delimited.read: TABLE,
 }
 _PAIR = re.compile(rb"\d+:[\d.]+")
@@ -88,6 +94,8 @@ class SparseCounts:
     * `.npz`: a matrix of `scipy.sparse.save_npz`; `.npy`: a dense one of `numpy.save`.
     * `.mtx`, `.mtx.gz`: a matrix of MatrixMarket.
     * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
+    * `.parquet`, `.feather`, `.arrow`: tables of a row, a column and a count a line;
+      `pip install 'vigamma[parquet]'`.
     * `.h5`: single cells from Cell Ranger, version 2 or later.
     * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.
     * `docword*.txt`, and `vocab*.txt` beside it: a bag of words of the UCI repository.
