@@ -24,7 +24,7 @@ from vigamma.data.readers import (
     ten_x,
     ten_x_h5,
 )
-from vigamma.data.text_files import beside, open_bytes, reading, shown
+from vigamma.data.text_files import FormatError, beside, open_bytes, reading, shown
 from vigamma.typing import spec
 
 Reader = Callable[[Path], RawCounts]
@@ -47,6 +47,7 @@ _BEGINNINGS: dict[bytes, Reader] = {
     b"%%MatrixMarket": matrix_market.read,
     b"\x89HDF": h5ad.read,
 }
+_BINARY = (".npz", ".npy", ".h5ad", ".parquet", ".pq", ".feather", ".arrow")
 PARTS = "the parts of a matrix"
 CELL_RANGER = "single cells of Cell Ranger"
 ANNDATA = "single cells of AnnData"
@@ -240,6 +241,8 @@ def _reader_of(place: Path) -> Reader:
     if name.startswith("docword"):
         return bag_of_words.read
     if (end := Path(name).suffix) in _ENDS:
+        if end in _BINARY and place.suffix.lower() == ".gz":
+            raise FormatError(f"{place} is gzipped, which {end} is not read from: gunzip it first")
         return _ENDS[end]
     with reading(place, "a file of counts"), open_bytes(place) as file:
         start = file.read(2**16)

@@ -40,6 +40,7 @@ def test_lines_of_two_columns_count_one(tmp_path):
     [
         (TABLE[["user"]], "must have lines of a row, a column and a count, got 3 lines of user"),
         (TABLE[:0], "got 0 lines"),
+        (TABLE.replace({"film": {"a": ""}}), "an id is empty"),
         (pd.DataFrame(1, range(2), [f"gene{i}" for i in range(13)]), "has 13 columns, and seems"),
         (pd.DataFrame(1, ["x", "y"], ["g1", "g2"]), "has 3 columns, and seems to be a matrix"),
         (TABLE.astype({"stars": "string"}), "counts must be numbers, but stars is of"),

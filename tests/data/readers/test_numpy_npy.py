@@ -40,3 +40,9 @@ def test_objects_and_broken_files_are_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(FormatError, match="is not an array saved by NumPy"):
         SparseCounts(path=str(tmp_path / "a.npy")).load()
+
+
+def test_a_zipped_array_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "a.npy.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(FormatError, match=r"is gzipped, .*: gunzip it first"):
+        SparseCounts(path=str(tmp_path / "a.npy.gz")).load()

@@ -62,3 +62,10 @@ def test_a_genome_of_version_2_is_read_and_of_several_one_is_to_be_named(tmp_pat
             assert SparseCounts(path=str(path)).load().column_names[2] == "hg19_2"
     with pytest.raises(FormatError, match=r"has several genomes; data.layer is .* hg19, mm10"):
         SparseCounts(path=str(path)).load()
+
+
+def test_a_file_of_loom_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.loom", "w") as file:
+        file["matrix"], file["row_attrs/Gene"] = COUNTS, [1]
+    with pytest.raises(FormatError, match=r"neither AnnData .* it has matrix, row_attrs"):
+        SparseCounts(path=str(tmp_path / "a.loom")).load()

@@ -66,6 +66,8 @@ def _ids(column) -> tuple[np.ndarray, np.ndarray]:
     """The names in their order, and for each line its place among them; int32 of shape (E,)."""
     encoded = column.combine_chunks().cast("string").dictionary_encode()
     names = as_names(encoded.dictionary.to_pylist())
+    if (names == "").any():
+        raise ValueError("an id is empty")
     order = name_order(names)
     places = np.empty(len(order), np.int32)
     places[order] = np.arange(len(order))

@@ -28,7 +28,8 @@ def read(path: Path, layer: str = "") -> RawCounts:
     except ImportError as error:
         raise ValueError(f"{path} needs h5py: pip install 'vigamma[anndata]'") from error
     with reading(path, "a matrix of Cell Ranger"), h5py.File(path, "r") as file:
-        found = {name: group for name, group in file.items() if "barcodes" in group}
+        groups = {name: item for name, item in file.items() if isinstance(item, h5py.Group)}
+        found = {name: group for name, group in groups.items() if "barcodes" in group}
         if "matrix" in found and "features" in found["matrix"]:
             return _read_features(found["matrix"], path, layer)
         genomes = {name: group for name, group in found.items() if "genes" in group}
