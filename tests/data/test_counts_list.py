@@ -74,7 +74,7 @@ def test_a_name_of_several_columns_is_refused(tmp_path):
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_listed_counts(tmp_path / "nothing", NAMES, CountRules())
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "binary").write_bytes(b"\xff\xfd\x00")
     with pytest.raises(FormatError, match="line 1: expected UTF-8 text"):
         read_listed_counts(tmp_path / "binary", NAMES, CountRules())
 

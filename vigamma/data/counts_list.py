@@ -13,6 +13,7 @@ from scipy.sparse import coo_array, csr_array
 from vigamma.data.count_rules import CountRules
 from vigamma.data.delimited_layout import find_layout
 from vigamma.data.names import as_names, repeated
+from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts, make_counts
 from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines
 from vigamma.errors import ConfigError
@@ -36,7 +37,7 @@ class ListedCounts(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def is_list(path: Path, column_names: np.ndarray) -> bool:
+def is_list(path: Path, column_names: np.ndarray, encoding: str = "") -> bool:
     """Whether a text lists the counts of one row, rather than a row, a column and a count a line.
 
     Lines of two fields do, unless the second is the name of a column, and no number. Where there
@@ -45,28 +46,29 @@ def is_list(path: Path, column_names: np.ndarray) -> bool:
     Where lines differ in their fields, it is a list if any begins with a name.
 
     Args:
-      path: of a text, perhaps gzipped.
+      path: of a text, perhaps compressed.
       column_names: what the columns are called; shape (M,).
+      encoding: of the text.
 
     Raises:
       ConfigError: for a text that can be neither.
     """
     places = places_of(column_names)
     try:
-        layout = find_layout(path)
+        layout = find_layout(path, encoding=encoding)
     except FormatError as error:
-        if _num_known(path, places, None):
+        if _num_known(path, encoding, places, None):
             return True
         raise ConfigError(
             f"{path} is no list of items of the run, and no table: {error}"
         ) from error
     if layout.num_fields == 2:
-        records = itertools.islice(layout.records(numbered_lines(path)), _MANY)
+        records = itertools.islice(layout.records(numbered_lines(path, encoding)), _MANY)
         seconds = (record.fields[-1] for record in records)
         return not any(field in places and not is_number(field) for field in seconds)
     for most in (_FEW, _MANY):
-        as_list = _num_known(path, places, most)
-        records = itertools.islice(layout.records(numbered_lines(path)), most)
+        as_list = _num_known(path, encoding, places, most)
+        records = itertools.islice(layout.records(numbered_lines(path, encoding)), most)
         as_table = sum(len(r.fields) > 1 and r.fields[1] in places for r in records)
         if as_list or as_table:
             return as_list > as_table
@@ -76,9 +78,9 @@ def is_list(path: Path, column_names: np.ndarray) -> bool:
     )
 
 
-def _num_known(path: Path, places: Mapping[str, int], most: int | None) -> int:
+def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int | None) -> int:
     """How many of the first lines are an item of a name and a count."""
-    lines = (line for _, line in numbered_lines(path) if line.strip())
+    lines = (line for _, line in numbered_lines(path, encoding) if line.strip())
     try:
         found = map(_item_and_count, itertools.islice(lines, most))
         return sum(item in places and count is not None for item, count in found)
@@ -86,16 +88,19 @@ def _num_known(path: Path, places: Mapping[str, int], most: int | None) -> int:
         return 0
 
 
-def read_listed_counts(path: Path, column_names: np.ndarray, rules: CountRules) -> ListedCounts:
+def read_listed_counts(
+    path: Path, column_names: np.ndarray, rules: CountRules, encoding: str = ""
+) -> ListedCounts:
     """Reads lines of an item and its count, with a tab, comma, semicolon or spaces between.
 
     Items may have spaces, and commas if they are quoted or not; the count is what comes last. Blank
     lines are passed over, and a first line without a count is taken for a header.
 
     Args:
-      path: of a text, perhaps gzipped.
+      path: of a text, perhaps compressed.
       column_names: what the columns are called; shape (M,).
       rules: what becomes of the counts, those of an item that comes twice among them.
+      encoding: of the text.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -107,7 +112,7 @@ def read_listed_counts(path: Path, column_names: np.ndarray, rules: CountRules) 
         raise FileNotFoundError(f"there is no file {path}")
     places, several = places_of(column_names), repeated(column_names)
     columns, counts, unknown, ambiguous = [], [], {}, {}
-    for item, count in _items(path):
+    for item, count in _items(path, encoding):
         if item in places:
             columns.append(places[item])
             counts.append(count)
@@ -132,7 +137,7 @@ def read_listed_counts(path: Path, column_names: np.ndarray, rules: CountRules) 
 
 def name_of(path: Path) -> str:
     """What the row is called: the name of its file, without endings."""
-    return Path(path.name.removesuffix(".gz")).stem
+    return Path(plain_name(path)).stem
 
 
 def shown(unknown: list[str]) -> str:
@@ -141,8 +146,8 @@ def shown(unknown: list[str]) -> str:
     return f"{len(unknown)} unknown: {', '.join(map(repr, unknown[:5]))}{more}"
 
 
-def _items(path: Path) -> Iterator[tuple[str, float]]:
-    for number, line in numbered_lines(path):
+def _items(path: Path, encoding: str) -> Iterator[tuple[str, float]]:
+    for number, line in numbered_lines(path, encoding):
         if not line.strip():
             continue
         item, count = _item_and_count(line)

@@ -10,18 +10,11 @@ from scipy.sparse import csr_array
 
 from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
-from vigamma.data.files import (
-    ANNDATA,
-    CELL_RANGER,
-    LDA_C,
-    PARTS,
-    TABLE,
-    LoadedCounts,
-    SparseCounts,
-    kind_of,
-)
+from vigamma.data.file_kinds import LDA_C, TABLE
+from vigamma.data.files import LoadedCounts, SparseCounts, kind_of
 from vigamma.data.names import as_names
 from vigamma.data.sparse_counts import canonical_numbers
+from vigamma.data.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
 from vigamma.names import places_of
 
@@ -59,12 +52,11 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         names are ambiguous, or that have no names and are not as many as those of the run.
     """
     try:
-        kind = kind_of(path)
-        if kind == TABLE and is_list(path, column_names):
+        rules = dataclasses.replace(rules, encoding=_encoding_of(path, rules))
+        kind = kind_of(path, rules.encoding)
+        if kind == TABLE and is_list(path, column_names, rules.encoding):
             return _read_list(path, column_names, rules)
-        is_layered = kind in (ANNDATA, CELL_RANGER, PARTS)
-        layer = rules.layer if is_layered else ""
-        loaded = dataclasses.replace(rules, path=str(path), layer=layer).load()
+        loaded = rules.for_file(path).load()
     except NotCountsError as error:
         held = f"the rules of the run hold for new counts, too: {rules.rules}"
         raise ConfigError(f"{error.problem}; {held}") from error
@@ -83,8 +75,20 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     return NewCounts(counts, names, False, (taken, *loaded.notes, *notes))
 
 
+def _encoding_of(path: Path, rules: SparseCounts) -> str:
+    """UTF-8, if that is what a text is in, or else the encoding of the run."""
+    if not rules.encoding or not path.is_file():
+        return rules.encoding
+    try:
+        for _ in numbered_lines(path):
+            pass
+    except FormatError:
+        return rules.encoding
+    return ""
+
+
 def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
-    counts, unknown, notes = read_listed_counts(path, column_names, rules.rules)
+    counts, unknown, notes = read_listed_counts(path, column_names, rules.rules, rules.encoding)
     taken = f"{path} is taken for a list of the counts of one row"
     passed_over = (f"passed over: {shown(unknown)}",) if unknown else ()
     return NewCounts(counts, as_names([name_of(path)]), True, (taken, *passed_over, *notes))

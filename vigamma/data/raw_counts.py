@@ -17,13 +17,14 @@ from vigamma.data.count_rules import (
     whole_if_near,
 )
 from vigamma.data.counts import RULES, check_values
-from vigamma.data.sparse_counts import check_sparse_counts, rows_of, summed
+from vigamma.data.sparse_counts import canonical_counts, rows_of, summed
 from vigamma.data.text_files import FormatError, beside, read_names, shown
 
 _DEFAULT_RULES = CountRules()
 _Changed = tuple[csr_array, tuple[str, ...]]
 """Numbers, and a note on each kind of change to them."""
 
+_LARGEST_EMPTY = 2**24
 _FILES_OF_NAMES = (("rows.txt",), ("columns.txt", "vocab.txt"))
 
 
@@ -44,8 +45,18 @@ class RawCounts(NamedTuple):
     notes: tuple[str, ...] = ()
     other_layers: tuple[str, ...] = ()
 
+    def transposed(self, path: Path) -> "RawCounts":
+        """The same with rows for columns, and a note that says so."""
+        note = f"{path}: rows and columns are swapped, by --config.data.transpose=True"
+        return self._replace(
+            matrix=self.matrix.T,
+            row_names=self.column_names,
+            column_names=self.row_names,
+            notes=(*self.notes, note),
+        )
 
-def named_beside(matrix: spmatrix | sparray, path: Path) -> RawCounts:
+
+def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> RawCounts:
     """A matrix whose file has no names; they may be in text files beside it, one a line.
 
     Those of the rows in `rows.txt`, those of the columns in `columns.txt` or `vocab.txt`.
@@ -56,7 +67,7 @@ def named_beside(matrix: spmatrix | sparray, path: Path) -> RawCounts:
     names = []
     for size, files in zip(matrix.shape, _FILES_OF_NAMES, strict=False):
         file = beside(path.parent, *files)
-        names.append(None if file is None else read_names(file))
+        names.append(None if file is None else read_names(file, encoding))
         if file is not None and len(names[-1]) != size:
             raise FormatError(f"{file} has {len(names[-1])} lines, but {path} needs {size} names")
     return RawCounts(matrix, *names)
@@ -76,6 +87,7 @@ def make_counts(
     Raises:
       ValueError: for numbers that are not counts; names the file, and the first bad cell.
     """
+    _check_size(raw, path)
     name = f"counts in {path}"
     matrix, notes = _one_a_cell(raw, name, path, rules)
 
@@ -101,7 +113,7 @@ def make_counts(
     if rules.binary:
         matrix, said = _ones(matrix, path)
         notes += said
-    return check_sparse_counts(matrix, name), notes
+    return canonical_counts(matrix, name), notes
 
 
 def _large_enough(matrix: csr_array, path: str, rules: CountRules) -> _Changed:
@@ -138,6 +150,17 @@ def _ones(matrix: csr_array, path: str) -> _Changed:
     others = np.count_nonzero(matrix.data != 1)
     notes = (f"{path}: entries that count 1 whatever they are (binary): {others:,}",)
     return _with_data(matrix, np.ones(matrix.nnz, np.uint8)), notes if others else ()
+
+
+def _check_size(raw: RawCounts, path: str) -> None:
+    """Raises ValueError for a size that is a slip, and would fill the memory."""
+    num_entries = raw.matrix.nnz if issparse(raw.matrix) else np.inf
+    if max(np.shape(raw.matrix)) > max(_LARGEST_EMPTY, 1000 * num_entries):
+        rows, columns = raw.matrix.shape
+        raise ValueError(
+            f"{path} is said to have {rows:,} rows and {columns:,} columns, but has "
+            f"{num_entries:,} entries; correct the number of rows or columns that is too large"
+        )
 
 
 def _one_a_cell(raw: RawCounts, name: str, path: str, rules: CountRules) -> _Changed:

@@ -44,5 +44,5 @@ def test_objects_and_broken_files_are_refused(tmp_path):
 
 def test_a_zipped_array_is_refused_with_the_way_out(tmp_path):
     (tmp_path / "a.npy.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(FormatError, match=r"is gzipped, .*: gunzip it first"):
+    with pytest.raises(FormatError, match=r"is compressed, and .npy is not unpacked: do so first"):
         SparseCounts(path=str(tmp_path / "a.npy.gz")).load()

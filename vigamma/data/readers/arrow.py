@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 
+from vigamma.data.delimited_fields import places_of
 from vigamma.data.names import as_names, name_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_files import FormatError, reading
@@ -12,11 +13,15 @@ from vigamma.data.text_files import FormatError, reading
 _MOST_COLUMNS = 12
 
 
-def read(path: Path) -> RawCounts:
-    """Reads the first three columns: rows, columns, counts; of two columns, each line counts 1.
+def read(path: Path, columns: str = "") -> RawCounts:
+    """Reads three columns: rows, columns, counts; of two columns, each line counts 1.
 
     Rows and columns are called by their ids as strings, in the order of `name_order`. A note says
     which columns these are, and which others are ignored.
+
+    Args:
+      path: the file.
+      columns: which they are, as of `SparseCounts`; "" for the first.
 
     Raises:
       ValueError: if pyarrow is not installed.
@@ -33,6 +38,7 @@ def read(path: Path) -> RawCounts:
     with reading(path, "a table of Parquet" if is_parquet else "a table of Arrow"):
         load = pa.parquet.read_table if is_parquet else pa.feather.read_table
         table = load(path)
+        table, ignored = _chosen(table, columns) if columns else (table, table.column_names[3:])
         titles = table.column_names
         if table.num_columns < 2 or not table.num_rows:
             raise FormatError(
@@ -57,9 +63,16 @@ def read(path: Path) -> RawCounts:
     matrix = coo_array((counts, (row_of, column_of)), shape=(len(rows), len(columns)))
     names = (*titles, "one a line")[:3]
     note = f"{path}: rows are {names[0]!r}, columns {names[1]!r}, counts {names[2]!r}"
-    if titles[3:]:
-        note += f"; ignored: {', '.join(titles[3:8])}{', ...' if len(titles) > 8 else ''}"
+    if ignored:
+        note += f"; ignored: {', '.join(ignored[:5])}{', ...' if len(ignored) > 5 else ''}"
     return RawCounts(matrix, rows, columns, (note,))
+
+
+def _chosen(table, columns: str):
+    """The table with only these columns, in this order, and the titles of the others."""
+    titles = table.column_names
+    places = places_of(columns, titles, len(titles))
+    return table.select(places), [title for i, title in enumerate(titles) if i not in places]
 
 
 def _ids(column) -> tuple[np.ndarray, np.ndarray]:
