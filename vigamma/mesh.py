@@ -118,7 +118,7 @@ def local_sample_keys(key: Key, num_samples: int) -> Array:
     `on_every_device`; `num_samples` is divisible by the number of devices (`check_divisible`).
     """
     num_local = num_samples // jax.lax.axis_size(_AXIS)
-    samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local)
+    samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local, dtype=jnp.int32)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, samples)
 
 
