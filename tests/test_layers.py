@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
+    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style", "terminal"],
     [
         "special",
-        "mesh",
+        "forks",
         "signals",
         "manifest",
         "workdir",
@@ -20,6 +20,7 @@ LAYERS = [
         "data.blocks",
         "data.names",
     ],
+    ["mesh"],
     ["names", "tables", "page", "mixture"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],

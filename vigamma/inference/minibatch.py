@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from scipy.sparse import csr_array
