@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style", "terminal"],
+    ["errors"],
+    ["forks"],
+    ["typing", "random", "whole_files", "progress", "ranking", "page_style", "terminal"],
     [
         "special",
-        "forks",
         "signals",
         "manifest",
         "workdir",

@@ -14,7 +14,6 @@ from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
 from vigamma.fitted import WantedStep, load_run
-from vigamma.forks import check_not_forked
 from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.gamma_poisson import GammaPoisson
 from vigamma.random.keys import key_of_seed
@@ -82,7 +81,6 @@ def generate_mixture(
     seed: int, posteriors: Sequence[Posterior], num_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rates and counts of rows, each as of `FactorModel.generate_rows` from a random posterior."""
-    check_not_forked()
     key = key_of_seed(seed)
     drawn = [
         FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors

@@ -151,6 +151,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 self._say(f"sweep {fit.step_of(arrays)}: ELBO {float(arrays.elbo):,.1f} nats")
             if not fit.is_done(arrays) and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
+                if not fit.sees_convergence(arrays):
+                    message += (
+                        "; X has numbers so large that rises of the ELBO as small as that are lost "
+                        "in its rounding: with JAX_ENABLE_X64=1 they are seen"
+                    )
                 warnings.warn(message, ConvergenceWarning, stacklevel=2)
             elbo, model = float(arrays.elbo), jax.device_get(arrays.model)
             ends.append((elbo, fit.step_of(arrays), model, fit.posterior(arrays)))

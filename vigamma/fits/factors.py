@@ -370,6 +370,15 @@ def _of_best_start(summary: dict[str, Any]) -> list[str]:
     return [f"  of the best start alone   {score:>18.4f} nats"]
 
 
+def _if_blind(summary: dict[str, Any]) -> list[str]:
+    if summary.get("sees_convergence", True):
+        return []
+    return [
+        "  counts are so large that rises of the ELBO as small as the tolerance are lost in its",
+        "  rounding; with JAX_ENABLE_X64=1 they are seen",
+    ]
+
+
 def _which(summary: dict[str, Any]) -> str:
     """Which sweep the posterior is of, if it is not the last."""
     if summary.get("best_sweep", summary["sweeps"]) == summary["sweeps"]:
@@ -383,6 +392,7 @@ def _table(summary: dict[str, Any]) -> str:
         f"{summary['num_nonzeros']:,} nonzeros, {summary['num_factors']} factors",
         f"  {summary['sweeps']:g} sweeps{_which(summary)}"
         f"{'' if summary.get('converged', True) else ', not yet converged'}",
+        *_if_blind(summary),
         f"  ELBO                      {summary['elbo']:>18,.1f} nats",
     ]
     if "valid_log_likelihood" in summary:
