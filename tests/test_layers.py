@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
+    ["errors"],
+    ["forks"],
+    ["typing", "random", "whole_files", "progress", "ranking", "page_style", "terminal"],
     [
         "special",
-        "mesh",
         "signals",
         "manifest",
         "workdir",
@@ -22,6 +23,7 @@ LAYERS = [
         "data.packed_files",
         "data.count_rules",
     ],
+    ["mesh"],
     ["names", "tables", "page", "mixture", "data.ten_x_features"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],

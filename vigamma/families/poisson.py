@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
+from vigamma.random.keys import threefry_key
 from vigamma.special import log_factorial
 from vigamma.typing import Array, Key, record
 
@@ -35,4 +36,4 @@ class Poisson:
         """Draws int32 counts; shape `sample_shape + rate.shape`."""
         shape = (*sample_shape, *self.rate.shape)
         rate = jnp.broadcast_to(self.rate, shape)
-        return jax.random.poisson(key, rate, shape, dtype=jnp.int32)
+        return jax.random.poisson(threefry_key(key), rate, shape, dtype=jnp.int32)
