@@ -11,41 +11,18 @@ ALL = "all"
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _THINGS = (
-    *("row", "col", "column", "user", "item", "doc", "document", "word", "term", "token", "cell"),
-    *("barcode", "gene", "feature", "movie", "film", "artist", "track", "song", "album", "book"),
-    *(
-        "customer",
-        "product",
-        "source",
-        "target",
-        "reviewer",
-        "author",
-        "reader",
-        "member",
-        "person",
-    ),
-    *("client", "patient", "sample", "visitor", "session", "business", "place", "venue", "page"),
-    *("article", "paper", "tag", "category", "title", "isbn", "asin", "sku", "url", "uri", "uuid"),
-    *("ensembl", "symbol", "index", "name", "key"),
-)
+    "row col column user item doc document word term token cell barcode gene feature movie film "
+    "artist track song album book customer product source target reviewer author reader member "
+    "person client patient sample visitor session business place venue page article paper tag "
+    "category title isbn asin sku url uri uuid ensembl symbol index name key"
+).split()
 _IDS = {f"{thing}{end}" for thing in _THINGS for end in ("", "s", "id", "ids", "name", "names")}
 _IDS |= {"id", "ids", "code", "no", "nr", "number", *(f"{letter}id" for letter in "abcdgimpstuw")}
-_COUNTS = {
-    *("count", "counts", "cnt", "n", "num", "value", "values", "val", "rating", "ratings", "stars"),
-    *(
-        "score",
-        "scores",
-        "freq",
-        "frequency",
-        "tf",
-        "weight",
-        "weights",
-        "plays",
-        "listens",
-        "clicks",
-    ),
-    *("views", "visits", "times", "quantity", "qty", "amount", "total", "umi", "umis", "reads"),
-}
+_COUNTS = set(
+    "count counts cnt n num value values val rating ratings stars score scores freq frequency tf "
+    "weight weights plays listens clicks views visits times quantity qty amount total umi umis "
+    "reads".split()
+)
 _FEW = 8
 _MOST_SHOWN = 12
 _NO_NAME = re.compile(r"(Unnamed: \d+)?")  # how pandas calls an index, unless told
@@ -145,7 +122,8 @@ def arrangement(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
     A matrix is a rectangle of numbers, perhaps but for its first column. Lines are entries if the
     header calls fields like ids or counts, if there are numbers that can be no counts, as times
-    are, and if only the third of several fields is a number.
+    are, and if only the third of several fields is a number. Three fields without a header are
+    entries, too, unless there is a zero among the counts, which a list of entries has no need of.
 
     Args:
       titles: the names of the fields; empty if there are none.
@@ -163,8 +141,11 @@ def arrangement(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     if len(columns) > _FEW:
         return "matrix"
     if len(columns) == 3:
-        is_plain = not titles or not (is_distinct or has_no_name(titles[0]))
-        return "entries" if is_plain else "matrix" if has_no_name(titles[0]) else "unclear"
+        if not titles:
+            return "unclear" if any(float(text) == 0 for text in columns[2]) else "entries"
+        if has_no_name(titles[0]):
+            return "matrix"
+        return "unclear" if is_distinct else "entries"
     if titles:
         return "matrix" if is_distinct or not has_row_names(titles, lines) else "unclear"
     return "unclear" if is_distinct or is_numeric[0] else "entries"

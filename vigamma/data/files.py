@@ -71,6 +71,13 @@ class SparseCounts:
         whole number is taken for it.
       rounding_seed: of "stochastic".
       binary: whether all that is left, and is not 0, counts 1.
+      layer: of `.h5ad`, a layer, or "raw"; of `.h5`, a type of features or a genome; "" for what
+        the reader takes by itself.
+      columns: of delimited text, the fields of row, column and count: "user,item,count" by the
+        header, or "1,2,4", from 1 on; two of them where a line counts 1; "all" for a matrix; ""
+        for what the first lines look like, with a note.
+      transpose: whether rows and columns are swapped, as for genes × cells.
+      encoding: of text, as "latin-1" or "utf-16"; "" for UTF-8, or what a byte order mark says.
     """
 
     path: str = ""

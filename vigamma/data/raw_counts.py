@@ -213,4 +213,6 @@ def _advice(rule: str, raw: RawCounts) -> str:
             "of ratings, --config.data.at_least=X with --config.data.binary=True lets those from X "
             "on count 1"
         )
+    if rule == RULES[-1]:  # then it may be no count, but an id or a time
+        ways += raw.notes
     return "; ".join(ways)
