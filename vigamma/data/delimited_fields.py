@@ -15,13 +15,14 @@ _THINGS = (
     "artist track song album book customer product source target reviewer author reader member "
     "person client patient sample visitor session business place venue page article paper tag "
     "category title isbn asin sku url uri uuid ensembl symbol index name key"
-).split()
-_IDS = {f"{thing}{end}" for thing in _THINGS for end in ("", "s", "id", "ids", "name", "names")}
+)
+_ENDS = ("", "s", "id", "ids", "name", "names")
+_IDS = {f"{thing}{end}" for thing in _THINGS.split() for end in _ENDS}
 _IDS |= {"id", "ids", "code", "no", "nr", "number", *(f"{letter}id" for letter in "abcdgimpstuw")}
-_COUNTS = set(
+_COUNTS = (
     "count counts cnt n num value values val rating ratings stars score scores freq frequency tf "
     "weight weights plays listens clicks views visits times quantity qty amount total umi umis "
-    "reads".split()
+    "reads"
 )
 _FEW = 8
 _MOST_SHOWN = 12
@@ -67,7 +68,7 @@ def is_id_title(title: str) -> bool:
 
 def is_count_title(title: str) -> bool:
     """Whether a field that is called so has counts, by words like "rating" or "n"."""
-    return any(word.lower() in _COUNTS for word in _WORD.findall(title))
+    return any(word.lower() in _COUNTS.split() for word in _WORD.findall(title))
 
 
 def has_no_name(title: str) -> bool:
