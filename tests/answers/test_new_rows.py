@@ -272,3 +272,42 @@ def test_rows_without_any_count_are_answered():
     assert np.isfinite(recommendations[["rate", "low", "high"]]).all(axis=None)
     assert (factors.loc[0, "mean_0":] == factors.loc[1, "mean_0":]).all()
     assert (scores["log_likelihood"] < 0).all()
+
+
+def test_layouts_of_the_run_hold_for_files_that_have_them(tmp_path):
+    """Columns, orientation and encoding; lists, and files of other kinds, have none of them."""
+    counts = new_counts(6)
+    run = run_with(columns="item,user,n", transpose=True, encoding="latin-1")
+    lines = [f"{counts[n, m]}\tr{n}\t{COLUMNS[m]}\n" for n, m in np.argwhere(counts)]
+    path = tmp_path / "new.csv"
+    for encoding in ("latin-1", "utf-8"):
+        path.write_text("n\tuser\titem\n" + "".join(lines), encoding=encoding)
+        new = read_new_rows(run, path)
+        filled = counts[counts.any(axis=1)]
+        np.testing.assert_array_equal(new.counts.toarray(), filled)
+    path.write_text(f"{COLUMNS[4]}\t3\n", encoding="latin-1")
+    new = read_new_rows(run, path)
+    assert new.is_list
+    assert new.counts.nonzero()[1].tolist() == [4]
+    new = read_new_rows(run, write_npz(tmp_path, counts.T))
+    np.testing.assert_array_equal(new.counts.toarray(), counts)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_table_of_new_rows_and_columns_is_read_as_a_matrix(tmp_path, transpose):
+    counts = new_counts(8)
+    table = pd.DataFrame(counts, [f"r{n}" for n in range(8)], COLUMNS)
+    (table.T if transpose else table).to_csv(path := tmp_path / "new.csv", index_label="name")
+    new = read_new_rows(run_with(transpose=transpose), path)
+    np.testing.assert_array_equal(new.counts.toarray(), counts)
+    assert new.row_names.tolist() == table.index.tolist()
+    assert "is taken for a matrix of" in new.notes[1]
+
+
+@pytest.mark.parametrize("header", ["", "item\tuser\n"])
+def test_pairs_of_a_transposed_run_are_no_list(tmp_path, header):
+    path = tmp_path / "new.tsv"
+    path.write_text(f"{header}{COLUMNS[2]}\tann\n{COLUMNS[3]}\tbob\n", encoding="utf-8")
+    new = read_new_rows(run_with(transpose=True), path)
+    assert new.row_names.tolist() == ["ann", "bob"]
+    assert new.counts.nonzero()[1].tolist() == [2, 3]

@@ -1,5 +1,6 @@
 """A small file of counts of one row: what somebody new has read, bought or rated."""
 
+import contextlib
 import csv
 import itertools
 import math
@@ -11,7 +12,8 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from vigamma.data.count_rules import CountRules
-from vigamma.data.delimited_layout import find_layout
+from vigamma.data.delimited_fields import ALL, arrangement, fields_named
+from vigamma.data.delimited_layout import Layout, find_layout
 from vigamma.data.names import as_names, repeated
 from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts, make_counts
@@ -37,18 +39,26 @@ class ListedCounts(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def is_list(path: Path, column_names: np.ndarray, encoding: str = "") -> bool:
+def is_list(
+    path: Path,
+    column_names: np.ndarray,
+    encoding: str = "",
+    columns: str = "",
+    transpose: bool = False,
+) -> bool:
     """Whether a text lists the counts of one row, rather than a row, a column and a count a line.
 
-    Lines of two fields do, unless the second is the name of a column, and no number. Where there
-    are more it is a list if more of its lines begin with the name of a column, as items may have
-    blanks and commas, than have one in the second field; its first lines decide, or else very many.
-    Where lines differ in their fields, it is a list if any begins with a name.
+    Lines of two fields do, unless one that is no number stands beside the name of a column. Where
+    there are more it is a list if more of its lines begin with the name of a column, as items may
+    have blanks and commas, than have one where a table has it; its first lines decide, or else very
+    many. Where lines differ in their fields, it is a list if any begins with a name.
 
     Args:
       path: of a text, perhaps compressed.
       column_names: what the columns are called; shape (M,).
       encoding: of the text.
+      columns: where a table has row, column and count, as of `SparseCounts`.
+      transpose: whether a table has rows for columns.
 
     Raises:
       ConfigError: for a text that can be neither.
@@ -62,20 +72,34 @@ def is_list(path: Path, column_names: np.ndarray, encoding: str = "") -> bool:
         raise ConfigError(
             f"{path} is no list of items of the run, and no table: {error}"
         ) from error
-    if layout.num_fields == 2:
+    place, kind = _where_columns_are(layout, columns, transpose)
+    if layout.num_fields == 2 and kind == "entries":
         records = itertools.islice(layout.records(numbered_lines(path, encoding)), _MANY)
-        seconds = (record.fields[-1] for record in records)
-        return not any(field in places and not is_number(field) for field in seconds)
+        return not any(r.fields[place] in places and not is_number(r.fields[1]) for r in records)
     for most in (_FEW, _MANY):
         as_list = _num_known(path, encoding, places, most)
         records = itertools.islice(layout.records(numbered_lines(path, encoding)), most)
-        as_table = sum(len(r.fields) > 1 and r.fields[1] in places for r in records)
+        as_table = sum(len(r.fields) > place and r.fields[place] in places for r in records)
         if as_list or as_table:
             return as_list > as_table
+    if kind != "entries":
+        return False
     raise ConfigError(
         f"{path} has no column that is a column of the run, neither as a list of an item and a "
         "count a line nor as a table of a row, a column and a count"
     )
+
+
+def _where_columns_are(layout: Layout, columns: str, transpose: bool) -> tuple[int, str]:
+    """In which field the names of columns stand, if lines are "entries", and what they are."""
+    kind = arrangement(layout.header, layout.sample)
+    place, titles = int(not transpose), layout.header or layout.sample[0]
+    if columns == ALL or (kind != "entries" and not columns):
+        return place, "matrix"
+    if columns:
+        with contextlib.suppress(ValueError):  # of another file; reading it says what is missing
+            place = fields_named(columns, titles, layout.num_fields)[place]
+    return place, "entries"
 
 
 def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int | None) -> int:

@@ -45,7 +45,7 @@ def are_numbers(columns: str) -> bool:
     return all(map(str.isdecimal, columns.split(",")))
 
 
-def places_of(columns: str, titles: Sequence[str], num_fields: int) -> tuple[int, ...]:
+def fields_named(columns: str, titles: Sequence[str], num_fields: int) -> tuple[int, ...]:
     """Where the fields that `columns` names stand; raises ValueError unless each is there once."""
     names = columns.split(",")
     found = [*map(str, range(1, num_fields + 1))] if are_numbers(columns) else list(titles)
@@ -107,7 +107,7 @@ def _are_numbered(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> bo
     if first == "0" and start == 1:
         are_ids = any(any(map(_is_integer, column)) for column in columns[:2])
         return size > 3 or (bool(columns) and not are_ids)
-    return is_id_title(first) and (size > 3 or start < 2)
+    return is_id_title(first) and size > 3 and bool(columns)
 
 
 def _stands_out(title: str, column: Sequence[str]) -> bool:

@@ -11,8 +11,8 @@ from vigamma.data.delimited_fields import (
     ALL,
     are_numbers,
     arrangement,
+    fields_named,
     is_header,
-    places_of,
 )
 from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines, shown
 
@@ -75,7 +75,7 @@ class Layout(NamedTuple):
         if columns in ("", ALL):
             return tuple(range(min(3, self.num_fields))) if not columns else ()
         try:
-            return places_of(columns, self.header, self.num_fields)
+            return fields_named(columns, self.header, self.num_fields)
         except ValueError as error:
             raise FormatError(f"{path}: {error}") from error
 

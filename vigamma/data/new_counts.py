@@ -54,7 +54,8 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     try:
         rules = dataclasses.replace(rules, encoding=_encoding_of(path, rules))
         kind = kind_of(path, rules.encoding)
-        if kind == TABLE and is_list(path, column_names, rules.encoding):
+        layout = rules.encoding, rules.columns, rules.transpose
+        if kind == TABLE and is_list(path, column_names, *layout):
             return _read_list(path, column_names, rules)
         loaded = rules.for_file(path).load()
     except NotCountsError as error:

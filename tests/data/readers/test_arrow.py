@@ -60,3 +60,17 @@ def test_broken_files_and_a_missing_package_are_one_line(tmp_path, end, monkeypa
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"needs pyarrow: pip install 'vigamma\[parquet\]'"):
         SparseCounts(path=str(tmp_path / f"a{end}")).load()
+
+
+def test_columns_are_chosen_by_name_or_number(tmp_path):
+    path = write(tmp_path / "a.parquet", TABLE)
+    for columns in ("film,user,stars", "2,1,3"):
+        loaded = SparseCounts(path=path, columns=columns).load()
+        assert loaded.counts.toarray().tolist() == [[1, 5], [0, 2]]
+        assert (loaded.row_names.tolist(), loaded.column_names.tolist()) == (
+            ["a", "b"],
+            ["9", "10"],
+        )
+        assert loaded.notes[0].endswith("ignored: time")
+    with pytest.raises(FormatError, match=r"asks for movie, .* there are user, film, stars, time"):
+        SparseCounts(path=path, columns="user,movie").load()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 
-from vigamma.data.delimited_fields import places_of
+from vigamma.data.delimited_fields import fields_named
 from vigamma.data.names import as_names, name_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_files import FormatError, reading
@@ -71,7 +71,7 @@ def read(path: Path, columns: str = "") -> RawCounts:
 def _chosen(table, columns: str):
     """The table with only these columns, in this order, and the titles of the others."""
     titles = table.column_names
-    places = places_of(columns, titles, len(titles))
+    places = fields_named(columns, titles, len(titles))
     return table.select(places), [title for i, title in enumerate(titles) if i not in places]
 
 
