@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vigamma"
 
 LAYERS = [
-    ["typing", "errors", "random", "whole_files", "progress", "ranking", "page_style"],
+    ["typing", "errors", "floats", "random", "whole_files", "progress", "ranking", "page_style"],
     [
         "special",
         "mesh",
