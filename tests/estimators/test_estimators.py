@@ -16,6 +16,7 @@ from vigamma import (
     PathwiseElbo,
     ScoreFunctionElbo,
 )
+from vigamma.mesh import in_default_float
 
 BATCHES, BATCH = 100, 100  # 10,000 samples
 ESTIMATORS = {
@@ -123,7 +124,7 @@ def test_shapes_and_finiteness_from_one_pixel_on(name):
 
     for size in (1, 13):
         model = GammaPoisson(Gamma(jnp.full((size,), 0.02), jnp.full((size,), 2.0)))
-        batch = CountStatistics(jnp.zeros(size), jnp.float32(168), jnp.float32(0))
+        batch = CountStatistics(jnp.zeros(size), *in_default_float((168, 0)))
         elbo, gradient = estimate(ESTIMATORS[name], (model, batch), model.prior, 2)
         chex.assert_shape(elbo, (2,))
         chex.assert_shape(jax.tree.leaves(gradient), (2, size))

@@ -16,7 +16,7 @@ def test_log_joint_equals_the_sum_over_all_rows(data, problem):
     a, b = (np.asarray(x, np.float64) for x in (model.prior.concentration, model.prior.rate))
     expected = scipy.stats.gamma(a, scale=1 / b).logpdf(theta).sum()
     expected += scipy.stats.poisson(theta).logpmf(data.counts).sum()
-    got = model.log_joint(jnp.log(jnp.float32(theta)), batch)
+    got = model.log_joint(jnp.log(jnp.asarray(theta, float)), batch)
     chex.assert_shape(got, ())
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 

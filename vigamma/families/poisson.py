@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vigamma.floats import as_floats, own_floats
+from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect
 from vigamma.typing import Array, Key, record
 
@@ -51,7 +52,7 @@ class Poisson:
           ValueError: for a rate that is not from 0 to 2e9. Under `jit`, where nothing can be
             raised, its draw is -1.
         """
-        (rate,) = as_floats(self.rate)
+        key, (rate,) = threefry_key(key), as_floats(self.rate)
         can_be_drawn = (rate >= 0) & (rate <= LARGEST_SAMPLED_RATE)
         _check_drawable(rate, can_be_drawn)
         shape = (*sample_shape, *rate.shape)
