@@ -11,7 +11,16 @@ PACKAGE = ROOT / "vigamma"
 LAYERS = [
     ["errors"],
     ["forks"],
-    ["typing", "random", "whole_files", "progress", "ranking", "page_style", "terminal"],
+    [
+        "typing",
+        "floats",
+        "random",
+        "whole_files",
+        "progress",
+        "ranking",
+        "page_style",
+        "terminal",
+    ],
     [
         "special",
         "signals",
