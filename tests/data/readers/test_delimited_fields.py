@@ -29,6 +29,8 @@ def names_of(loaded):
     [
         (f"gene,c1,c2,c3\n{GENES}", (["TP53", "BRCA", "MYC"], ["c1", "c2", "c3"])),
         (f",c1,c2,c3\n{GENES}", (["TP53", "BRCA", "MYC"], ["c1", "c2", "c3"])),
+        (f"gene,n1,n2,n3\n{GENES}", (["TP53", "BRCA", "MYC"], ["n1", "n2", "n3"])),
+        (f"gene,a_n,b_n,c_n\n{GENES}", (["TP53", "BRCA", "MYC"], ["a_n", "b_n", "c_n"])),
         (f"c1,c2,c3\n{GENES}", (["TP53", "BRCA", "MYC"], ["c1", "c2", "c3"])),
         (
             f'"c1" "c 2" "c3"\n{GENES}'.replace(",", " ").replace("BRCA", '"BR CA"'),
@@ -247,4 +249,4 @@ def test_titles():
     assert all(map(is_id_title, ids))
     assert not any(map(is_id_title, ["c1", "gene1", "jazz", "", "7", "rating", "David"]))
     assert all(map(is_count_title, ["n", "Book-Rating", "play_counts_total", "rating:float"]))
-    assert not any(map(is_count_title, ["c1", "user", "country", ""]))
+    assert not any(map(is_count_title, ["c1", "n2", "score_1", "user", "country", ""]))
