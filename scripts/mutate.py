@@ -92,6 +92,7 @@ def run_tests(copy: Path, tests: Sequence[str], seconds: float | None) -> tuple[
     """Whether all tests pass in a copy within some seconds, and the end of what pytest says."""
     settings = {
         "PYTHONPATH": str(copy),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take longer than many tests
         "PYTHONDONTWRITEBYTECODE": "1",  # files that change within a second look unchanged
         "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",

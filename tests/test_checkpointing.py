@@ -199,6 +199,16 @@ def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
         pass
 
 
+def test_a_workdir_that_was_replaced_is_not_written_and_an_empty_one_goes(tmp_path):
+    with locked(tmp_path / "new" / "folder"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with opened(tmp_path / "run") as checkpoints:
+        (tmp_path / "run" / ".lock").write_text("1")  # by another process, in a folder made anew
+        with pytest.raises(CheckpointError, match="was removed while the run was at work in it"):
+            checkpoints.save(1, make_arrays())
+
+
 def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
     (tmp_path / ".partial-config.json").write_text("{")
