@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from vigamma.metrics import MetricsLog, ProgressLine, peak_memory_bytes, read_metrics, write_json
+from vigamma.terminal import PlainConsole
 
 
 def test_lines_come_back_and_steps_not_saved_are_dropped(tmp_path):
@@ -60,7 +60,7 @@ def test_json_files_hold_no_nan(tmp_path):
 
 def shown(terminal: bool, **options) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=terminal, width=120)
+    console = PlainConsole(file=stream, force_terminal=terminal, width=120)
     with ProgressLine(40, console=console, **options) as progress:
         progress.start(0)
         for step in (10, 20, 40):

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vigamma.terminal import PlainConsole, printable
+from vigamma.terminal import PlainConsole
 from vigamma.whole_files import replace_file, with_room
 
 
@@ -112,7 +111,7 @@ class ProgressLine:
         num_steps: int,
         *,
         quiet: bool = False,
-        console: Console | None = None,
+        console: PlainConsole | None = None,
         seconds_between_lines: float = 1.0,
     ):
         """Prepares a line that counts to `num_steps`; a quiet one prints nothing."""
@@ -141,7 +140,7 @@ class ProgressLine:
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""
-        self._console.print(printable(line), markup=False)
+        self._console.print(line)
 
     def phase(self, name: str) -> None:
         """Names what happens while no step is taken; on the live line only."""

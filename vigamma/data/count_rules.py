@@ -69,7 +69,7 @@ class NotCountsError(ValueError):
 def one_entry_a_cell(matrix: spmatrix | sparray, which: str) -> csr_array:
     """The "last" entry of every cell, in the order in which they are stored, or the "max".
 
-    Takes time as sorting does: 2 s for 10^7 entries.
+    Takes time as sorting does: 2 to 3 s for 10^7 entries.
 
     Args:
       matrix: with an entry; its indices fit its shape.

@@ -19,11 +19,12 @@ _THINGS = (
 _ENDS = ("", "s", "id", "ids", "name", "names")
 _IDS = {f"{thing}{end}" for thing in _THINGS.split() for end in _ENDS}
 _IDS |= {"id", "ids", "code", "no", "nr", "number", *(f"{letter}id" for letter in "abcdgimpstuw")}
-_COUNTS = (
+_COUNT_WORDS = (
     "count counts cnt n num value values val rating ratings stars score scores freq frequency tf "
     "weight weights plays listens clicks views visits times quantity qty amount total umi umis "
     "reads"
 )
+_COUNTS = set(_COUNT_WORDS.split())
 _FEW = 8
 _MOST_SHOWN = 12
 _NO_NAME = re.compile(r"(Unnamed: \d+)?")  # how pandas calls an index, unless told
@@ -69,7 +70,7 @@ def is_id_title(title: str) -> bool:
 def is_count_title(title: str) -> bool:
     """Whether a field that is called so has counts, by words like "rating" or "n", but not "n2"."""
     words = [word.lower() for word in _WORD.findall(title)]
-    return not any(map(str.isdecimal, words)) and not set(words).isdisjoint(_COUNTS.split())
+    return not any(map(str.isdecimal, words)) and not _COUNTS.isdisjoint(words)
 
 
 def has_no_name(title: str) -> bool:

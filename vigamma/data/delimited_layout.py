@@ -66,6 +66,15 @@ class Layout(NamedTuple):
                 continue
             yield Record(number, [field.strip() for field in fields])
 
+    def body(self, path: Path, encoding: str) -> Iterator[Record]:
+        """The records below the header; raises FormatError for one of more or fewer fields."""
+        for record in self.records(numbered_lines(path, encoding)):
+            if record.number <= self.header_line:
+                continue
+            if len(record.fields) != self.num_fields:
+                raise at_line(path, record.number, self.expected(record.fields))
+            yield record
+
     def places(self, path: Path, columns: str) -> tuple[int, ...]:
         """Where row, column and, if there is one, count stand in a line; () if columns are "all".
 

@@ -30,3 +30,19 @@ def name_order(names: np.ndarray) -> np.ndarray:
         return np.argsort(names, kind="stable")
     are_integers = np.array_equal(numbers.astype(names.dtype), names)
     return np.argsort(numbers if are_integers else names, kind="stable")
+
+
+def in_order(names: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Names sorted by `name_order`, and where among them is what stood at each of `places`.
+
+    Args:
+      names: that are unique; shape (N,).
+      places: integers from 0 to N - 1; shape (E,).
+
+    Returns:
+      The sorted names, and places in int32 of shape (E,).
+    """
+    order = name_order(names)
+    sorted_place = np.empty(len(order), np.int32)
+    sorted_place[order] = np.arange(len(order))
+    return names[order], sorted_place[places]

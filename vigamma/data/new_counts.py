@@ -1,7 +1,6 @@
 """Counts of rows that were not in a run, from a file, with the columns of the run."""
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import LoadedCounts, SparseCounts, kind_of
-from vigamma.data.names import as_names
+from vigamma.data.names import as_names, repeated
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.data.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
@@ -113,14 +112,15 @@ def _by_name(
     if np.array_equal(loaded.column_names, column_names):
         return loaded.counts, ()
     names, places = loaded.column_names.tolist(), places_of(column_names)
-    times = [Counter(names), Counter(column_names.tolist())]
-    ambiguous = [n for n in times[0] if n in places and max(t[n] for t in times) > 1]
+    distinct = dict.fromkeys(names)
+    several = repeated(loaded.column_names) | repeated(column_names)
+    ambiguous = [name for name in distinct if name in places and name in several]
     if ambiguous:
         raise ConfigError(
             f"{path}: {len(ambiguous):,} names are of several columns, there or in the run: "
             + ", ".join(map(repr, ambiguous[:5]))
         )
-    unknown = [name for name in times[0] if name not in places]
+    unknown = [name for name in distinct if name not in places]
     known = [i for i, name in enumerate(names) if name in places]
     if not known:
         raise ConfigError(f"{path} has no column that is a column of the run; {shown(unknown)}")

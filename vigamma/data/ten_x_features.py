@@ -6,7 +6,7 @@ import numpy as np
 
 from vigamma.data.names import as_names
 
-_GENES = "Gene Expression"
+GENES = "Gene Expression"
 
 
 def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.ndarray, str | None]:
@@ -23,17 +23,13 @@ def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.nd
     present = dict.fromkeys(kinds.tolist())
     if wanted and wanted not in present:
         raise ValueError(f"{path} has no {wanted}, but {', '.join(present)}")
-    if not wanted and _GENES not in present:
+    if not wanted and GENES not in present:
         return np.ones(len(kinds), bool), None
-    is_chosen = kinds == (wanted or _GENES)
-    others = [kind for kind in present if kind != (wanted or _GENES)]
+    is_chosen = kinds == (wanted or GENES)
+    others = sorted(present.keys() - {wanted or GENES})
     if not others:
         return is_chosen, None
-    note = (
-        f"{path}: left out {np.sum(~is_chosen):,} features of {', '.join(others)}; data.layer "
-        f"names the type that is read"
-    )
-    return is_chosen, note
+    return is_chosen, f"{path}: left out {np.sum(~is_chosen):,} features of {', '.join(others)}"
 
 
 def feature_names(ids: Sequence[str], symbols: Sequence[str]) -> np.ndarray:

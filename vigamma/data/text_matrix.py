@@ -10,7 +10,7 @@ from vigamma.data.delimited_layout import Layout
 from vigamma.data.names import as_names
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_columns import read_columns
-from vigamma.data.text_files import at_line, is_finite, numbered_lines, shown
+from vigamma.data.text_files import at_line, is_finite, shown
 
 _FIELDS_AT_ONCE = 2**24
 
@@ -69,11 +69,7 @@ def _read(path: Path, layout: Layout, encoding: str, num_names: int) -> tuple[cs
 
 def _explain(path: Path, layout: Layout, encoding: str, num_names: int) -> None:
     """Raises FormatError for the first line that is broken, if one is found."""
-    for number, fields in layout.records(numbered_lines(path, encoding)):
-        if number <= layout.header_line:
-            continue
-        if len(fields) != layout.num_fields:
-            raise at_line(path, number, layout.expected(fields))
+    for number, fields in layout.body(path, encoding):
         if num_names and not fields[0]:
             raise at_line(path, number, "the name of the row is empty")
         for place, field in enumerate(fields[num_names:], num_names + 1):

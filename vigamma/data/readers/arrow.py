@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from vigamma.data.delimited_fields import fields_named
-from vigamma.data.names import as_names, name_order
+from vigamma.data.names import as_names, in_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_files import FormatError, reading
 
@@ -81,7 +81,4 @@ def _ids(column) -> tuple[np.ndarray, np.ndarray]:
     names = as_names(encoded.dictionary.to_pylist())
     if (names == "").any():
         raise ValueError("an id is empty")
-    order = name_order(names)
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order))
-    return names[order], places[encoded.indices.to_numpy()]
+    return in_order(names, encoded.indices.to_numpy())

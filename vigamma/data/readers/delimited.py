@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 
 from vigamma.data.delimited_fields import ALL, arrangement, has_no_name, is_count_title
 from vigamma.data.delimited_layout import Layout, find_layout
-from vigamma.data.names import as_names, name_order
+from vigamma.data.names import as_names, in_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_columns import read_columns
 from vigamma.data.text_files import (
@@ -16,7 +16,6 @@ from vigamma.data.text_files import (
     at_line,
     is_finite,
     is_number,
-    numbered_lines,
     reading,
     shown,
 )
@@ -122,12 +121,8 @@ class _Ids:
 
     def sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """The names in their order, and for each id its place among them; int32 of shape (E,)."""
-        names = as_names(self._numbers)
-        order = name_order(names)
-        places = np.empty(len(order), np.int32)
-        places[order] = np.arange(len(order))
         ids, self._pieces = np.concatenate(self._pieces), []
-        return names[order], places[ids]
+        return in_order(as_names(self._numbers), ids)
 
 
 def _read_ids(
@@ -163,11 +158,7 @@ def _read_ids(
 
 def _explain(path: Path, layout: Layout, places: Sequence[int], encoding: str) -> None:
     """Raises FormatError for the first line that is broken, if one is found."""
-    for number, fields in layout.records(numbered_lines(path, encoding)):
-        if number <= layout.header_line:
-            continue
-        if len(fields) != layout.num_fields:
-            raise at_line(path, number, layout.expected(fields))
+    for number, fields in layout.body(path, encoding):
         for place, side in zip(places, ("row", "column"), strict=False):
             field = fields[place]
             if not field or "\n" in field:

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.data.matrix_market import read_matrix
 from vigamma.data.names import as_names
 from vigamma.data.raw_counts import RawCounts
-from vigamma.data.ten_x_features import feature_names
+from vigamma.data.ten_x_features import GENES, chosen_features, feature_names
 from vigamma.data.text_files import (
     FormatError,
     at_line,
@@ -16,8 +15,6 @@ from vigamma.data.text_files import (
     numbered_lines,
     reading,
 )
-
-_GENES = "Gene Expression"
 
 
 def read(path: Path) -> RawCounts:
@@ -49,15 +46,13 @@ def read(path: Path) -> RawCounts:
                 f"{names_path} has {len(names)} lines, but {matrix_path} is of shape "
                 f"{genes_by_cells.shape}: features × barcodes"
             )
-    is_gene = np.array([len(fields) < 3 or fields[2] == _GENES for fields in features])
-    matrix, notes = csr_array(genes_by_cells.T), ()
-    if is_gene.any() and not is_gene.all():
-        kinds = sorted({fields[2] for fields in features if len(fields) > 2} - {_GENES})
-        notes = (f"{path}: left out {np.sum(~is_gene)} features of {', '.join(kinds)}",)
-        matrix = matrix[:, is_gene]
-        features = [fields for fields in features if len(fields) < 3 or fields[2] == _GENES]
-    ids, symbols = ([fields[min(i, len(fields) - 1)] for fields in features] for i in (0, 1))
-    return RawCounts(matrix, cells, feature_names(ids, symbols), notes)
+    kinds = as_names(fields[2] if len(fields) > 2 else GENES for fields in features)
+    is_chosen, note = chosen_features(kinds, path, "")
+    matrix = csr_array(genes_by_cells.T)
+    matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
+    chosen = [fields for fields, is_one in zip(features, is_chosen, strict=True) if is_one]
+    ids, symbols = ([fields[min(i, len(fields) - 1)] for fields in chosen] for i in (0, 1))
+    return RawCounts(matrix, cells, feature_names(ids, symbols), (note,) if note else ())
 
 
 def _file(folder: Path, *names: str) -> Path:

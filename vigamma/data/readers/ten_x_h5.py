@@ -57,7 +57,8 @@ def _read_features(group, path: Path, layer: str) -> RawCounts:
     ids, symbols = (as_names(_texts(features[key]))[is_chosen] for key in ("id", "name"))
     matrix = _matrix(group)
     matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
-    cells, notes = as_names(_texts(group["barcodes"])), (note,) if note else ()
+    cells = as_names(_texts(group["barcodes"]))
+    notes = (f"{note}; data.layer names the type that is read",) if note else ()
     return RawCounts(matrix, cells, feature_names(ids.tolist(), symbols.tolist()), notes)
 
 
