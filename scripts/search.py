@@ -21,12 +21,11 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.command_line import end_with_a_closed_pipe
 from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
 from vigamma.search import write_search
 from vigamma.signals import StopSignals
-from vigamma.terminal import complain
+from vigamma.terminal import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -37,10 +36,10 @@ _NUM_FACTORS = flags.DEFINE_list("num_factors", [], "Of config.model.num_factors
 _WORKDIR = flags.DEFINE_string("workdir", "checkpoints/search", "Where the outcome is written.")
 
 
+@end_with_a_closed_pipe()
 def main(argv):
     """Searches, writes and prints the outcome and the command that fits the winner."""
     del argv
-    end_with_a_closed_pipe()
     logging.set_verbosity(logging.WARNING)
     flag, workdir = flags.FLAGS["config"], Path(_WORKDIR.value)
     where = "before the end; nothing is written"
@@ -63,6 +62,8 @@ def main(argv):
     except vigamma.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 128 + stopped.signum
+    except BrokenPipeError:
+        raise
     except (vigamma.RunError, OSError) as error:
         complain(error)
         return 1

@@ -15,10 +15,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.command_line import end_with_a_closed_pipe
 from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
-from vigamma.terminal import complain
+from vigamma.terminal import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -39,10 +38,10 @@ _HEARTBEAT_SECONDS = flags.DEFINE_integer(
 )
 
 
+@end_with_a_closed_pipe()
 def main(argv):
     """Runs the experiment and prints its outcome."""
     del argv
-    end_with_a_closed_pipe()
     logging.set_verbosity(logging.WARNING)
     if _DISTRIBUTED.value or _COORDINATOR.value:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)  # JAX aborts if process 0 dies, and says so

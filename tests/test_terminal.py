@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,25 @@ def test_devices_that_do_not_exist_are_one_line(monkeypatch, error, capsys, tmp_
     status, out, err = call(capsys, "topics.py", "--workdir", tmp_path)
     assert (status, out, len(err.splitlines())) == (1, "", 1)
     assert err.startswith("error: JAX cannot start")
+
+
+@pytest.mark.parametrize(
+    "says",
+    ["print('x' * 99)", "terminal.PlainConsole().print('x' * 99)", "print('x' * 99, flush=True)"],
+)
+def test_a_closed_pipe_ends_a_script_without_a_word(says):
+    """And no other pipe does, such as asyncio's between the threads of Orbax."""
+    code = (
+        "import os\nfrom vigamma import terminal\n\n\n@terminal.end_with_a_closed_pipe()\n"
+        "def main():\n    reader, writer = os.pipe()\n    os.close(reader)\n    try:\n"
+        f"        os.write(writer, b'x')\n    except BrokenPipeError:\n        {says}\n\n\nmain()"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_a_run_in_a_strange_environment_ends_well(tmp_path):

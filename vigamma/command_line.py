@@ -1,7 +1,6 @@
 """What scripts that answer have in common: a run, one line for an error, and an exit status."""
 
 import contextlib
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,12 @@ from vigamma.errors import Interrupted, RunError
 from vigamma.fitted import FittedRun, WantedStep, load_run
 from vigamma.mesh import start_devices
 from vigamma.signals import StopSignals
-from vigamma.terminal import PlainConsole, PrintableText, complain
+from vigamma.terminal import (
+    PlainConsole,
+    PrintableText,
+    complain,
+    end_with_a_closed_pipe,
+)
 
 flags.disclaim_key_flags()  # --help shows them with those of the script
 
@@ -62,9 +66,9 @@ def exit_status(answer: Callable[[Console], None]) -> int:
     """
     logging.set_verbosity(logging.WARNING)
     console = PlainConsole(stderr=True)
-    end_with_a_closed_pipe()
     try:
         with (
+            end_with_a_closed_pipe(),
             contextlib.redirect_stdout(PrintableText(sys.stdout)),
             StopSignals() as stop,
             stop.interruptible("nothing is written"),
@@ -78,9 +82,3 @@ def exit_status(answer: Callable[[Console], None]) -> int:
         complain(error)
         return 1
     return 0
-
-
-def end_with_a_closed_pipe() -> None:
-    """From now on a pipe of standard output that is closed, as by `| head`, ends the process."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,9 +1,12 @@
 """What scripts print: text that every terminal, pipe and encoding takes as it is meant."""
 
 import codecs
+import os
 import re
 import sys
-from typing import Any, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 
@@ -13,6 +16,8 @@ _CONTROL = re.compile(
 )
 _IN_ASCII = {"×": "x", "‖": "||", "→": "->", "θ": "theta", "β": "beta", "≥": ">=", "…": "..."}
 _ERRORS = "vigamma.in_ascii"
+_CLOSED_PIPE = 141
+"""The exit status after SIGPIPE, as shells give it."""
 
 
 def printable(text: str) -> str:
@@ -42,6 +47,20 @@ def take_any_character() -> None:
             stream.reconfigure(errors=_ERRORS)
 
 
+@contextmanager
+def end_with_a_closed_pipe() -> Iterator[None]:
+    """Ends a script without a word where its standard output is closed, as by `| head`.
+
+    SIGPIPE stays ignored. Its default would end the process at other pipes, too: asyncio, in Orbax,
+    wakes its loops through sockets, and now and then through one that was just closed.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end()
+
+
 class PlainConsole(Console):
     """A console of Rich without markup, soft-wrapped, whose strings are printable."""
 
@@ -53,6 +72,10 @@ class PlainConsole(Console):
         """Prints strings as they are, control characters escaped."""
         shown = (printable(o) if isinstance(o, str) else o for o in objects)
         super().print(*shown, **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Ends the script as `end_with_a_closed_pipe` does."""
+        _end()
 
 
 class PrintableText:
@@ -70,6 +93,11 @@ class PrintableText:
     def __getattr__(self, name: str) -> Any:
         """All else is the stream's."""
         return getattr(self._stream, name)
+
+
+def _end() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+    raise SystemExit(_CLOSED_PIPE)
 
 
 def _escape(character: str) -> str:
