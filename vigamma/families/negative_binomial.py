@@ -42,7 +42,7 @@ class NegativeBinomial:
         log a and log x: it is a sum of deviances, which do not cancel, and of Stirling's series
         (Loader 2000, "Fast and accurate computation of binomial probabilities").
         """
-        return _log_prob(*as_floats(count, self.concentration, self.rate))
+        return jax.jit(_log_prob)(*as_floats(count, self.concentration, self.rate))
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws int32 counts, by drawing the Poisson rates first; errors as of `Poisson.sample`."""

@@ -1,5 +1,7 @@
 """The Poisson distribution of counts."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ class Poisson:
         any type are rounded to the floats of the rate. At any size the error is a few roundings of
         the result (Loader 2000, "Fast and accurate computation of binomial probabilities").
         """
-        return _log_prob(*as_floats(count, self.rate))
+        return jax.jit(_log_prob)(*as_floats(count, self.rate))
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws int32 counts; shape `sample_shape + rate.shape`.
@@ -53,15 +55,10 @@ class Poisson:
             raised, its draw is -1.
         """
         key, (rate,) = threefry_key(key), as_floats(self.rate)
-        can_be_drawn = (rate >= 0) & (rate <= LARGEST_SAMPLED_RATE)
-        _check_drawable(rate, can_be_drawn)
-        shape = (*sample_shape, *rate.shape)
-        rate, can_be_drawn = (jnp.broadcast_to(value, shape) for value in (rate, can_be_drawn))
-        is_large = rate > _LARGE_RATE
-        small = jax.random.poisson(key, jnp.where(is_large, 0, rate), shape, dtype=jnp.int32)
-        normal = jax.random.normal(jax.random.fold_in(key, 1), shape, rate.dtype)
-        counts = jnp.where(is_large, _large_counts(jnp.where(is_large, rate, 1), normal), small)
-        return jnp.where(can_be_drawn, counts, -1)
+        counts = _draw(key, rate, (*sample_shape, *rate.shape))
+        if not isinstance(counts, jax.core.Tracer):
+            _check_drawable(rate)
+        return counts
 
 
 def log_poisson(count: Array, rate: Array, log_rate: Array) -> Array:
@@ -101,6 +98,16 @@ def _log_prob_jvp(primals, tangents):
     return log_prob, jnp.where(jnp.isnan(log_prob), jnp.nan, slope) * rate_dot
 
 
+@functools.partial(jax.jit, static_argnames="shape")
+def _draw(key: Key, rate: Array, shape: tuple[int, ...]) -> Array:
+    rate = jnp.broadcast_to(rate, shape)
+    is_large = rate > _LARGE_RATE
+    small = jax.random.poisson(key, jnp.where(is_large, 0, rate), shape, dtype=jnp.int32)
+    normal = jax.random.normal(jax.random.fold_in(key, 1), shape, rate.dtype)
+    counts = jnp.where(is_large, _large_counts(jnp.where(is_large, rate, 1), normal), small)
+    return jnp.where((rate >= 0) & (rate <= LARGEST_SAMPLED_RATE), counts, -1)
+
+
 def _large_counts(rate: Array, normal: Array) -> Array:
     """Draws of large rates from standard normals, by the expansion of the quantile function.
 
@@ -116,13 +123,15 @@ def _large_counts(rate: Array, normal: Array) -> Array:
     return whole.astype(jnp.int32) + jnp.round(rest).astype(jnp.int32)
 
 
-def _check_drawable(rate: Array, can_be_drawn: Array) -> None:
-    """Raises ValueError for a rate of which no count can be drawn; not under `jit`."""
-    if isinstance(can_be_drawn, jax.core.Tracer) or not can_be_drawn.is_fully_addressable:
+def _check_drawable(rate: Array) -> None:
+    """Raises ValueError for a rate of which no count can be drawn."""
+    if not rate.is_fully_addressable:
         return
-    if not (good := np.asarray(can_be_drawn)).all():
+    rates = np.asarray(rate)
+    good = (rates >= 0) & (rates <= LARGEST_SAMPLED_RATE)
+    if not good.all():
         index = tuple(int(i) for i in np.argwhere(~good)[0])
         raise ValueError(
             f"counts can be drawn of Poisson rates from 0 to {LARGEST_SAMPLED_RATE:g}, but one is "
-            f"{np.asarray(rate)[index]} at index {index}"
+            f"{rates[index]} at index {index}"
         )
