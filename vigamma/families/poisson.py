@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vigamma.floats import as_floats, own_floats
+from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect
 from vigamma.typing import Array, Key, record
@@ -55,13 +56,8 @@ class Poisson:
         key, (rate,) = threefry_key(key), as_floats(self.rate)
         can_be_drawn = (rate >= 0) & (rate <= LARGEST_SAMPLED_RATE)
         _check_drawable(rate, can_be_drawn)
-        shape = (*sample_shape, *rate.shape)
-        rate, can_be_drawn = (jnp.broadcast_to(value, shape) for value in (rate, can_be_drawn))
-        is_large = rate > _LARGE_RATE
-        small = jax.random.poisson(key, jnp.where(is_large, 0, rate), shape, dtype=jnp.int32)
-        normal = jax.random.normal(jax.random.fold_in(key, 1), shape, rate.dtype)
-        counts = jnp.where(is_large, _large_counts(jnp.where(is_large, rate, 1), normal), small)
-        return jnp.where(can_be_drawn, counts, -1)
+        rate = jnp.where(can_be_drawn, rate, jnp.nan)
+        return drawn_like(jnp.broadcast_to(rate, (*sample_shape, *rate.shape)), _draw, key)
 
 
 def log_poisson(count: Array, rate: Array, log_rate: Array) -> Array:
@@ -99,6 +95,14 @@ def _log_prob_jvp(primals, tangents):
     slope = jnp.where(is_inside, slope, on_edge)
     slope = jnp.where(jnp.isneginf(log_prob) & (rate > 0), 0, slope)
     return log_prob, jnp.where(jnp.isnan(log_prob), jnp.nan, slope) * rate_dot
+
+
+def _draw(rate: Array, key: Key) -> Array:
+    """int32 counts; -1 where the rate is NaN."""
+    is_large = rate > _LARGE_RATE
+    small = jax.random.poisson(key, jnp.where(is_large, 0, rate), dtype=jnp.int32)
+    normal = jax.random.normal(jax.random.fold_in(key, 1), rate.shape, rate.dtype)
+    return jnp.where(is_large, _large_counts(jnp.where(is_large, rate, 1), normal), small)
 
 
 def _large_counts(rate: Array, normal: Array) -> Array:
