@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
+from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from vigamma import (
     NaturalGradient,
     PathwiseElbo,
     TrainState,
+    manifest,
 )
 from vigamma.checkpointing import Checkpointer, read_checkpoint
 from vigamma.mesh import make_mesh, place, replicated
@@ -196,6 +199,16 @@ def test_a_busy_workdir_is_refused_and_a_dead_holder_blocks_nobody(tmp_path):
         pass
 
 
+def test_a_workdir_that_was_replaced_is_not_written_and_an_empty_one_goes(tmp_path):
+    with locked(tmp_path / "new" / "folder"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with opened(tmp_path / "run") as checkpoints:
+        (tmp_path / "run" / ".lock").write_text("1")  # by another process, in a folder made anew
+        with pytest.raises(CheckpointError, match="was removed while the run was at work in it"):
+            checkpoints.save(1, make_arrays())
+
+
 def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
     (tmp_path / ".partial-config.json").write_text("{")
@@ -252,6 +265,56 @@ def test_folders_that_are_not_steps_are_let_be(tmp_path):
             checkpoints.save(step, make_arrays())
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {".lock", "007", "2", "6", "7", "8", "٣"}
+
+
+def test_leaves_that_are_not_what_was_saved_are_refused(tmp_path):
+    """The files are as they were written, but what Orbax makes of them is not."""
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    facts = manifest.read_manifest(tmp_path / "1")
+    facts["leaves"]["q.log_shape"]["crc32"] += 1
+    del facts["crc32"]
+    (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest._sealed(facts)))
+    with pytest.raises(CheckpointError, match=r"q\.log_shape is not what was saved"):
+        read_checkpoint(tmp_path, pytest.fail)
+
+
+def test_nothing_is_written_where_it_would_not_fit(tmp_path, monkeypatch):
+    arrays, usage = make_arrays(), namedtuple("usage", "total used free")
+
+    def with_free(free, total=10**9):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(total, 0, free))
+
+    with opened(tmp_path) as checkpoints:
+        nothing = sorted(tmp_path.iterdir())
+        for fits, scale in ((2**16, arrays), (2**22, make_arrays(size=2**18))):
+            with_free(fits)
+            with pytest.raises(CheckpointError, match=r"could not save step 1.*no space left"):
+                checkpoints.save(1, scale)
+            assert sorted(tmp_path.iterdir()) == nothing
+        with_free(2**17)
+        checkpoints.save(1, arrays)
+        newest = manifest.size_on_disk(tmp_path / "1")
+        monkeypatch.setattr("vigamma.checkpointing.size_on_disk", lambda _: 2**17 + newest)
+        with pytest.raises(CheckpointError, match="no space left"):
+            checkpoints.save(2, arrays)
+        with_free(0, total=0)  # a file system without a limit
+        checkpoints.save(2, arrays)
+    assert sorted(path.name for path in tmp_path.glob("[0-9]")) == ["1", "2"]
+
+
+def test_damaged_steps_are_set_aside_under_names_of_their_own(tmp_path):
+    for _ in range(3):
+        (tmp_path / "7").mkdir()
+        manifest.set_aside(tmp_path / "7")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["damaged-7-1", "damaged-7-2", "damaged-7-3"]
+
+
+def test_a_large_file_is_checked_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_READ_BYTES", 4)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert manifest._checksum(tmp_path / "file") == zlib.crc32(b"0123456789")
 
 
 def test_a_copy_under_another_number_is_not_that_step(tmp_path):

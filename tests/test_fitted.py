@@ -12,7 +12,7 @@ from tests.test_train_factors import experiment
 from vigamma import CheckpointError, CoordinateAscent, PoissonFactorization, run_experiment
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.fitted import load_run
+from vigamma.fitted import _score, load_run
 from vigamma.train import load_fit
 
 EXPERIMENTS = {
@@ -96,3 +96,11 @@ def test_a_run_of_images_is_not_a_factorization(tmp_path):
         checkpoints.save(1, make_arrays())
     with pytest.raises(CheckpointError, match=r"step 1 in .* is not of a factorization"):
         load_run(tmp_path)
+
+
+def test_starts_compare_by_validation_counts_or_else_by_their_elbo():
+    looked = {"best.step": 3, "best.log_likelihood": -1.5, "best.elbo": -70.0, "elbo": -60.0}
+    assert _score(looked) == -1.5
+    assert _score(looked | {"best.step": 0}) == -60
+    assert _score({"elbo": -60.0}) == -60
+    assert _score({}) == -np.inf

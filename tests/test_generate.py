@@ -4,7 +4,8 @@ import pytest
 
 from tests.test_checkpointing import IDENTITY, make_arrays, opened
 from vigamma import CheckpointError
-from vigamma.generate import generate
+from vigamma.generate import generate, generate_mixture
+from vigamma.models.factor_model import FactorModel
 
 
 @pytest.fixture
@@ -29,6 +30,22 @@ def test_rows_have_the_posterior_predictive_moments(workdir):
     np.testing.assert_array_less(np.abs(theta.mean(axis=0) - mean), 4 * np.sqrt(mean / 20_000))
     np.testing.assert_array_less(np.abs(counts.mean(axis=0) - mean), 4 * np.sqrt(2 * mean / 20_000))
     np.testing.assert_allclose(counts.var(axis=0), 2 * mean, rtol=0.1)
+
+
+def test_rows_are_of_any_start_and_do_not_depend_on_their_number(monkeypatch):
+    def generate_rows(key, q, num_rows):
+        rates = 100 * q["start"] + np.arange(num_rows)[:, None]
+        return rates, rates + 1
+
+    monkeypatch.setattr(FactorModel, "generate_rows", generate_rows)
+    posteriors = [{"start": np.int32(start)} for start in range(2)]
+    rates, counts = generate_mixture(5, posteriors, 40)
+    start, row = np.divmod(rates[:, 0], 100)
+    assert row.tolist() == list(range(40))
+    assert 8 < start.sum() < 32
+    np.testing.assert_array_equal(counts, rates + 1)
+    np.testing.assert_array_equal(generate_mixture(5, posteriors, 7)[0], rates[:7])
+    assert (generate_mixture(6, posteriors, 40)[0] != rates).any()
 
 
 def test_what_cannot_be_generated_is_refused(workdir, tmp_path):

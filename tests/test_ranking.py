@@ -63,3 +63,12 @@ def test_columns_that_are_alike_tie_wherever_they_stand():
     beta[[3, 40, 100]] = beta[17]
     ((_, rates),) = rate_blocks(theta.astype(np.float32), beta.astype(np.float32))
     assert (rates[:, [3, 40, 100]] == rates[:, [17]]).all()
+
+
+def test_rates_are_summed_in_float64_and_rounded_once():
+    rng = np.random.default_rng(3)
+    theta, beta = (rng.gamma(1.0, size=(size, 50)).astype(np.float32) for size in (20, 30))
+    ((_, rates),) = rate_blocks(theta, beta)
+    assert rates.dtype == np.float32
+    exact = (theta[:, None].astype(float) * beta.astype(float)).sum(axis=2)
+    np.testing.assert_array_equal(rates, exact.astype(np.float32))

@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vigamma import PoissonFactorizer, SyntheticFactors
+from vigamma import PoissonFactorizer, SyntheticFactors, sklearn_api
 from vigamma.fits import coordinate_ascent
 
 NUM_ROWS, NUM_COLUMNS = 300, 12
@@ -206,6 +206,26 @@ def test_minibatches_come_near_the_fit(counts, truth):
     assert streamed.n_samples_seen_ == 400
     assert scores[0] < best - 0.5
     assert scores[-1] > best - 0.1
+
+
+@pytest.mark.parametrize("total_samples", [None, 500])
+def test_steps_are_as_large_as_the_rows_seen_before_and_weigh_as_all(
+    counts, fitted, monkeypatch, total_samples
+):
+    taken = []
+
+    def step(inference, model, columns, counts, num_batches, step_size):
+        taken.append((num_batches, step_size))
+        return columns | {"rows": None}, -1.0
+
+    monkeypatch.setattr(sklearn_api, "minibatch_step", step)
+    options = {"delay": 2.0, "forgetting_rate": 0.7, "total_samples": total_samples}
+    streamed = clone(fitted).set_params(**options)
+    streamed.partial_fit(counts[:20]).partial_fit(counts[:20]).partial_fit(counts[:10])
+    totals = (20, 40, 50) if total_samples is None else (500, 500, 500)
+    weights = [total / size for total, size in zip(totals, (20, 20, 10), strict=True)]
+    sizes = [(1 + t + 2.0) ** -0.7 for t in (0, 1, 4)]
+    np.testing.assert_allclose(taken, np.transpose([weights, sizes]))
 
 
 def test_a_step_after_a_fit_is_small(counts, fitted):

@@ -34,6 +34,15 @@ def test_matches_mpmath_from_tiny_to_huge_shapes(name, dtype, rtol):
     np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 6e-7), (np.float64, 4e-13)])
+def test_the_series_have_the_terms_that_their_floats_see(dtype, rtol):
+    shapes = np.linspace(8, 9, 33).astype(dtype)
+    for name in ("trigamma_excess", "log_minus_digamma"):
+        with jax.enable_x64(dtype == np.float64):
+            got = getattr(special, name)(jnp.asarray(shapes))
+        np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol)
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_exp_digamma_matches_mpmath_and_underflows_to_zero(dtype, rtol):
     shapes = SHAPES[SHAPES > 0.012].astype(dtype)
@@ -70,7 +79,8 @@ def test_power_divergence_matches_mpmath(c, dtype, rtol):
 
 
 def test_expm1_minus_keeps_relative_precision_near_zero():
-    x = np.concatenate([-np.geomspace(1e-6, 20, 40), np.geomspace(1e-6, 20, 40)]).astype(np.float32)
+    sizes = np.concatenate([np.geomspace(1e-6, 20, 40), np.linspace(0.4, 3, 27)])
+    x = np.concatenate([-sizes, sizes]).astype(np.float32)
     exact = mp_values(lambda v: mpmath.expm1(v) - v, x)
     np.testing.assert_allclose(special.expm1_minus(jnp.asarray(x)), exact, rtol=1e-6)
     assert special.expm1_minus(jnp.float32(0)) == 0

@@ -133,6 +133,13 @@ def test_devices_share_the_keys_of_one():
     np.testing.assert_array_equal(all_keys(1), all_keys(4))
 
 
+def test_every_step_has_a_key_of_its_own(problem):
+    hardly = Adam(learning_rate=1e-20)  # so that only the samples differ
+    algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=hardly)
+    _, elbos = take_steps(problem, algorithm, 20)
+    assert np.unique(elbos).size == 20
+
+
 @pytest.mark.parametrize("chunk_steps", [1, 7, 50])
 def test_steps_are_bit_identical_wherever_they_are_cut(problem, chunk_steps):
     whole, elbos = take_steps(problem, ADAM, 60)

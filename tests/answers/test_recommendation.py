@@ -1,12 +1,13 @@
 """Recommendations against dense sorts and Monte Carlo."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.fitted_runs import NUM_COLUMNS, NUM_ROWS, random_run
 from vigamma import Gamma, UnknownNameError, recommend, recommend_all, recommend_new
-from vigamma.answers.recommendation import moments_of_rates
+from vigamma.answers.recommendation import moments_of_rates, recommend_folded
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.inference.fold_in import fold_in
 
@@ -130,6 +131,26 @@ def test_new_users_have_the_factors_of_fold_in(kind):
             assert items.tolist() == [f"column {m}, é" for m in expected]
             found = table["rate"][table.user == user]
             np.testing.assert_allclose(found, of_user[expected], rtol=1e-6)
+
+
+def test_every_user_has_draws_of_their_own():
+    """Also of the same factors; somebody new has not those of a row of the run."""
+    q = RUN.factors.q
+    alike = q | {"rows": jax.tree.map(lambda leaf: leaf[[7] * NUM_ROWS], q["rows"])}
+    run = RUN._replace(factors=RUN.factors._replace(q=alike))
+    options = {"top": 2, "interval": 0.9, "draws": 50, "seed": 0}
+    old = [table.low.to_numpy() for _, table in recommend(run, USERS, **options).groupby("user")]
+    new = {"rows": jax.tree.map(lambda leaf: leaf[:NUM_ROWS], alike["rows"])}
+    everybody = [*old]
+    for first in (0, NUM_ROWS):
+        names = [f"{first} {n}" for n in range(NUM_ROWS)]
+        table = recommend_folded(run, [new], names, seen=None, first=first, **options)
+        everybody += [own.low.to_numpy() for _, own in table.groupby("user")]
+    lows = np.array(everybody)
+    assert lows.shape == (2 + 2 * NUM_ROWS, 2)
+    assert all(np.unique(column).size == len(lows) for column in lows.T)
+    other = recommend(run, USERS, **options | {"seed": 1}).low
+    assert not np.isin(other, lows).any()
 
 
 def test_what_cannot_be_is_refused():

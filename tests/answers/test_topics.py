@@ -86,6 +86,18 @@ def test_the_promising_columns_hold_the_surest_ones():
     ]
 
 
+def test_a_column_is_promising_by_its_lift_and_by_how_sure_it_is():
+    from vigamma import Gamma
+
+    shapes = np.full(1000, 0.02)  # of which all that Wilson & Hilferty say is 0
+    lifts = np.linspace(1, 2, 1000)
+    lifts[:150] = np.linspace(90, 100, 150)  # large, and by chance
+    shapes[500:515], lifts[500:515] = 1e4, np.linspace(3, 4, 15)
+    assert _surest(Gamma(shapes, shapes), lifts, 0.05, 15).tolist() == [*range(514, 499, -1)]
+    shapes[:] = 0.02
+    assert _surest(Gamma(shapes, shapes), lifts, 0.4, 1).tolist() == [149]
+
+
 def test_the_scale_of_a_factor_does_not_matter():
     scales = np.array([0.01, 1.0, 30.0])
     found, again = topics(RUN, top=NUM_COLUMNS), topics(scaled(RUN, scales), top=NUM_COLUMNS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigamma.data.files import LoadedCounts
-from vigamma.data.heldout import HeldOut
+from vigamma.data.heldout import HeldOut, HeldOutCounts
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
 from vigamma.diagnostics.residuals import Moments, residuals
@@ -59,3 +59,32 @@ def test_sums_outside_their_intervals_are_a_tenth_of_a_right_model():
     few = split_of("thinning", (np.arange(60_000) % 977 == 0).reshape(300, 200).astype(int))
     tiny = residuals(Moments(1e-4 * THETA, 0 * THETA), sides[1], few.train)
     assert share_of_sums_outside(tiny[0], few.test, 1) is None
+
+
+def test_the_interval_of_a_held_out_sum_has_the_variance_of_rates_and_of_poisson_counts():
+    """A tenth is outside where the rates of rows are uncertain, and on both sides."""
+    num, s, rng = 4000, 0.5, np.random.default_rng(0)
+    theta, counts = 30 * rng.gamma(9.0, 1 / 9, num), np.ones((num, 1), int)
+    sums = rng.poisson(s * theta).astype(np.float32)
+    heldout = HeldOutCounts(np.arange(num), np.zeros(num, int), sums, s)
+    rows, column = Moments(np.full((num, 1), 30.0), np.full((num, 1), 100.0)), np.ones((1, 1))
+    of_rows, _ = residuals(rows, Moments(column, 0 * column), check_sparse_counts(counts))
+    error = 4 * np.sqrt(0.1 * 0.9 / num)
+    assert share_of_sums_outside(of_rows, heldout, 1) == pytest.approx(0.1, abs=error)
+    for far in (0.0, 1e3):
+        moved = heldout._replace(counts=np.full(num, far, np.float32))
+        assert share_of_sums_outside(of_rows, moved, 1) == 1
+
+
+def test_sums_of_which_fewer_than_five_are_expected_are_not_looked_at():
+    rows, column = Moments(np.array([[4.9], [5.1]]), np.zeros((2, 1))), np.ones((1, 1))
+    of_rows, _ = residuals(rows, Moments(column, 0 * column), check_sparse_counts([[1], [1]]))
+    heldout = HeldOutCounts(np.arange(2), np.zeros(2, int), np.float32([99, 5]), 1.0)
+    assert share_of_sums_outside(of_rows, heldout, 1) == 0
+
+
+def test_entries_that_are_held_out_whole_have_wider_intervals():
+    found = {name: calibration(THETA, BETA, split_of(name), 0) for name in KEPT}
+    assert (found["thinning"].clumps == 1).all()
+    test = split_of("entries").test.counts
+    assert found["entries"].clumps.max() > (test**2).sum() / test.sum() > 1

@@ -95,6 +95,14 @@ def test_the_strangest_entry_adds_most():
     assert transposed == pytest.approx((2, 90, rate))
 
 
+def test_the_strangest_entry_is_neither_the_largest_nor_the_farthest_from_its_rate():
+    others = np.array([[50.0], [1.0], [11.0]])
+    matrix = check_sparse_counts([[52, 6, 18]])  # (x - r)² - x: -48, 19, 31
+    assert strangest_entry(matrix, 0, np.ones((1, 1)), others) == (2, 18, 11)
+    matrix = check_sparse_counts([[60, 9, 11]])  # 40, 55, -11, and (x - r)²: 100, 64, 0
+    assert strangest_entry(matrix, 0, np.ones((1, 1)), others) == (1, 9, 1)
+
+
 def test_rates_at_cells_are_those_of_the_product():
     theta, beta, r = rates()
     row, column = np.divmod(np.arange(35), 5)

@@ -118,6 +118,23 @@ def test_the_score_function_estimate_is_the_leave_one_out_one(problem, away_from
         np.testing.assert_allclose(leaf, expected, rtol=2e-3, atol=1e-3)
 
 
+def test_the_score_function_takes_its_means_about_the_value_at_the_mean(problem, away_from_optimum):
+    model, batch = problem
+    far = batch.replace(log_multinomial=batch.log_multinomial - 1e6)  # which float32 would feel
+
+    @jax.jit
+    def moments(q: Gamma):
+        q, keys = MeanFieldGamma(q), jax.random.split(jax.random.key(3), 64)
+        at_mean = model.log_joint(q.log_mean(), far) - q.log_prob(q.log_mean())
+        center, mean_f, _, product = ScoreFunctionElbo(num_samples=64).moments(model, q, far, keys)
+        return at_mean, center, mean_f, nnx.to_pure_dict(product)
+
+    at_mean, center, mean_f, mean_product = moments(away_from_optimum)
+    np.testing.assert_allclose(center, at_mean, rtol=1e-6)
+    assert abs(mean_f) < 1e-3 * abs(center)
+    assert all(np.abs(leaf).max() < 1e5 for leaf in mean_product.values())
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_shapes_and_finiteness_from_one_pixel_on(name):
     from vigamma import CountStatistics, GammaPoisson

@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from vigamma import Adam
@@ -16,6 +17,14 @@ def test_the_learning_rate_decays_to_its_final_fraction_and_stays():
     np.testing.assert_allclose(
         [sizes[0], sizes[5], *sizes[10:]], [0.2, 0.11, *[0.02] * 4], rtol=1e-4
     )
+
+
+def test_the_second_moment_is_forgotten_as_fast_as_asked_for():
+    for adam, share in ((Adam(second_moment_decay=0.5), 0.5), (Adam(), 0.003)):
+        transformation = adam.transformation()
+        state = transformation.init(params := jnp.zeros(1))
+        _, state = transformation.update(jnp.full(1, 2.0), state, params)
+        np.testing.assert_allclose(optax.tree.get(state, "nu"), 4 * share, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,25 @@ def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypat
     whole = fold_in(model, columns, counts)
     some = fold_in(model, columns, counts[:3])
     monkeypatch.setattr(module, "_MANY_ROWS", 250)
-    monkeypatch.setattr(module, "_ROUNDS", (4, 4, 1000))
-    in_rounds = fold_in(model, columns, counts)
-    for name, gamma in whole.items():
-        np.testing.assert_allclose(in_rounds[name].mean, gamma.mean, rtol=1e-6)
-        np.testing.assert_allclose(some[name].mean, gamma.mean[:3], rtol=1e-6)
+    for rounds in (module._ROUNDS, (4, 4, 1000)):
+        monkeypatch.setattr(module, "_ROUNDS", rounds)
+        in_rounds = fold_in(model, columns, counts)
+        for name, gamma in whole.items():
+            np.testing.assert_allclose(in_rounds[name].mean, gamma.mean, rtol=1e-6)
+            np.testing.assert_allclose(some[name].mean, gamma.mean[:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_settle_within_80_updates(kind, monkeypatch):
+    """As the extrapolation starts anew where it goes too far; without that it takes 300."""
+    problem, model = make_problem(num_rows=250), make_model(kind)
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    counts = check_sparse_counts(problem.counts)
+    exact = fold_in(model, columns, counts, tolerance=1e-8)["rows"].mean
+    size = exact.sum(axis=1)
+    settled = fold_in(model, columns, counts)["rows"].mean
+    assert (np.abs(settled - exact).sum(axis=1) < 1e-4 * size).all()
+    for most_updates, is_enough in ((80, True), (20, False)):
+        monkeypatch.setattr(module, "_MOST_UPDATES", most_updates)
+        means = fold_in(model, columns, counts)["rows"].mean
+        assert (np.abs(means - exact).sum(axis=1) < 1e-4 * size).all() == is_enough

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +128,33 @@ def test_the_mean_statistics_of_an_epoch_are_those_of_all_rows():
         np.testing.assert_allclose(found[real], wanted[real], rtol=1e-4)
     one = targets[0].concentration[real] / expected.concentration[real]
     assert jnp.abs(one - 1).max() > 0.1
+
+
+def test_rows_are_updated_as_often_as_asked_for_and_extrapolated():
+    inference, state, batches, _ = problem(PoissonFactorization)
+    inference = dataclasses.replace(inference, local_updates=4)
+    after, _ = take(inference, state, batches, [(0, 0.0)])
+
+    @jax.jit
+    def expected(q, batch):
+        table, rows = state.model.table(q, batch.is_column), q["rows"]
+        before = rows
+        for t in range(4):
+            start = jax.tree.map(
+                lambda new, old, t=t: new * jnp.clip(1 + t / (t + 3) * (new - old) / old, 0.5, 2.0),
+                rows,
+                before,
+            )
+            q = q | {"rows": start}
+            before, rows = rows, state.model.with_local_conditionals(q, table, batch)["rows"]
+        return rows
+
+    batch = jax.tree.map(jnp.asarray, batch_at(batches, 0))
+    first = jax.tree.map(lambda leaf: leaf[:, 0], state.q["rows"])
+    rows = expected({"rows": first, "columns": state.q["columns"]}, batch)
+    found = jax.tree.map(lambda leaf: leaf[:, 0], after.q["rows"])
+    assert max(jax.tree.leaves(distances(found, rows))) < 1e-4
+    assert max(jax.tree.leaves(distances(first, rows))) > 0.1
 
 
 def test_batches_are_interleaved_and_of_one_shape():

@@ -483,3 +483,44 @@ def test_components_start_with_columns_that_are_frequent_in_a_group_of_rows():
         tilt = np.asarray(tilt / model.column_prior.initial(1, 1)[0].mean).T
         kinds = np.kron(np.eye(2), np.ones(4)) * 250 / 126 + 1 / 126
         np.testing.assert_allclose(tilt[np.argsort(tilt[:, 7])], kinds, rtol=1e-5)
+
+
+def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
+    """θ is 1, 2, ... 12, nearly, and β is 1, nearly, or scatters as q says."""
+    theta = Gamma(jnp.full((12, 1), 1e6), 1e6 / jnp.arange(1.0, 13)[:, None])
+    generate = jax.jit(FactorModel.generate_rows, static_argnums=2)
+
+    def generated(a: float) -> list[np.ndarray]:
+        q = {"rows": theta, "columns": Gamma(jnp.full((9, 1), a), jnp.full((9, 1), a))}
+        return [np.asarray(part, float) for part in generate(jax.random.key(0), q, 100)]
+
+    rates, counts = generated(1e6)
+    rows = np.rint(rates[:, 0]).astype(int)
+    np.testing.assert_allclose(rates, np.repeat(rows[:, None], 9, axis=1), rtol=0.01)
+    frequencies = np.bincount(rows, minlength=13)[1:]
+    assert 0 < frequencies.min() < frequencies.max() < 25
+    assert abs((counts - rates).sum()) < 4 * np.sqrt(rates.sum())
+    rates, _ = generated(2.0)
+    assert (rates / rows[:, None]).std() == pytest.approx(np.sqrt(1 / 2), rel=0.15)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e22])
+def test_shares_do_not_mind_rates_that_leave_float32(scale):
+    problem, model = make_problem("plain"), make_model("flat")
+    q, batch = random_posterior(model, 0), problem.batch()
+    scaled = {name: gamma.replace(rate=gamma.rate / scale) for name, gamma in q.items()}
+    for update, name in ((update_rows, "rows"), (update_columns, "columns")):
+        shapes, expected = (update(model, q, batch)[name].concentration for q in (scaled, q))
+        np.testing.assert_allclose(shapes, expected, rtol=1e-4)
+
+
+def test_shares_add_up_where_rows_and_columns_have_no_component_in_common():
+    problem, model = make_problem("plain"), make_model("flat")
+    means = np.full((2, 64, 3), 1e-37)
+    means[0, :, 0], means[1, :, 1] = 1e-8, 1e-8
+    q = {
+        name: Gamma(jnp.full((64, 3), 5.0), jnp.asarray(5 / mean, jnp.float32))
+        for name, mean in zip(("rows", "columns"), means, strict=True)
+    }
+    rows = to_numpy(update_rows(model, q, problem.batch())["rows"].concentration)
+    np.testing.assert_allclose((rows - 0.3).sum(axis=1)[:12], problem.counts.sum(axis=1), atol=1e-4)

@@ -41,6 +41,14 @@ def test_a_draw_depends_on_its_position_not_on_how_many_there_are():
     np.testing.assert_allclose(log_gamma(KEY, 1.1), many[0], **ROUNDING)
 
 
+def test_a_draw_does_not_depend_on_the_shapes_beside_it():
+    """Nor on how often these are rejected: a twentieth is, of 32 that are tried again in turn."""
+    size = 3000
+    ones, is_one = jnp.ones(size), jnp.arange(size) % 2 == 0
+    mixed = log_gamma(KEY, jnp.where(is_one, ones, 1e5))
+    np.testing.assert_allclose(mixed[::2], log_gamma(KEY, ones)[::2], **ROUNDING)
+
+
 def test_any_kind_of_key():
     raw, typed = jax.random.PRNGKey(3), jax.random.key(3)
     np.testing.assert_array_equal(gamma(raw, SHAPES), gamma(typed, SHAPES))

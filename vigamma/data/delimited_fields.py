@@ -67,8 +67,9 @@ def is_id_title(title: str) -> bool:
 
 
 def is_count_title(title: str) -> bool:
-    """Whether a field that is called so has counts, by words like "rating" or "n"."""
-    return any(word.lower() in _COUNTS.split() for word in _WORD.findall(title))
+    """Whether a field that is called so has counts, by words like "rating" or "n", but not "n2"."""
+    words = [word.lower() for word in _WORD.findall(title)]
+    return not any(map(str.isdecimal, words)) and not set(words).isdisjoint(_COUNTS.split())
 
 
 def has_no_name(title: str) -> bool:
@@ -162,7 +163,8 @@ def _are_titles_of_entries(titles: Sequence[str]) -> bool:
     if not 2 < len(titles) <= _FEW:
         return False
     pairs = titles[:2], titles[1:3]
-    return is_count_title(titles[2]) or any(all(map(is_id_title, pair)) for pair in pairs)
+    is_count = is_count_title(titles[2]) and not is_count_title(titles[1])
+    return is_count or any(all(map(is_id_title, pair)) for pair in pairs)
 
 
 def _numbers(columns: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -27,7 +27,7 @@ OPTIONS = ("layer", "columns", "encoding")
 """What some readers take, by name."""
 
 LDA_C = "a bag of words of LDA-C"
-TABLE = "a table with a row, a column and a count a line"
+TABLE = "a table with a row, a column and a count a line, or a matrix"
 KINDS: dict[Reader, str] = {
     scipy_npz.read: "a matrix of SciPy",
     numpy_npy.read: "a matrix of NumPy",

@@ -81,6 +81,7 @@ def test_a_short_vocabulary_is_refused(tmp_path):
         ("1 0:nan", "got a number that is not finite"),
         ("1 -1:1", "got '1 -1:1'"),
         (f"1 {10**18}:1", "got a number that is not finite, or a term above"),
+        (f"1 {2**31 - 1}:1", "got a number that is not finite, or a term above"),
         ("1 0:é", "could not convert"),
     ],
 )
@@ -88,4 +89,11 @@ def test_a_broken_line_is_named(tmp_path, line, problem):
     path = tmp_path / "a.ldac"
     path.write_text(f"1 0:1\n{line}\n1 0:1\n")
     with pytest.raises(FormatError, match=f"a.ldac, line 2: expected 'N term:count .*, {problem}"):
+        lda_c.read(path)
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path):
+    path = tmp_path / "a.ldac"
+    path.write_bytes(b"1 0:1\n1 0:1" + b" " * 2**26)
+    with pytest.raises(FormatError, match=r"a\.ldac, line 2: expected at most 64 MB in a line"):
         lda_c.read(path)

@@ -1,0 +1,162 @@
+"""Makes one small change at a time in the package, and tells whether the tests notice it.
+
+python scripts/mutate.py                            # all changes of scripts/mutations.txt: an hour
+python scripts/mutate.py --jobs 4 --only inference  # those with "inference" in what is printed
+
+A change is made in a temporary copy of the checkout, and the tests that are named with it run
+there. Each of these tests must pass without any change first. The exit status is 1 if less than
+95 % of the changes are noticed; a change that is named equivalent, with its reason, is not tried
+and does not count.
+
+    [vigamma/special.py | tests/test_special.py]
+    - the old text, of one or several lines, which must be in the file exactly once
+    + the new text
+    = why it is equivalent, if it is
+"""
+
+import concurrent.futures
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import app, flags
+
+_WANTED = 0.95
+_LEFT_OUT = ".*", "__pycache__", "checkpoints", "venv"
+
+_HERE = Path(__file__).resolve()
+_ROOT = flags.DEFINE_string("root", str(_HERE.parents[1]), "The checkout; nothing in it changes.")
+_CHANGES = flags.DEFINE_string("changes", str(_HERE.with_name("mutations.txt")), "Their list.")
+_ONLY = flags.DEFINE_string("only", "", "Leave out changes without this text in their line.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "How many changes to try at once.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 300.0, "Tests that take longer have noticed a change.")
+
+
+class Change(NamedTuple):
+    """A small change of a file.
+
+    Attributes:
+      path: of the file.
+      tests: what of the tests to run: files, or tests in them.
+      old: a text that the file has once.
+      new: what takes its place.
+      reason: why no test can notice it; "" if one should.
+    """
+
+    path: str
+    tests: tuple[str, ...]
+    old: str
+    new: str
+    reason: str
+
+    def __str__(self) -> str:
+        """The file and the change, on a line."""
+        old, new = (" ".join(text.split()) or "nothing" for text in (self.old, self.new))
+        return f"{self.path}: {old} → {new}"
+
+
+def read_changes(path: Path) -> list[Change]:
+    """The changes of a list; its form is that of the docstring above."""
+    changes, where, parts = [], ("", ()), {"-": [], "+": [], "=": []}
+    for line in [*path.read_text(encoding="utf-8").splitlines(), "[end |]"]:
+        kind, text = line[:1], line[2:]
+        if parts["+"] and kind in ("[", "-"):
+            changes.append(Change(*where, *("\n".join(parts[k]) for k in "-+=")))
+            parts = {"-": [], "+": [], "=": []}
+        if kind == "[":
+            file, tests = line.strip("[]").split("|")
+            where = file.strip(), tuple(tests.split())
+        elif kind in parts:
+            parts[kind].append(text)
+        elif line and kind != "#":
+            raise SystemExit(f"{path}: a line must begin with one of [ - + = #, got {line!r}")
+    return changes
+
+
+def check_changes(root: Path, changes: Sequence[Change]) -> None:
+    """Ends the program unless every old text is in its file exactly once."""
+    found = [(c, (root / c.path).read_text(encoding="utf-8").count(c.old)) for c in changes]
+    wrong = [f"{c.path} has {n} times, not once: {c.old}" for c, n in found if n != 1]
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+
+
+def run_tests(copy: Path, tests: Sequence[str], seconds: float | None) -> tuple[bool, str]:
+    """Whether all tests pass in a copy within some seconds, and the end of what pytest says."""
+    settings = {
+        "PYTHONPATH": str(copy),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take longer than many tests
+        "PYTHONDONTWRITEBYTECODE": "1",  # files that change within a second look unchanged
+        "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=os.environ | settings, capture_output=True, text=True,
+            timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False, f"not done after {seconds:g} s"
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest cannot run {' '.join(tests)}:\n{done.stdout}{done.stderr}")
+    return done.returncode == 0, done.stdout[-3000:]
+
+
+def outcome_of(change: Change, copy: Path, seconds: float) -> str:
+    """Makes a change in a copy, runs its tests, and takes it back."""
+    if change.reason:
+        return "equivalent"
+    file = copy / change.path
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(change.old, change.new), encoding="utf-8")
+    try:
+        return "NOT noticed" if run_tests(copy, change.tests, seconds)[0] else "noticed"
+    finally:
+        file.write_text(text, encoding="utf-8")
+
+
+def main(argv: list[str]) -> int:
+    """Tries the changes, a line for each, and sums up."""
+    del argv
+    root, changes = Path(_ROOT.value), read_changes(Path(_CHANGES.value))
+    changes = [change for change in changes if _ONLY.value in str(change)]
+    check_changes(root, changes)
+    with tempfile.TemporaryDirectory() as folder:
+        copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for number in range(_JOBS.value):
+            copy = Path(folder, str(number))
+            copies.put(shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT)))
+        tests = sorted({test for change in changes if not change.reason for test in change.tests})
+        passed, said = run_tests(copy, tests, None) if tests else (True, "")
+        if not passed:
+            raise SystemExit(f"{said}\nthe tests fail without any change")
+
+        def outcome(change: Change) -> str:
+            copy = copies.get()
+            try:
+                return outcome_of(change, copy, _SECONDS.value)
+            finally:
+                copies.put(copy)
+
+        counted: Counter[str] = Counter()
+        with concurrent.futures.ThreadPoolExecutor(_JOBS.value) as pool:
+            for change, found in zip(changes, pool.map(outcome, changes), strict=True):
+                counted[found] += 1
+                because = f" ({change.reason})" if change.reason else ""
+                print(f"{found:<12}{change}{because}", flush=True)
+    noticed, tried = counted["noticed"], len(changes) - counted["equivalent"]
+    share = noticed / tried if tried else 1.0
+    print(f"{noticed} of {tried} noticed, {share:.1%}; {counted['equivalent']} equivalent")
+    return int(share < _WANTED)
+
+
+if __name__ == "__main__":
+    app.run(main)

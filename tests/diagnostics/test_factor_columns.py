@@ -1,0 +1,43 @@
+"""Summaries of factors against dense NumPy and SciPy."""
+
+import numpy as np
+import scipy.stats
+
+from vigamma import Gamma
+from vigamma.diagnostics.factor_columns import factor_summaries
+
+RNG = np.random.default_rng(0)
+THETA = RNG.gamma(0.7, 1.0, (15, 3)) * [1.0, 4.0, 0.2]
+COLUMNS = Gamma(RNG.gamma(2.0, 1.0, (30, 3)) + 0.1, RNG.gamma(3.0, 1.0, (30, 3)))
+
+
+def test_every_factor_has_its_share_its_columns_and_its_rows():
+    beta = COLUMNS.concentration / COLUMNS.rate
+    totals = beta.sum(axis=0)
+    shares = THETA.sum(axis=0) * totals / (THETA.sum(axis=0) @ totals)
+    phi, overall = beta / totals, beta @ THETA.sum(axis=0) / (THETA.sum(axis=0) @ totals)
+    exact = scipy.stats.gamma(COLUMNS.concentration, scale=1 / COLUMNS.rate)
+    found = factor_summaries(THETA, COLUMNS, num_columns=5, num_rows=4)
+    assert [summary.index for summary in found] == np.argsort(-shares).tolist()
+    for summary in found:
+        k = summary.index
+        np.testing.assert_allclose(summary.share, shares[k])
+        assert summary.rows.tolist() == np.argsort(-THETA[:, k])[:4].tolist()
+        relevance = phi[:, k] * np.log(phi[:, k] / overall)
+        for part, order in ((summary.heaviest, phi[:, k]), (summary.distinctive, relevance)):
+            assert part.columns.tolist() == np.argsort(-order)[:5].tolist()
+            np.testing.assert_allclose(part.mean, phi[part.columns, k])
+            for end, tail in ((part.low, 0.05), (part.high, 0.95)):
+                quantiles = exact.ppf(tail)[part.columns, k] / totals[k]
+                np.testing.assert_allclose(end, quantiles, rtol=1e-5)
+
+
+def test_the_marks_of_a_factor_are_neither_its_heaviest_nor_its_rarest_columns():
+    """So that the test above can tell the relevance from its parts."""
+    beta = COLUMNS.concentration / COLUMNS.rate
+    phi = beta / beta.sum(axis=0)
+    lift = phi / (phi @ (THETA.sum(axis=0) * beta.sum(axis=0)))[:, None]
+    for summary in factor_summaries(THETA, COLUMNS, num_columns=5):
+        marks = summary.distinctive.columns.tolist()
+        for other in (phi, lift):
+            assert marks != np.argsort(-other[:, summary.index])[:5].tolist()
