@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from vigamma import (
     PathwiseElbo,
     SparseCounts,
 )
-from vigamma.config import check_config, flatten, identity
+from vigamma.config import check_config, flatten, identity, load_config, unflatten
 
 ZERO = Path(__file__).parents[1] / "configs" / "zero.py"
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -94,3 +95,24 @@ def test_specs_compare_and_hash_by_value():
     assert experiment() == experiment()
     assert hash(experiment()) == hash(experiment())
     assert experiment(seed=1) != experiment()
+
+
+@pytest.mark.parametrize(
+    ("value", "filename", "message"),
+    [
+        (None, None, "--config is required"),
+        (experiment(), "configs/none.py", "there is no config file configs/none.py"),
+        ({"seed": 1}, ZERO, "must return an Experiment"),
+    ],
+)
+def test_a_flag_without_an_experiment_is_refused(value, filename, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(types.SimpleNamespace(value=value, config_filename=filename))
+
+
+def test_values_that_are_no_experiment_are_refused():
+    values = flatten(experiment())
+    assert unflatten(values) == experiment()
+    del values["seed"]
+    with pytest.raises(ConfigError, match="not those of an experiment: 'seed'"):
+        unflatten(values)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vigamma.errors import RunError
 from vigamma.mesh import (
     ACROSS_DEVICES,
     ALONE,
@@ -23,6 +24,7 @@ from vigamma.mesh import (
     make_mesh,
     mean_over_devices,
     on_every_device,
+    on_first_process,
     place,
     replicated,
     sum_over_devices,
@@ -161,9 +163,9 @@ def test_freed_memory_is_kept_by_glibc_alone(monkeypatch, library, num_settings)
 
 
 def test_samples_must_be_divisible():
-    check_divisible(8, mesh_of(4), "samples")
+    check_divisible(8, 4, "samples")
     with pytest.raises(ValueError, match=r"samples must be divisible .*\(4\), got 6"):
-        check_divisible(6, mesh_of(4), "samples")
+        check_divisible(6, 4, "samples")
 
 
 def test_what_one_process_has_stays_as_it_is():
@@ -174,3 +176,15 @@ def test_what_one_process_has_stays_as_it_is():
 
 def test_one_process_has_the_largest_value():
     assert largest_of_processes(3) == 3
+
+
+def test_what_the_first_process_raises_reaches_its_caller():
+    assert on_first_process(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        on_first_process(lambda: 1 // 0)
+
+
+def test_the_other_processes_are_told_that_the_first_failed(monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    with pytest.raises(RunError, match="the first process could not go on"):
+        on_first_process(lambda: 3)

@@ -110,3 +110,20 @@ def test_inverse_digamma_from_tiny_to_huge_shapes(dtype, rtol):
         chex.assert_type(got, dtype)
     # The value is rounded: a relative error of eps |ψ(a)| / (a ψ'(a)) in a.
     np.testing.assert_allclose(got, shapes, rtol=rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 3e-6), (np.float64, 3e-14)])
+def test_deviance_keeps_relative_precision_where_both_are_close(dtype, rtol):
+    x = np.repeat(np.float64([1, 7, 1e4, 1e12]), 8).astype(dtype)
+    mean = (x * np.tile([1e-6, 0.4, 0.6, 0.999, 1, 1.0003, 1.6, 1e5], 4)).astype(dtype)
+
+    def exact(x, mean):
+        return x * mpmath.log(x / mean) + mean - x
+
+    with jax.enable_x64(dtype == np.float64):
+        x_, mean_ = jnp.asarray(x), jnp.asarray(mean)
+        got = special.deviance(x_, mean_ - x_, jnp.log(mean_ / x_))
+        chex.assert_type(got, dtype)
+        slope = jax.vmap(jax.grad(lambda m, x: special.deviance(x, m - x, jnp.log(m / x))))
+        np.testing.assert_allclose(slope(mean_, x_), (mean - x) / mean, rtol=10 * rtol)
+    np.testing.assert_allclose(got, mp_values(exact, x, mean), rtol=rtol, atol=0)

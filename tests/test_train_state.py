@@ -176,3 +176,41 @@ def test_one_compilation_serves_every_number_of_steps(problem, monkeypatch):
         lambda function, mesh: original(chex.assert_max_traces(function, n=1), mesh),
     )
     take_steps(problem, ADAM, 23, chunk_steps=5, cuts=(2, 11))
+
+
+def test_what_the_caller_has_is_not_used_up(problem):
+    model, batch = problem
+    q, key, mesh = MeanFieldGamma(model.prior), jax.random.key(0), make_mesh(jax.devices()[:1])
+    before = as_numpy(nnx.state(q))
+    state = TrainState(q, ADAM, key)
+    arrays, _ = compile_steps(state, ADAM, model, batch, mesh, 2)(nnx.state(state), 2)
+    assert arrays.optimizer.step[...] == 2
+    chex.assert_trees_all_equal(as_numpy(nnx.state(q)), before)
+    chex.assert_trees_all_equal(jax.random.key_data(key), jax.random.key_data(jax.random.key(0)))
+    chex.assert_tree_all_finite((model, batch))
+
+
+def test_samples_that_cannot_be_spread_evenly_are_refused(problem):
+    algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=6), optimizer=Adam())
+    with pytest.raises(ValueError, match=r"num_samples must be divisible .*\(4\), got 6"):
+        take_steps(problem, algorithm, 1, num_devices=4)
+
+
+def test_programs_of_no_steps_are_refused(problem):
+    with pytest.raises(ValueError, match="chunk_steps must be at least 1, got 0"):
+        take_steps(problem, ADAM, 1, chunk_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "optimizer", "message"),
+    [
+        (ScoreFunctionElbo(num_samples=1), Adam(), "estimator.num_samples must be at least 2"),
+        (PathwiseElbo(num_samples=0), Adam(), "estimator.num_samples must be at least 1"),
+        (AnalyticElbo(), Adam(learning_rate=-1.0), "optimizer.learning_rate must be positive"),
+        (AnalyticElbo(), NaturalGradient(max_update=0.0), "optimizer.max_update must be positive"),
+    ],
+)
+def test_a_state_checks_its_algorithm(problem, estimator, optimizer, message):
+    algorithm = GradientAscent(estimator=estimator, optimizer=optimizer)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        TrainState(MeanFieldGamma(problem[0].prior), algorithm, jax.random.key(0))

@@ -23,7 +23,7 @@ from vigamma.models.gamma_poisson import DomainKnowledge
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.terminal import complain, take_any_character
-from vigamma.typing import spec
+from vigamma.typing import check_rules, spec
 
 _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
 """Fields of an experiment that may differ between a run and the run it resumes."""
@@ -117,10 +117,18 @@ def load_config(flag: Any) -> tuple[str, Experiment]:
 
 
 def check_config(config: Any, path: str = "config") -> None:
-    """Checks the type of every field and the rules of every Spec; raises ConfigError.
+    """Checks the type of every field, then the rules of every Spec; raises ConfigError.
 
     Specs that are fields are checked first, so that the error names the innermost field.
     """
+    _check_types(config, path)
+    try:
+        check_rules(config, path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_types(config: Any, path: str) -> None:
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{path}.{field.name}"
@@ -128,12 +136,7 @@ def check_config(config: Any, path: str = "config") -> None:
             wanted = _name_of(hints[field.name])
             raise ConfigError(f"{name} must be {wanted}, got {value!r}")
         if dataclasses.is_dataclass(value):
-            check_config(value, name)
-    if hasattr(config, "validate"):
-        try:
-            config.validate()
-        except ValueError as error:
-            raise ConfigError(f"{path}.{error}") from error
+            _check_types(value, name)
 
 
 def _name_of(hint: Any) -> str:

@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         sealed = _sealed({name: manifest[name] for name in manifest if name != "crc32"})
     except FileNotFoundError:
         raise DamageError(f"{MANIFEST} is missing") from None
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, LookupError) as error:
         raise DamageError(f"{MANIFEST} cannot be read: {error}") from None
     if sealed != manifest:
         raise DamageError(f"{MANIFEST} has another checksum than it should have")

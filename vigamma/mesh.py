@@ -137,9 +137,11 @@ def local_sample_keys(key: Key, num_samples: int) -> Array:
     """The keys of this device's share of `num_samples` Monte Carlo samples.
 
     Sample s has the key fold_in(key, s) on whichever device it falls. To be called inside
-    `on_every_device`; `num_samples` is divisible by the number of devices (`check_divisible`).
+    `on_every_device`; raises ValueError unless the number of devices divides `num_samples`.
     """
-    num_local = num_samples // jax.lax.axis_size(_AXIS)
+    num_devices = jax.lax.axis_size(_AXIS)
+    check_divisible(num_samples, num_devices, "num_samples")
+    num_local = num_samples // num_devices
     samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local, dtype=jnp.int32)
     return jax.vmap(jax.random.fold_in, (None, 0))(threefry_key(key), samples)
 
@@ -181,11 +183,11 @@ ACROSS_DEVICES = Collectives(
 """Inside `on_every_device`, with leading axes that the number of devices divides."""
 
 
-def check_divisible(num_samples: int, mesh: Mesh, name: str) -> None:
+def check_divisible(num_samples: int, num_devices: int, name: str) -> None:
     """Raises ValueError unless the samples can be spread evenly over the devices."""
-    if num_samples % mesh.size:
+    if num_samples % num_devices:
         raise ValueError(
-            f"{name} must be divisible by the number of devices ({mesh.size}), got {num_samples}"
+            f"{name} must be divisible by the number of devices ({num_devices}), got {num_samples}"
         )
 
 

@@ -24,10 +24,14 @@ class TrainState(nnx.Module):
     """
 
     def __init__(self, q: nnx.Module, algorithm: GradientAscent, key: Key):
-        """The state before the first step."""
-        self.q = q
-        self.optimizer = algorithm.init(q)
-        self.key = nnx.Variable(key)
+        """The state before the first step, with copies of `q` and `key`: steps use up what is here.
+
+        Raises ValueError where the algorithm has a field out of range.
+        """
+        graph, arrays = nnx.split(q)
+        self.q = nnx.merge(graph, jax.tree.map(jnp.copy, arrays))
+        self.optimizer = algorithm.init(self.q)
+        self.key = nnx.Variable(jnp.copy(key))
 
     @property
     def step(self) -> int:
@@ -48,7 +52,13 @@ def compile_steps(
     Returns:
       advance(arrays, last_step) -> (arrays, infos), as of `fuse_steps`. `arrays` is
       `nnx.state(state)`, replicated over the mesh, and is donated.
+
+    Raises:
+      ValueError: where the algorithm has a field out of range, its samples cannot be spread evenly
+        over the devices, or `chunk_steps` is less than 1.
     """
+    if chunk_steps < 1:
+        raise ValueError(f"chunk_steps must be at least 1, got {chunk_steps}")
     graph, arrays = nnx.split(state)
 
     def take_step(arrays: PyTree, model: PyTree, batch: PyTree) -> tuple[PyTree, StepInfo]:

@@ -9,7 +9,10 @@ methods, is static under `jax.jit`; a *Module*, a `flax.nnx.Module`, holds the a
 trained; a *Record*, a frozen pytree, is what functions take and return.
 """
 
-from dataclasses import dataclass
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any, TypeAlias, dataclass_transform
 
 import flax.struct
@@ -27,9 +30,40 @@ def spec(cls: type) -> type:
     """Makes a Spec: a keyword-only dataclass, compared and hashed by value.
 
     It is not frozen, because `--config.field=value` sets fields; nothing else does. A Spec whose
-    fields have bounds states them in `validate`, which raises ValueError.
+    fields have bounds states them in `validate`, which raises ValueError. Every public method
+    checks these rules before it does anything, so that no road leads around them.
     """
-    return dataclass(kw_only=True, unsafe_hash=True)(cls)
+    cls = dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
+    for name, member in list(vars(cls).items()):
+        if inspect.isfunction(member) and not name.startswith("_") and name != "validate":
+            setattr(cls, name, _checking_rules(member))
+    return cls
+
+
+def check_rules(value: Any, path: str = "") -> None:
+    """Checks the rules of a Spec and of the Specs that are its fields, those first.
+
+    Raises:
+      ValueError: names the field, after `path`.
+    """
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            check_rules(inner, f"{path}.{field.name}" if path else field.name)
+    if hasattr(value, "validate"):
+        try:
+            value.validate()
+        except ValueError as error:
+            raise ValueError(f"{path}.{error}" if path else str(error)) from error
+
+
+def _checking_rules(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def checked(self, *args, **kwargs):
+        check_rules(self)
+        return method(self, *args, **kwargs)
+
+    return checked
 
 
 def default_float(value: float) -> np.floating:

@@ -17,6 +17,7 @@ from vigamma.diagnostics.predictive import (
     heldout_log_likelihood,
     perplexity,
     thinning,
+    total_log_likelihood,
 )
 
 NUM_ROWS, NUM_COLUMNS = 90, 130
@@ -180,3 +181,14 @@ def test_perplexity_is_that_of_the_columns_a_row_can_have(protocol, name):
     )
     np.testing.assert_allclose(perplexity(*uniform, whole, part), guesses, rtol=1e-6)
     assert expected < 0.9 * guesses
+
+
+def test_one_huge_rate_does_not_hide_the_others():
+    theta, beta, _ = tables()
+    theta[0] *= 1e8
+    rates = theta.astype(float) @ beta.T.astype(float)
+    counts = np.round(rates)
+    rows, columns = np.nonzero(counts)
+    part = HeldOutCounts(rows, columns, counts[rows, columns], 1.0)
+    expected = scipy.stats.poisson(rates).logpmf(counts).sum()
+    np.testing.assert_allclose(total_log_likelihood(theta, beta, part), expected, atol=1e-3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vigamma import Gamma, MeanFieldGamma
+from vigamma import Gamma, MeanFieldGamma, ProductOfGammas
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
@@ -39,3 +39,15 @@ def test_no_gradient_reaches_a_detached_copy():
 def test_rejects_parameters_that_are_not_positive():
     with pytest.raises(ValueError, match=r"MeanFieldGamma\.rate must be positive.*index \(1,\)"):
         MeanFieldGamma(Gamma(jnp.float32([2, 3]), jnp.float32([1, 0])))
+
+
+def test_a_product_takes_the_latents_by_their_names():
+    gamma = Gamma([2, 3], [1, 2])
+    q = ProductOfGammas({"a": gamma, "b": gamma})
+    log_prob = q.log_prob({"b": jnp.zeros(2), "a": jnp.zeros(2)})
+    np.testing.assert_allclose(log_prob, 2 * gamma.log_prob_from_log(jnp.zeros(2)).sum(), rtol=1e-6)
+    assert np.isnan(q.log_prob({"a": jnp.zeros(2), "b": jnp.float32([0, np.nan])}))
+    assert q.log_prob({"a": jnp.zeros(2), "b": jnp.float32([0, np.inf])}) == -np.inf
+    for names in ("a", "abc"):
+        with pytest.raises(ValueError, match="the latents must be a, b, got"):
+            q.log_prob({name: jnp.zeros(2) for name in names})

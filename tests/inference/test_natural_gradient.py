@@ -75,3 +75,10 @@ def test_other_parameters_are_refused():
 def test_hyperparameters_out_of_range_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         NaturalGradient(**bad).validate()
+
+
+def test_natural_gradients_without_the_parameters_are_refused():
+    pair = {"log_shape": jnp.ones(2), "log_rate": jnp.ones(2)}
+    transformation = scale_by_inverse_fisher()
+    with pytest.raises(ValueError, match="need the parameters: update"):
+        transformation.update(pair, transformation.init(pair))

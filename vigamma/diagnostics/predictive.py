@@ -8,6 +8,7 @@ factors are independent under q. Nothing of N × M is computed: the sum of all r
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
@@ -187,14 +188,18 @@ def _rates(theta: Array, beta: Array, heldout: HeldOutCounts) -> np.ndarray:
         np.pad(indices, (0, padding)).reshape(num_blocks, _BLOCK)
         for indices in (heldout.rows, heldout.columns)
     )
-    rates = np.asarray(_block_rates(theta, beta, rows, columns), float)
+    with jax.enable_x64(True):  # y log r, rounded, would not fit to the sum of all rates
+        rates = np.asarray(_block_rates(theta, beta, rows, columns))
     return np.maximum(rates.ravel()[: heldout.rows.size], _SMALLEST_RATE)
 
 
 @jax.jit
 def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Array:
     def of_block(block: tuple[Array, Array]) -> Array:
-        return (theta[block[0]] * beta[block[1]]).sum(axis=1)
+        factors = (
+            table[index].astype(float) for table, index in zip((theta, beta), block, strict=True)
+        )
+        return jnp.multiply(*factors).sum(axis=1)
 
     return jax.lax.map(of_block, (rows, columns))
 

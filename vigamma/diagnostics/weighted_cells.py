@@ -60,7 +60,7 @@ def _thinning(split: Split, heldout: HeldOutCounts, most_cells: int) -> Weighted
     chosen, weights = _drawn([heldout.counts], most_cells)
     log_weights = weights * heldout.counts[chosen] / total
     scale = heldout.rate_scale
-    constant = np.log(scale) - gammaln(heldout.counts + 1.0).sum() / total
+    constant = np.log(scale) - gammaln(heldout.counts.astype(float) + 1).sum() / total
     places = heldout.rows[chosen], heldout.columns[chosen]
     return WeightedCells(*places, log_weights, np.zeros(chosen.size), -scale / total, constant)
 
@@ -92,7 +92,7 @@ def _mean_log_poisson(part: HeldOutCounts, most_cells: int) -> WeightedCells:
     size = max(part.counts.size, 1)
     chosen, weights = _drawn([part.counts], most_cells)
     counts, weights = part.counts[chosen].astype(float), weights / size
-    constant = -gammaln(part.counts + 1.0).sum() / size
+    constant = -gammaln(part.counts.astype(float) + 1).sum() / size
     places = part.rows[chosen], part.columns[chosen]
     return WeightedCells(*places, weights * counts, -weights, 0.0, constant)
 

@@ -1,12 +1,11 @@
 """The Poisson distribution of counts."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vigamma.floats import as_floats, own_floats
+from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect
 from vigamma.typing import Array, Key, record
@@ -55,7 +54,7 @@ class Poisson:
             raised, its draw is -1.
         """
         key, (rate,) = threefry_key(key), as_floats(self.rate)
-        counts = _draw(key, rate, (*sample_shape, *rate.shape))
+        counts = drawn_like(jnp.broadcast_to(rate, (*sample_shape, *rate.shape)), _draw, key)
         if not isinstance(counts, jax.core.Tracer):
             _check_drawable(rate)
         return counts
@@ -98,12 +97,11 @@ def _log_prob_jvp(primals, tangents):
     return log_prob, jnp.where(jnp.isnan(log_prob), jnp.nan, slope) * rate_dot
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def _draw(key: Key, rate: Array, shape: tuple[int, ...]) -> Array:
-    rate = jnp.broadcast_to(rate, shape)
+@jax.jit
+def _draw(rate: Array, key: Key) -> Array:
     is_large = rate > _LARGE_RATE
-    small = jax.random.poisson(key, jnp.where(is_large, 0, rate), shape, dtype=jnp.int32)
-    normal = jax.random.normal(jax.random.fold_in(key, 1), shape, rate.dtype)
+    small = jax.random.poisson(key, jnp.where(is_large, 0, rate), dtype=jnp.int32)
+    normal = jax.random.normal(jax.random.fold_in(key, 1), rate.shape, rate.dtype)
     counts = jnp.where(is_large, _large_counts(jnp.where(is_large, rate, 1), normal), small)
     return jnp.where((rate >= 0) & (rate <= LARGEST_SAMPLED_RATE), counts, -1)
 

@@ -38,7 +38,14 @@ class ProductOfGammas(nnx.Module):
         return {name: part.log_mean() for name, part in self.parts.items()}
 
     def log_prob(self, log_latents: Mapping[str, Array]) -> Array:
-        """log q in nats, summed over all latents, as a density of the latents; a scalar."""
+        """log q in nats, summed over all latents, as a density of the latents; a scalar.
+
+        Raises ValueError unless the latents have the names of the parts.
+        """
+        if set(log_latents) != set(self.parts):
+            raise ValueError(
+                f"the latents must be {', '.join(self.parts)}, got {', '.join(log_latents)}"
+            )
         return sum(part.log_prob(log_latents[name]) for name, part in self.parts.items())
 
     def detached(self) -> Self:

@@ -50,7 +50,7 @@ class ConjugateFit:
         config = self._config
         try:
             num_samples = config.inference.estimator.num_samples
-            check_divisible(num_samples, mesh, "config.inference.estimator.num_samples")
+            check_divisible(num_samples, mesh.size, "config.inference.estimator.num_samples")
         except ValueError as error:
             raise ConfigError(str(error)) from error
         prior = in_default_float(self.model.prior)

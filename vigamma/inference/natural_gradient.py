@@ -29,7 +29,9 @@ def scale_by_inverse_fisher() -> optax.GradientTransformation:
 
     def update(updates: PyTree, state: optax.EmptyState, params: PyTree | None = None):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError(
+                "natural gradients need the parameters: update(updates, state, params)"
+            )
         return _map_pairs(_solve, updates, params), state
 
     return optax.GradientTransformation(init, update)

@@ -150,7 +150,6 @@ class DomainKnowledge:
 
     def build(self, data: KnowledgeAndCounts) -> tuple[GammaPoisson, CountStatistics]:
         """The model and the statistics of its data, in NumPy float64; ValueError if one is bad."""
-        self.validate()
         _check_knowledge(data)
         mean = np.maximum(data.knowledge, self.floor)
         prior = Gamma(self.weight * mean, np.full_like(mean, self.weight))

@@ -40,7 +40,6 @@ class HierarchicalPoissonFactorization:
 
     def build(self, counts: csr_array, exposures: np.ndarray, num_missing: int) -> FactorModel:
         """The model of these counts; arguments as of `PoissonFactorization.build`."""
-        self.validate()
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
 
         def prior(shape: float) -> RandomRatePrior:

@@ -48,7 +48,6 @@ class PoissonFactorization:
           exposures: e_n; shape (N,).
           num_missing: the number of cells that were not observed.
         """
-        self.validate()
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
         row_prior, column_prior = (
             FixedRatePrior(default_float(shape), default_float(shape / mean))

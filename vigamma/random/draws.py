@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from vigamma.forks import check_not_forked
+from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.implicit import log_shape_gradient
 from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma
@@ -90,7 +91,7 @@ def _check(
 @functools.partial(jax.jit, static_argnames=("draw", "shape"))
 def _sample(draw: Callable, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     words = jax.random.bits(threefry_key(key), (2,), jnp.uint32)
-    return draw(words, jnp.broadcast_to(a, shape))
+    return drawn_like(jnp.broadcast_to(a, shape), lambda a, words: draw(words, a), words)
 
 
 @jax.custom_jvp

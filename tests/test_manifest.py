@@ -1,0 +1,59 @@
+"""Folders with a manifest: what differs from it is named."""
+
+import json
+
+import pytest
+
+from vigamma.manifest import MANIFEST, DamageError, check_files, commit, read_manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A committed folder with two files."""
+    (tmp_path / "partial").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / "partial" / name).write_text(name)
+    commit(tmp_path / "partial", tmp_path / "whole", {"step": 3})
+    return tmp_path / "whole"
+
+
+def check(folder):
+    check_files(folder, read_manifest(folder))
+
+
+def edit_manifest(folder):
+    manifest = json.loads((folder / MANIFEST).read_text()) | {"step": 4}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_what_was_committed_is_intact(folder):
+    check(folder)
+    assert read_manifest(folder)["step"] == 3
+    assert not (folder.parent / "partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), rf"^{MANIFEST} is missing"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), rf"^{MANIFEST} cannot be read: "),
+        (lambda folder: (folder / MANIFEST).write_text("[1]"), rf"^{MANIFEST} cannot be read: "),
+        (edit_manifest, rf"^{MANIFEST} has another checksum"),
+        (lambda folder: (folder / "first").unlink(), "^first is missing"),
+        (lambda folder: (folder / "first").write_text("fir"), "^first has 3 bytes instead of 5"),
+        (lambda folder: (folder / "first").write_text("fIrst"), "^first has another checksum"),
+    ],
+)
+def test_damage_is_named(folder, damage, message):
+    damage(folder)
+    with pytest.raises(DamageError, match=message):
+        check(folder)
+
+
+def test_a_file_that_has_become_a_folder_cannot_be_read(folder):
+    (folder / "first").unlink()
+    (folder / "first").mkdir()
+    manifest = read_manifest(folder)
+    manifest["files"]["first"][0] = (folder / "first").stat().st_size
+    with pytest.raises(DamageError, match=r"^first cannot be read: Is a directory"):
+        check_files(folder, manifest)
