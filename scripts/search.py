@@ -21,10 +21,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
+from vigamma.command_line import end_with_a_closed_pipe
 from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
 from vigamma.search import write_search
 from vigamma.signals import StopSignals
+from vigamma.terminal import complain
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -38,6 +40,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "checkpoints/search", "Where the outco
 def main(argv):
     """Searches, writes and prints the outcome and the command that fits the winner."""
     del argv
+    end_with_a_closed_pipe()
     logging.set_verbosity(logging.WARNING)
     flag, workdir = flags.FLAGS["config"], Path(_WORKDIR.value)
     where = "before the end; nothing is written"
@@ -61,7 +64,7 @@ def main(argv):
         print(stopped, file=sys.stderr)
         return 128 + stopped.signum
     except (vigamma.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     print(outcome.table)
     print(f"written: {workdir / 'search.json'} and {workdir / 'search.png'}")

@@ -15,8 +15,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
+from vigamma.command_line import end_with_a_closed_pipe
 from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
+from vigamma.terminal import complain
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -40,6 +42,7 @@ _HEARTBEAT_SECONDS = flags.DEFINE_integer(
 def main(argv):
     """Runs the experiment and prints its outcome."""
     del argv
+    end_with_a_closed_pipe()
     logging.set_verbosity(logging.WARNING)
     if _DISTRIBUTED.value or _COORDINATOR.value:
         signal.signal(signal.SIGABRT, signal.SIG_DFL)  # JAX aborts if process 0 dies, and says so
@@ -61,10 +64,10 @@ def main(argv):
         print(stop, file=sys.stderr)
         return 128 + stop.signum
     except vigamma.LostProcessError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        complain(error)
         os._exit(1)  # the usual exit waits for the process that is lost
     except vigamma.RunError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     finally:
         early_signals.ignore_signals()  # all is written, and the exit status stands

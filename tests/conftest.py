@@ -8,6 +8,7 @@ import pytest
 
 from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson, train
 from vigamma.data.digits import KnowledgeAndCounts
+from vigamma.mesh import in_default_float
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -48,8 +49,8 @@ def exact_problem(data) -> tuple[GammaPoisson, CountStatistics]:
 
 @pytest.fixture
 def problem(exact_problem) -> tuple[GammaPoisson, CountStatistics]:
-    """The same, as float32 JAX arrays."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), exact_problem)
+    """The same, as JAX arrays of its default float type."""
+    return in_default_float(exact_problem)
 
 
 @pytest.fixture

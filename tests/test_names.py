@@ -3,22 +3,29 @@
 import numpy as np
 import pytest
 
-from vigamma import ConfigError, UnknownNameError, names
+from vigamma import AmbiguousNameError, ConfigError, UnknownNameError, names
 from vigamma.names import indices_of, places_of, read_names, split_names
 
 NAMES = np.array(["Alien", "Brazil", "Alien", "Heat, The", "7"], np.dtypes.StringDType())
 
 
-def test_names_are_found_and_the_first_of_equal_ones():
-    assert indices_of(NAMES, ["7", "Alien", "Heat, The", "7"]).tolist() == [4, 0, 3, 4]
+def test_names_are_found():
+    assert indices_of(NAMES, ["7", "Brazil", "Heat, The", "7"]).tolist() == [4, 1, 3, 4]
     assert places_of(NAMES) == {"Alien": 0, "Brazil": 1, "Heat, The": 3, "7": 4}
+
+
+def test_a_name_of_several_is_refused_and_counted():
+    with pytest.raises(AmbiguousNameError, match=r"^2 films are called 'Alien' \(numbers 0, 2, fr"):
+        indices_of(NAMES, ["7", "Alien"], "film")
+    with pytest.raises(AmbiguousNameError, match=r"1,000 rows are .* \(numbers 0, 1, 2, \.\.\., f"):
+        indices_of(np.repeat(NAMES[:1], 1000), ["Alien"])
 
 
 @pytest.mark.parametrize("most", [100_000, 2])
 def test_an_unknown_name_tells_the_nearest(monkeypatch, most):
     monkeypatch.setattr(names, "_MOST_COMPARED", most)
     with pytest.raises(UnknownNameError, match=r"^there is no film 'brasil' among 5; .* 'Brazil'$"):
-        indices_of(NAMES, ["Alien", "brasil"], "film")
+        indices_of(NAMES, ["7", "brasil"], "film")
     with pytest.raises(UnknownNameError, match=r"^there is no row 'xyz' among 5$"):
         indices_of(NAMES, ["xyz"])
 

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import warnings
 
 import anndata
 import jax
@@ -353,3 +354,18 @@ def test_several_starts_score_as_their_mixture():
     assert several.sample(7, random_state=1).shape == (7, 50)
     several.partial_fit(new)
     assert len(several.starts_) == 1
+
+
+@pytest.mark.parametrize("place", [5, slice(None)])
+@pytest.mark.parametrize("hierarchical", [False, True])
+def test_no_fit_converges_where_float32_cannot_see_it(place, hierarchical):
+    """Beside counts of 1e9, single or a row, the ELBO stops to rise 256 nats below its maximum."""
+    counts = np.random.default_rng(0).poisson(2.0, (40, 15)).astype(float)
+    counts[5, place] = 1e9
+    model = PoissonFactorizer(3, hierarchical=hierarchical, max_iter=60, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="lost in its rounding: with JAX_ENABLE_X64=1"):
+        model.fit(counts)
+    assert model.n_iter_ == 60
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "60 sweeps .* to tol=1e-05$", ConvergenceWarning)
+        model.fit(counts)

@@ -100,12 +100,6 @@ def test_gradients_are_finite_on_both_sides_of_the_series(name):
     chex.assert_tree_all_finite(gradient)
 
 
-def test_log_factorial():
-    np.testing.assert_allclose(
-        special.log_factorial(jnp.float32([0, 1, 5])), np.log([1, 1, 120]), atol=1e-6
-    )
-
-
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_inverse_digamma_from_tiny_to_huge_shapes(dtype, rtol):
     # On both sides of -2.22, where the starting point changes, too.

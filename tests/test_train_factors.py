@@ -223,7 +223,8 @@ def test_the_notes_of_a_file_are_said_and_its_names_are_kept(tmp_path, monkeypat
     fit = load_fit(experiment(data=SparseCounts(path=path)), said.append)
     assert said == [
         f"reading {path} (0 MB)",
-        f"{path}: by its header, rows are 'user', columns 'item', counts 'plays'",
+        f"{path}: by its header, rows are 'user', columns 'item', counts 'plays'; "
+        "--config.data.columns names others",
         f"{path}: entries that repeat a cell, now summed: 1",
     ]
     assert fit.names["columns"] == [f"item{i}" for i in range(7)]

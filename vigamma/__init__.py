@@ -12,6 +12,7 @@ from vigamma.data.heldout import HeldOut
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.data.synthetic import SyntheticFactors
 from vigamma.errors import (
+    AmbiguousNameError,
     CheckpointError,
     ConfigError,
     Interrupted,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adam",
+    "AmbiguousNameError",
     "AnalyticElbo",
     "Certificate",
     "CheckpointError",

@@ -44,7 +44,8 @@ class Certificate:
             ("KL(q ‖ exact), worst latent", f"{self.max_kl_to_exact:.3g}", f"#{self.worst_latent}"),
         )
         lines = [f"  {name:<28}{value:>18} nats  {note}".rstrip() for name, value, note in rows]
-        promise = f"  {verdict} the {tolerance:g} nats that this config promises"
+        advice = "" if verdict == "within" else ": it takes more steps, or natural gradients"
+        promise = f"  {verdict} the {tolerance:g} nats that this config promises{advice}"
         return "\n".join(["Certificate", *lines, promise])
 
 

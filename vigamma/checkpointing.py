@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from vigamma.errors import CheckpointError, first_line
+from vigamma.forks import check_not_forked
 from vigamma.manifest import (
     DamageError,
     check_files,
@@ -191,7 +192,9 @@ def read_checkpoint(
 
     Raises:
       CheckpointError: if there is no such checkpoint, or none intact.
+      RunError: in a process that was forked after JAX had started.
     """
+    check_not_forked()
     workdir = workdir.absolute()
     found = _first_intact(workdir, _candidates(workdir, wanted), warn)
     if found is None:

@@ -1,5 +1,6 @@
 """What scripts that answer have in common: a run, one line for an error, and an exit status."""
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from vigamma.errors import Interrupted, RunError
 from vigamma.fitted import FittedRun, WantedStep, load_run
+from vigamma.mesh import start_devices
 from vigamma.signals import StopSignals
+from vigamma.terminal import PlainConsole, PrintableText, complain
 
 flags.disclaim_key_flags()  # --help shows them with those of the script
 
@@ -58,16 +61,26 @@ def exit_status(answer: Callable[[Console], None]) -> int:
     after SIGTERM or Ctrl-C. A pipe that is closed, as by `| head`, ends the process.
     """
     logging.set_verbosity(logging.WARNING)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    console = PlainConsole(stderr=True)
+    end_with_a_closed_pipe()
     try:
-        with StopSignals() as stop, stop.interruptible("nothing is written"):
+        with (
+            contextlib.redirect_stdout(PrintableText(sys.stdout)),
+            StopSignals() as stop,
+            stop.interruptible("nothing is written"),
+        ):
+            start_devices()
             answer(console)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 128 + stopped.signum
     except (RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     return 0
+
+
+def end_with_a_closed_pipe() -> None:
+    """From now on a pipe of standard output that is closed, as by `| head`, ends the process."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

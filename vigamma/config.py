@@ -2,9 +2,9 @@
 
 import dataclasses
 import re
-import sys
 import types
 import typing
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.gamma_poisson import DomainKnowledge
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.terminal import complain, take_any_character
 from vigamma.typing import spec
 
 _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
@@ -197,8 +198,11 @@ def identity(config: Experiment) -> dict[str, Any]:
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line for `absl.app.run`; anything wrong is one line and exit status 2."""
+    take_any_character()
     try:
-        rest = flags.FLAGS(argv)
+        with warnings.catch_warnings():  # of ml_collections, which loads the config file
+            warnings.filterwarnings("ignore", r"the load_module\(\)", DeprecationWarning)
+            rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise ConfigError(f"unexpected argument {rest[1]!r}")
         return rest
@@ -206,7 +210,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         problem = f"{error.filename}, line {error.lineno}: {error.msg}"
     except Exception as error:  # a config file is code, and may raise anything
         problem = _one_line(error)
-    print(f"error: {problem}", file=sys.stderr)
+    complain(problem)
     raise SystemExit(2)
 
 

@@ -22,6 +22,10 @@ class UnknownNameError(RunError, LookupError):
     """A name of a row or a column that does not exist; its message tells the nearest."""
 
 
+class AmbiguousNameError(RunError, LookupError):
+    """A name that several rows or columns have; its message tells how many."""
+
+
 class NonFiniteError(RunError, ArithmeticError):
     """NaN or infinity in a run; names the step and the leaf."""
 

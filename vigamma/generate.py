@@ -16,6 +16,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.fitted import WantedStep, load_run
 from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.gamma_poisson import GammaPoisson
+from vigamma.random.keys import key_of_seed
 
 _IMAGES = {Digits.__name__, DigitCounts.__name__}
 
@@ -61,7 +62,7 @@ def generate(
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
     wanted = step if isinstance(step, int) else None
     found_step, leaves, identity = read_checkpoint(workdir, warn, wanted)
-    key, column_names = jax.random.key(seed), None
+    key, column_names = key_of_seed(seed), None
     if "q.log_shape" in leaves:
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
         theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
@@ -80,7 +81,7 @@ def generate_mixture(
     seed: int, posteriors: Sequence[Posterior], num_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rates and counts of rows, each as of `FactorModel.generate_rows` from a random posterior."""
-    key = jax.random.key(seed)
+    key = key_of_seed(seed)
     drawn = [
         FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors
     ]

@@ -17,7 +17,9 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vigamma.errors import RunError
+from vigamma.errors import RunError, first_line
+from vigamma.forks import check_not_forked
+from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, PyTree
 
 _AXIS = "data"
@@ -28,9 +30,29 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A one-dimensional mesh over `devices`, by default all devices of all processes."""
-    devices = jax.devices() if devices is None else devices
+    """A one-dimensional mesh over `devices`, by default all devices of all processes.
+
+    Raises RunError where there are none of the kind that JAX is told to use, and in a process that
+    was forked after JAX had started.
+    """
+    devices = _all_devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def start_devices() -> None:
+    """Starts JAX; raises RunError where the devices that it is told to use do not exist."""
+    _all_devices()
+
+
+def _all_devices() -> list[jax.Device]:
+    check_not_forked()
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
+        raise RunError(
+            f"JAX cannot start with JAX_PLATFORMS={jax.config.jax_platforms or ''} "
+            f"({first_line(error)}); without JAX_PLATFORMS it takes the devices that there are"
+        ) from error
 
 
 def use_all_cores() -> None:
@@ -118,8 +140,8 @@ def local_sample_keys(key: Key, num_samples: int) -> Array:
     `on_every_device`; `num_samples` is divisible by the number of devices (`check_divisible`).
     """
     num_local = num_samples // jax.lax.axis_size(_AXIS)
-    samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local)
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, samples)
+    samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(threefry_key(key), samples)
 
 
 def mean_over_devices(tree: PyTree) -> PyTree:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vigamma.terminal import PlainConsole, printable
 from vigamma.whole_files import replace_file, with_room
 
 
@@ -116,7 +117,7 @@ class ProgressLine:
     ):
         """Prepares a line that counts to `num_steps`; a quiet one prints nothing."""
         self._num_steps, self._pause = num_steps, seconds_between_lines
-        self._console = console or Console(soft_wrap=True, highlight=False, quiet=quiet)
+        self._console = console or PlainConsole(quiet=quiet)
         self._live = self._console.is_terminal
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
@@ -140,7 +141,7 @@ class ProgressLine:
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""
-        self._console.print(line, markup=False)
+        self._console.print(printable(line), markup=False)
 
     def phase(self, name: str) -> None:
         """Names what happens while no step is taken; on the live line only."""

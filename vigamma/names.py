@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from vigamma.errors import ConfigError, UnknownNameError
+from vigamma.data.names import repeated
+from vigamma.errors import AmbiguousNameError, ConfigError, UnknownNameError
 
 _NUM_NEAREST = 3
 _MOST_COMPARED = 100_000
 
 
 def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> np.ndarray:
-    """Where in `names` each of `wanted` is; of a name that comes twice, the first.
+    """Where in `names` each of `wanted` is.
 
     Args:
       names: strings; shape (N,).
@@ -22,9 +23,17 @@ def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> n
 
     Raises:
       UnknownNameError: for a name that does not exist; tells those that are spelled most like it.
+      AmbiguousNameError: for a name that comes more than once; tells how often and where.
     """
-    places = places_of(names)
+    places, times = places_of(names), repeated(names)
     for name in wanted:
+        if name in times:
+            numbers = np.flatnonzero(names == name)[:_NUM_NEAREST]
+            raise AmbiguousNameError(
+                f"{times[name]:,} {kind}s are called {name!r} (numbers "
+                f"{', '.join(map(str, numbers))}{', ...' if times[name] > len(numbers) else ''}, "
+                f"from 0); names that are asked for must be unique in the data of the run"
+            )
         if name not in places:
             near = _nearest(name, list(places))
             hint = f"; the nearest are {', '.join(map(repr, near))}" if near else ""

@@ -47,7 +47,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     X is a matrix of counts: an array, a sparse matrix of any format, a DataFrame, or an AnnData
     (its `X`, with the names of its variables). Numbers that are not whole are taken as well, but
     their scale matters, unlike that for NMF: the larger the numbers, the more they outweigh the
-    prior. Computations are in float32; results have the float type of X.
+    prior. Computations are in float32, or in float64 where `jax_enable_x64` is on; results have the
+    float type of X.
 
     It runs on whatever devices JAX has, and changes no setting of JAX. JAX starts with one device
     for the whole CPU; `vigamma.mesh.use_all_cores()`, called before JAX is first used, makes every
@@ -150,6 +151,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 self._say(f"sweep {fit.step_of(arrays)}: ELBO {float(arrays.elbo):,.1f} nats")
             if not fit.is_done(arrays) and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
+                if not fit.sees_convergence(arrays):
+                    message += (
+                        "; X has numbers so large that rises of the ELBO as small as that are lost "
+                        "in its rounding: with JAX_ENABLE_X64=1 they are seen"
+                    )
                 warnings.warn(message, ConvergenceWarning, stacklevel=2)
             elbo, model = float(arrays.elbo), jax.device_get(arrays.model)
             ends.append((elbo, fit.step_of(arrays), model, fit.posterior(arrays)))

@@ -13,6 +13,7 @@ from vigamma.config import Experiment
 from vigamma.data.files import SparseCounts
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.families.gamma import Gamma
+from vigamma.forks import check_not_forked
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
@@ -123,5 +124,6 @@ def interval(gamma: Gamma, probability: float, dtype: type) -> tuple[np.ndarray,
     check_scalar(
         probability, "probability", Real, min_val=0, max_val=1, include_boundaries="neither"
     )
+    check_not_forked()
     tails = (1 - probability) / 2, (1 + probability) / 2
     return tuple(np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails)

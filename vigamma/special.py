@@ -17,7 +17,6 @@ whose first seven terms are exact to 1e-15 from a = 8 on, and whose first three 
 import math
 
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 
 from vigamma.typing import Array
 
@@ -49,6 +48,22 @@ def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
     return jnp.where(
         near, jnp.log1p(jnp.where(near, excess, 0.0)), jnp.log(jnp.where(near, 1.0, p / q))
     )
+
+
+def deviance(x: Array, excess: Array, log_ratio: Array) -> Array:
+    """x log(x / m) + m - x ≥ 0 for x, m > 0, in nats; half the deviance of a Poisson mean m.
+
+    Without cancellation also where m is close to x (Loader 2000, "Fast and accurate computation of
+    binomial probabilities").
+
+    Args:
+      x: the first of the two numbers.
+      excess: m - x.
+      log_ratio: log(m / x); used only where m is less than x / 2 or more than 3 x / 2.
+    """
+    near = jnp.abs(excess) < 0.5 * x
+    of_near = x * expm1_minus(jnp.log1p(jnp.where(near, excess, 0.0) / x))
+    return jnp.where(near, of_near, excess - x * log_ratio)
 
 
 def log_gamma_defect(a: Array) -> Array:
@@ -188,8 +203,3 @@ def _stirling_bregman(c: Array, a: Array, difference: Array) -> Array:
         if n % 2:
             total = total + _STIRLING[n // 2] * weighted
     return (difference / a) ** 2 * total
-
-
-def log_factorial(count: Array) -> Array:
-    """log(count!) = log Γ(count + 1), in nats."""
-    return gammaln(count + 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.cells import cell_len
 
+from vigamma.terminal import in_one_line
 from vigamma.whole_files import replacing
 
 _SIGNIFICANT = 4
@@ -66,7 +67,7 @@ def csv_file(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 def _column(header: str, values: Sequence[Any]) -> list[str]:
     if any(isinstance(value, str) for value in values):
-        return [header, *values]
+        return [header, *(in_one_line(str(value)) for value in values)]
     texts = [header, *_numbers(np.asarray(values))]
     width = max(map(cell_len, texts))
     return [" " * (width - cell_len(text)) + text for text in texts]

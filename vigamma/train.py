@@ -34,6 +34,7 @@ from vigamma.mesh import (
     largest_of_processes,
     make_mesh,
     on_first_process,
+    start_devices,
 )
 from vigamma.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.signals import StopSignals
@@ -67,6 +68,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
       Interrupted: after SIGTERM or Ctrl-C, with all finished chunks saved.
     """
     check_config(config)
+    start_devices()
     with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
         started = time.monotonic()
         with _together(workdir), _held(workdir):

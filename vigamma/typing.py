@@ -14,6 +14,8 @@ from typing import Any, TypeAlias, dataclass_transform
 
 import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array
@@ -28,6 +30,11 @@ def spec(cls: type) -> type:
     fields have bounds states them in `validate`, which raises ValueError.
     """
     return dataclass(kw_only=True, unsafe_hash=True)(cls)
+
+
+def default_float(value: float) -> np.floating:
+    """A NumPy scalar of JAX's default float type: float32, or float64 where x64 is enabled."""
+    return jnp.result_type(float).type(value)
 
 
 record = flax.struct.dataclass

@@ -144,7 +144,7 @@ def test_columns_are_matched_by_name_in_any_order(tmp_path):
     assert new.counts.has_sorted_indices
     assert new.counts.dtype == np.uint8
     assert new.notes[0].endswith("columns by their names")
-    assert "passed over: 2 unknown: 'Dune', 'Solaris'" in new.notes
+    assert "passed over: 2 unknown: 'Dune', 'Solaris'; 80 entries" in new.notes
 
 
 def test_triplets_may_lack_columns_and_rows_keep_their_names(tmp_path):
@@ -193,6 +193,7 @@ def test_the_rules_of_the_run_hold_for_new_counts(tmp_path):
     np.testing.assert_array_equal(new.counts.toarray(), counts >= 2)
     dropped = np.count_nonzero(counts == 1)
     assert f"entries below 2, dropped: {dropped}" in new.notes[1]
+    assert f"(binary): {np.count_nonzero(counts >= 2)}" in new.notes[2]
     listed = tmp_path / "mine.txt"
     listed.write_text(f"{COLUMNS[5]}\t4.5\n{COLUMNS[6]}\t1.5\n", encoding="utf-8")
     new = read_new_rows(run, listed)
@@ -200,8 +201,44 @@ def test_the_rules_of_the_run_hold_for_new_counts(tmp_path):
     assert new.counts.toarray().nonzero()[1].tolist() == [5]
     assert new.counts.sum() == 1
     assert new.notes[1].endswith("entries below 2, dropped: 1")
-    with pytest.raises(ConfigError, match="must be an item and a count"):
-        read_new_rows(RUN, listed)
+
+
+@pytest.mark.parametrize("kind", ["list", "triplets", "npz"])
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"rounding": "nearest"}, [6, 4, 0]),
+        ({"rounding": "nearest", "duplicates": "max"}, [4, 4, 0]),
+        ({"rounding": "nearest", "duplicates": "last"}, [2, 4, 0]),
+        ({"rounding": "nearest", "duplicates": "last", "at_least": 3.0}, [0, 4, 0]),
+        ({"duplicates": "last", "at_least": 1.0, "binary": True}, [1, 1, 0]),
+    ],
+)
+def test_every_rule_holds_in_every_form_of_new_counts(tmp_path, kind, rules, expected):
+    """Twice the first column, 4 then 1.8; 4.4 in the second; 0.3 in the third."""
+    columns, values = [0, 0, 1, 2], [4, 1.8, 4.4, 0.3]
+    if kind == "npz":
+        matrix = sp.coo_array((values, ([0] * 4, columns)), shape=(1, NUM_COLUMNS))
+        path = tmp_path / "new.npz"
+        sp.save_npz(path, matrix)
+    else:
+        path, row = tmp_path / "new.tsv", "" if kind == "list" else "ann\t"
+        pairs = zip(columns, values, strict=True)
+        lines = [f"{row}{COLUMNS[m]}\t{value}\n" for m, value in pairs]
+        path.write_text("".join(lines), encoding="utf-8")
+    new = read_new_rows(run_with(**rules), path)
+    assert new.is_list == (kind == "list")
+    assert new.counts.toarray()[0, :3].tolist() == expected
+    assert any("entries that repeat a cell" in note for note in new.notes)
+
+
+@pytest.mark.parametrize("text", ["{0}\t2.5\n", "ann\t{0}\t-1\n", "ann\t{0}\t3e7\n"])
+def test_an_error_names_the_rules_of_the_run_and_no_flag_that_is_not_there(tmp_path, text):
+    path = tmp_path / "new.tsv"
+    path.write_text(text.format(COLUMNS[0]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the rules of the run hold .* rounding=none") as error:
+        read_new_rows(run_with(), path)
+    assert "--config" not in str(error.value)
 
 
 def test_what_does_not_fit_the_run_is_refused(tmp_path):
@@ -215,7 +252,7 @@ def test_what_does_not_fit_the_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_new_rows(RUN, tmp_path / "nothing.npz")
     (tmp_path / "new.npz").write_bytes(b"PK\x03\x04 but cut")
-    with pytest.raises(ConfigError, match="is not a sparse matrix saved by SciPy"):
+    with pytest.raises(ConfigError, match="is cut short or damaged"):
         read_new_rows(RUN, tmp_path / "new.npz")
 
 
@@ -235,3 +272,42 @@ def test_rows_without_any_count_are_answered():
     assert np.isfinite(recommendations[["rate", "low", "high"]]).all(axis=None)
     assert (factors.loc[0, "mean_0":] == factors.loc[1, "mean_0":]).all()
     assert (scores["log_likelihood"] < 0).all()
+
+
+def test_layouts_of_the_run_hold_for_files_that_have_them(tmp_path):
+    """Columns, orientation and encoding; lists, and files of other kinds, have none of them."""
+    counts = new_counts(6)
+    run = run_with(columns="item,user,n", transpose=True, encoding="latin-1")
+    lines = [f"{counts[n, m]}\tr{n}\t{COLUMNS[m]}\n" for n, m in np.argwhere(counts)]
+    path = tmp_path / "new.csv"
+    for encoding in ("latin-1", "utf-8"):
+        path.write_text("n\tuser\titem\n" + "".join(lines), encoding=encoding)
+        new = read_new_rows(run, path)
+        filled = counts[counts.any(axis=1)]
+        np.testing.assert_array_equal(new.counts.toarray(), filled)
+    path.write_text(f"{COLUMNS[4]}\t3\n", encoding="latin-1")
+    new = read_new_rows(run, path)
+    assert new.is_list
+    assert new.counts.nonzero()[1].tolist() == [4]
+    new = read_new_rows(run, write_npz(tmp_path, counts.T))
+    np.testing.assert_array_equal(new.counts.toarray(), counts)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_table_of_new_rows_and_columns_is_read_as_a_matrix(tmp_path, transpose):
+    counts = new_counts(8)
+    table = pd.DataFrame(counts, [f"r{n}" for n in range(8)], COLUMNS)
+    (table.T if transpose else table).to_csv(path := tmp_path / "new.csv", index_label="name")
+    new = read_new_rows(run_with(transpose=transpose), path)
+    np.testing.assert_array_equal(new.counts.toarray(), counts)
+    assert new.row_names.tolist() == table.index.tolist()
+    assert "is taken for a matrix of" in new.notes[1]
+
+
+@pytest.mark.parametrize("header", ["", "item\tuser\n"])
+def test_pairs_of_a_transposed_run_are_no_list(tmp_path, header):
+    path = tmp_path / "new.tsv"
+    path.write_text(f"{header}{COLUMNS[2]}\tann\n{COLUMNS[3]}\tbob\n", encoding="utf-8")
+    new = read_new_rows(run_with(transpose=True), path)
+    assert new.row_names.tolist() == ["ann", "bob"]
+    assert new.counts.nonzero()[1].tolist() == [2, 3]

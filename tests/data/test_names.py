@@ -1,6 +1,6 @@
 import pytest
 
-from vigamma.data.names import as_names, name_order
+from vigamma.data.names import as_names, name_order, repeated
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from vigamma.data.names import as_names, name_order
 def test_integers_are_sorted_by_value_and_strings_by_character(in_order):
     names = as_names(reversed(in_order))
     assert names[name_order(names)].tolist() == in_order
+
+
+def test_names_that_come_more_than_once_are_counted():
+    assert repeated(as_names("abcbab")) == {"a": 2, "b": 3}
+    assert repeated(as_names("abc")) == repeated(as_names([])) == {}

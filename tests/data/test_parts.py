@@ -39,9 +39,14 @@ def test_each_part_is_thresholded_and_has_its_notes(tmp_path):
     loaded = SparseCounts(path=path, at_least=3, binary=True).load()
     assert loaded.column_names.tolist() == ["b", "c", "d", "e"]
     assert loaded.counts.toarray().tolist() == [[1, 0, 1, 1]]
-    assert [note.rpartition("/")[2] for note in loaded.notes] == [
+    notes = [note.rpartition("/")[2] for note in loaded.notes]
+    assert notes == [
+        notes[0],
+        "test.tsv: entries that count 1 whatever they are (binary): 2",
+        notes[2],
         "train.tsv: entries that repeat a cell, now summed: 1",
         "train.tsv: entries below 3, dropped: 1",
+        "train.tsv: entries that count 1 whatever they are (binary): 1",
     ]
 
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from vigamma.data.count_rules import DUPLICATES, CountRules, NotCountsError, one_entry_a_cell
 from vigamma.data.names import as_names
 from vigamma.data.raw_counts import RawCounts, make_counts
 
@@ -22,7 +23,7 @@ from vigamma.data.raw_counts import RawCounts, make_counts
 def test_thresholds_and_ones(x, at_least, form):
     x.flat[0] = 1.0
     before = x.copy()
-    counts, _ = make_counts(RawCounts(form(x)), "a", at_least, True)
+    counts, _ = make_counts(RawCounts(form(x)), "a", CountRules(at_least=at_least, binary=True))
     np.testing.assert_array_equal(counts.toarray(), (before > 0) & (before >= at_least))
     np.testing.assert_array_equal(x, before)
 
@@ -30,36 +31,156 @@ def test_thresholds_and_ones(x, at_least, form):
 def test_the_threshold_is_for_sums_and_lets_negative_entries_go():
     entries = ([2, 3, -8, 4, 0], ([0, 0, 0, 1, 1], [0, 0, 1, 1, 0]))
     raw = RawCounts(sp.coo_array(entries, shape=(2, 2)), notes=("from a reader",))
-    counts, notes = make_counts(raw, "a", 5, False)
+    counts, notes = make_counts(raw, "a", CountRules(at_least=5))
     np.testing.assert_array_equal(counts.toarray(), [[5, 0], [0, 0]])
     summed = "a: entries that repeat a cell, now summed: 1"
     assert notes == ("from a reader", summed, "a: entries below 5, dropped: 3")
     with pytest.raises(ValueError, match="no entry of a is at least 6"):
-        make_counts(raw, "a", 6, False)
+        make_counts(raw, "a", CountRules(at_least=6))
 
 
 def test_zeros_that_are_stored_are_said():
     raw = RawCounts(sp.coo_array(([0, 3], ([0, 0], [0, 1]))))
     for binary in (False, True):
-        counts, notes = make_counts(raw, "a", 0, binary)
-        assert (counts.nnz, notes) == (1, ("a: entries of 0, which count nothing: 1",))
+        counts, notes = make_counts(raw, "a", CountRules(binary=binary))
+        assert (counts.nnz, notes[0]) == (1, "a: entries of 0, which count nothing: 1")
+        binary_notes = ("a: entries that count 1 whatever they are (binary): 1",)
+        assert notes[1:] == (binary_notes if binary else ())
 
 
 @pytest.mark.parametrize(
     ("value", "fields", "message"),
     [
-        (np.nan, (3.0, True), "must be finite, but it is nan at row 'r', column 'd'"),
-        (-1, (0.0, True), "must be ≥ 0, but it is -1.0 at row 'r', column 'd'"),
-        (0.5, (0.0, False), "must be whole .* 0.5 at row 'r', column 'd'.*data.binary=True lets"),
-        (2**25, (0.0, False), "must be at most .* at row 'r', column 'd'"),
+        (
+            np.nan,
+            {"at_least": 3.0, "binary": True},
+            "must be finite, but it is nan at row 'r', column 'd'",
+        ),
+        (-1, {"binary": True}, "must be ≥ 0, but it is -1.0 at row 'r', column 'd'"),
+        (0.5, {}, "must be whole .* 0.5 at row 'r', column 'd'.*data.binary=True lets"),
+        (2**25, {}, "must be at most .* at row 'r', column 'd'"),
     ],
 )
 def test_a_value_that_is_no_count_is_named_by_its_cell(value, fields, message):
     raw = RawCounts(sp.csr_array([[1.0, value]]), as_names("r"), as_names("cd"))
     with pytest.raises(ValueError, match=f"counts in a {message}"):
-        make_counts(raw, "a", *fields)
+        make_counts(raw, "a", CountRules(**fields))
 
 
 def test_what_is_not_of_numbers_is_a_value_error():
     with pytest.raises(ValueError, match="counts in a must be numbers, got an array of bool"):
-        make_counts(RawCounts(sp.eye_array(2, dtype=bool)), "a", 0, True)
+        make_counts(RawCounts(sp.eye_array(2, dtype=bool)), "a")
+
+
+TWICE = sp.coo_array(([4.5, 1.0, 3.0, 2.0, 9.0], ([1, 0, 1, 1, 0], [0, 1, 0, 0, 0])), shape=(2, 2))
+ENDS = (0, 2), (0, 3), (1, 9)
+CASES = {"sum": [[9, 1], [9.5, 0]], "last": [[9, 1], [2, 0]], "max": [[9, 1], [4.5, 0]]}
+
+
+@pytest.mark.parametrize("duplicates", CASES)
+@pytest.mark.parametrize("form", ["coo", "csr", "csc"])
+def test_several_entries_of_a_cell_become_one_before_the_threshold(duplicates, form):
+    arrays = {
+        "coo": TWICE,
+        "csr": sp.csr_array(([1.0, 9.0, 4.5, 3.0, 2.0], [1, 0, 0, 0, 0], [0, 2, 5])),
+        "csc": sp.csc_array(([4.5, 3.0, 2.0, 9.0, 1.0], [1, 1, 1, 0, 0], [0, 4, 5])),
+    }
+    rules, expected = (
+        CountRules(duplicates=duplicates, at_least=3.5, binary=True),
+        CASES[duplicates],
+    )
+    counts, notes = make_counts(RawCounts(arrays[form]), "a", rules)
+    np.testing.assert_array_equal(counts.toarray(), np.array(expected) >= 3.5)
+    assert notes[0] == f"a: entries that repeat a cell, {DUPLICATES[duplicates]}: 2"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    entries=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 9)), min_size=1
+    ),
+    which=st.sampled_from(["last", "max"]),
+)
+def test_one_entry_a_cell_is_as_of_a_dictionary(entries, which):
+    cells: dict[tuple[int, int], int] = {}
+    for row, column, value in entries:
+        before = cells.get((row, column), 0)
+        cells[row, column] = max(before, value) if which == "max" else value
+    rows, columns, values = zip(*entries, strict=True)
+    found = one_entry_a_cell(sp.coo_array((values, (rows, columns)), shape=(3, 4)), which)
+    assert {(r, c): found[r, c] for r, c in zip(*found.nonzero(), strict=True)} == cells
+    assert found.has_canonical_format
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_within_a_millionth_of_whole_ones_are_whole(dtype):
+    numbers = np.array([[2.0000001, 1.9999999, 3.0, -1e-9]], dtype)
+    counts, notes = make_counts(RawCounts(numbers), "a", CountRules(at_least=0))
+    assert counts.toarray().tolist() == [[2, 2, 3, 0]]
+    num_near = np.count_nonzero(numbers != np.rint(numbers))
+    assert notes[0] == f"a: numbers within 1e-06 of whole ones, now whole: {num_near}"
+    counts, _ = make_counts(RawCounts(numbers), "a", CountRules(at_least=2))
+    assert counts.toarray().tolist() == [[2, 2, 3, 0]]
+    with pytest.raises(NotCountsError, match=r"whole numbers, but it is 2\.00001"):
+        make_counts(RawCounts(np.array([[2.00001, 1.0]], dtype)), "a")
+
+
+def test_tenths_that_are_summed_to_a_whole_number_are_one():
+    cells = np.zeros(10, int), np.zeros(10, int)
+    counts, _ = make_counts(RawCounts(sp.coo_array((np.full(10, 0.1), cells))), "a")
+    assert counts.toarray().tolist() == [[1]]
+
+
+def test_rounding_to_the_nearest_is_said():
+    raw = RawCounts(sp.csr_array([[0.37, 0.5, 1.5, 2.0, 2.6]]))
+    counts, notes = make_counts(raw, "a", CountRules(rounding="nearest"))
+    assert counts.toarray().tolist() == [[0, 0, 2, 2, 3]]
+    assert notes == (
+        "a: numbers now rounded (nearest): 4; the sum of all was 6.97 and is 7",
+        "a: entries of 0, which count nothing: 2",
+    )
+    counts, _ = make_counts(raw, "a", CountRules(rounding="nearest", binary=True))
+    assert counts.toarray().tolist() == [[0, 0, 1, 1, 1]]
+    with pytest.raises(NotCountsError, match=r"must be ≥ 0, but it is -0\.3"):
+        make_counts(RawCounts(np.array([[1, -0.3]])), "a", CountRules(rounding="nearest"))
+
+
+def test_stochastic_rounding_keeps_means_and_is_made_by_its_seed():
+    fractions = np.tile([0.37, 3.9, 7.0], (20_000, 1))
+
+    def counts(seed, part=0):
+        rules = CountRules(rounding="stochastic", rounding_seed=seed)
+        return make_counts(RawCounts(fractions), "a", rules, part)[0].toarray()
+
+    first = counts(0)
+    errors = np.sqrt(np.array([0.37 * 0.63, 0.9 * 0.1]) / len(fractions))
+    assert (np.abs(first.mean(axis=0)[:2] - [0.37, 3.9]) < 4 * errors).all()
+    assert [np.unique(column).tolist() for column in first.T] == [[0, 1], [3, 4], [7]]
+    np.testing.assert_array_equal(first, counts(0))
+    for others in (counts(1), counts(0, part=1)):
+        assert 0.4 < (first[:, 0] == others[:, 0]).mean() < 0.6  # 0.534, if they are independent
+
+
+def test_the_advice_for_fractions_names_roundings_and_other_matrices():
+    raw = RawCounts(np.array([[0.5]]), other_layers=("raw", "n"))
+    with pytest.raises(NotCountsError) as error:
+        make_counts(raw, "a")
+    assert error.value.advice.startswith("--config.data.rounding=nearest rounds them, and stochast")
+    assert "--config.data.layer names another matrix (raw, n)" in error.value.advice
+    assert "advice" not in error.value.problem
+    with pytest.raises(NotCountsError) as error:
+        make_counts(RawCounts(np.array([[2.0**25]])), "a")
+    assert error.value.advice == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"duplicates": "first"}, "duplicates must be sum, last, max, got 'first'"),
+        ({"rounding": "floor"}, "rounding must be none, nearest, stochastic, got 'floor'"),
+        ({"rounding_seed": -1}, "rounding_seed must be at least 0, got -1"),
+    ],
+)
+def test_rules_that_are_none_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        CountRules(**fields).validate()

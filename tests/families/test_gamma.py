@@ -112,9 +112,35 @@ def test_log_prob_from_log_holds_where_x_underflows():
 
 
 def test_log_prob_outside_and_on_the_edge_of_the_support():
-    q = gamma(np.float32([0.5, 1, 2, 2]), np.float32([3, 3, 3, 3]))
-    got = q.log_prob(jnp.float32([0, 0, 0, -1]))
-    np.testing.assert_allclose(got, [np.inf, np.log(3), -np.inf, -np.inf], rtol=1e-6)
+    q = gamma(np.float32([0.5, 1, 2, 2, 2, 2, 2]), np.full(7, 3, np.float32))
+    x = jnp.float32([0, 0, 0, -1, jnp.inf, -jnp.inf, jnp.nan])
+    expected = [np.inf, np.log(3), -np.inf, -np.inf, -np.inf, -np.inf, np.nan]
+    np.testing.assert_allclose(q.log_prob(x), expected, rtol=1e-6)
+    from_log = q.log_prob_from_log(jnp.log(x))
+    np.testing.assert_allclose(
+        from_log, [*expected[:3], np.nan, -np.inf, np.nan, np.nan], rtol=1e-6
+    )
+    slopes = jax.grad(lambda q: jnp.where(jnp.isfinite(x), 0, q.log_prob(x)).sum())(q)
+    assert np.isfinite(slopes.concentration[:6]).all()
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(np.nan, 1), (1, np.nan), (-1, 1), (0, 1), (2, 0), (np.inf, 1), (2, np.inf)]
+)
+def test_bad_parameters_have_nan_densities_and_quantiles_everywhere(a, b):
+    q = gamma(np.float32(a), np.float32(b))
+    values = [q.log_prob(1.0), q.log_prob(-1.0), q.log_prob_from_log(0.0), q.quantile(0.5)]
+    assert np.isnan(values).all()
+
+
+def test_log_prob_keeps_its_digits_near_the_mode_of_a_huge_shape():
+    a, b = np.float32([1e8, 3e10, 2e14]), np.float32([3.7, 0.013, 911])
+    x = ((a + np.float32([1, -2, 0.5]) * np.sqrt(a)) / b).astype(np.float32)
+    expected = mp_values(
+        lambda a, b, x: (a - 1) * mpmath.log(x) + a * mpmath.log(b) - b * x - mpmath.loggamma(a),
+        a, b, x,
+    )  # fmt: skip
+    np.testing.assert_allclose(gamma(a, b).log_prob(jnp.asarray(x)), expected, rtol=1e-5)
 
 
 def test_quantile_matches_scipy_under_jit_and_vmap():

@@ -8,6 +8,7 @@ from tests.factors import KINDS, in_default_precision, make_model, make_problem,
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.inference import fold_in as module
 from vigamma.inference.fold_in import fold_in
+from vigamma.mesh import in_default_float
 
 
 def dense_update(model, q, problem, columns):
@@ -16,7 +17,7 @@ def dense_update(model, q, problem, columns):
     shares = (problem.counts[..., None] * weights / weights.sum(axis=2, keepdims=True)).sum(axis=1)
     exposure = problem.exposures[:, None] * np.asarray(columns.mean.sum(axis=0))
     rows, rates = model.row_prior.conditional(
-        np.float32(shares), np.float32(exposure), q.get("row_rates")
+        *in_default_float((shares, exposure)), q.get("row_rates")
     )
     return {"rows": rows} | ({} if rates is None else {"row_rates": rates})
 

@@ -15,6 +15,7 @@ from vigamma import (
 )
 from vigamma.data.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
 from vigamma.models.factor_model import random_tilts
+from vigamma.typing import default_float
 
 DATA = SyntheticFactors(num_rows=300, num_columns=80, num_factors=4, num_nonzeros=4000)
 NUM_FACTORS = 5
@@ -47,7 +48,7 @@ def take(inference, state, batches, schedule):
     elbos = []
     for index, size in schedule:
         batch = jax.tree.map(jnp.asarray, batch_at(batches, index))
-        state, info = STEP(inference, state, batch, jnp.int32(index), jnp.float32(size))
+        state, info = STEP(inference, state, batch, jnp.int32(index), default_float(size))
         assert all(bool(ok) for ok in info.finite.values())
         elbos.append(float(info.elbo))
     return state, elbos

@@ -1,6 +1,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats
@@ -15,7 +16,7 @@ def test_log_joint_equals_the_sum_over_all_rows(data, problem):
     a, b = (np.asarray(x, np.float64) for x in (model.prior.concentration, model.prior.rate))
     expected = scipy.stats.gamma(a, scale=1 / b).logpdf(theta).sum()
     expected += scipy.stats.poisson(theta).logpmf(data.counts).sum()
-    got = model.log_joint(jnp.log(jnp.float32(theta)), batch)
+    got = model.log_joint(jnp.log(jnp.asarray(theta, float)), batch)
     chex.assert_shape(got, ())
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
@@ -42,6 +43,36 @@ def test_evidence_is_the_product_of_the_predictive_probabilities(data, exact_pro
             predictive = model.posterior_predictive(model.exact_posterior(seen))
             total += predictive.log_prob(row).sum()
         np.testing.assert_allclose(model.log_evidence(batch), total, rtol=1e-12)
+
+
+def test_large_counts_of_many_rows_keep_their_evidence():
+    rng = np.random.default_rng(0)
+    mean = np.array([1.0, 40.0, 2000.0, 9000.0])
+    batch = CountStatistics.of(rng.poisson(mean, (5000, 4)).astype(float))
+    model = GammaPoisson(Gamma(2 * mean, np.full(4, 2.0)))
+    exact = float(_evidence_by_mpmath(model, batch))
+    in_float64 = model.log_evidence(batch)
+    assert in_float64.dtype == np.float64
+    np.testing.assert_allclose(in_float64, exact, rtol=1e-9)
+    small_model, small_batch = jax.tree.map(jnp.float32, (model, batch))
+    posterior = small_model.exact_posterior(small_batch)
+    elbo = small_model.expected_log_likelihood(posterior, small_batch)
+    elbo -= posterior.kl_divergence(small_model.prior).sum()
+    for value in (small_model.log_evidence(small_batch), elbo):
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, exact, rtol=3e-7)
+
+
+def _evidence_by_mpmath(model, batch):
+    total = mpmath.mpf(float(batch.log_multinomial))
+    with mpmath.workdps(40):
+        n = mpmath.mpf(float(batch.num_rows))
+        columns = (batch.column_sums, model.prior.concentration, model.prior.rate)
+        for s, a, b in zip(*columns, strict=True):
+            s, a, b = map(mpmath.mpf, map(float, (s, a, b)))
+            total += mpmath.loggamma(a + s) - mpmath.loggamma(a) - mpmath.loggamma(s + 1)
+            total += a * mpmath.log(b / (b + n)) + s * mpmath.log(n / (b + n))
+    return total
 
 
 def test_expected_log_likelihood_is_the_mean_over_samples(problem, away_from_optimum):

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
 from vigamma import Gamma, HierarchicalPoissonFactorization, PoissonFactorization
 from vigamma.models.poisson_factorization import prior_mean
+from vigamma.typing import default_float
 
 KINDS = (PoissonFactorization, HierarchicalPoissonFactorization)
 COUNTS = csr_array(np.random.default_rng(0).poisson(3.0, (20, 30)))
@@ -30,9 +32,9 @@ def test_a_flat_model_has_the_shapes_asked_for_and_one_mean():
     model = config.build(COUNTS, np.ones(20), 0)
     mean = prior_mean(COUNTS, np.ones(20), 0, 4)
     for prior, shape in ((model.row_prior, 3.0), (model.column_prior, 0.2)):
-        assert prior.concentration == np.float32(shape)
+        assert prior.concentration == default_float(shape)
         np.testing.assert_allclose(prior.concentration / prior.rate, mean, rtol=1e-6)
-        assert {leaf.dtype for leaf in dataclasses.astuple(prior)} == {np.dtype(np.float32)}
+        assert {leaf.dtype for leaf in dataclasses.astuple(prior)} == {jnp.result_type(float)}
 
 
 def test_a_hierarchical_model_has_rates_of_the_same_mean():
@@ -42,9 +44,9 @@ def test_a_hierarchical_model_has_rates_of_the_same_mean():
     model = config.build(COUNTS, np.ones(20), 0)
     mean = prior_mean(COUNTS, np.ones(20), 0, 4)
     for prior, shape in ((model.row_prior, 3.0), (model.column_prior, 0.2)):
-        assert prior.concentration == np.float32(shape)
+        assert prior.concentration == default_float(shape)
         assert isinstance(prior.rate, Gamma)
-        assert prior.rate.concentration == np.float32(0.7)
+        assert prior.rate.concentration == default_float(0.7)
         np.testing.assert_allclose(shape / prior.rate.mean, mean, rtol=1e-6)
 
 
@@ -79,7 +81,7 @@ def test_the_default_shape_of_rows_falls_with_the_number_of_factors(num_factors,
     for kind in (PoissonFactorization, HierarchicalPoissonFactorization):
         model = kind(num_factors=num_factors)
         built = model.build(COUNTS, np.ones(COUNTS.shape[0]), 0)
-        assert built.row_prior.concentration == np.float32(shape)
+        assert built.row_prior.concentration == default_float(shape)
         named = kind(num_factors=num_factors, row_shape=0.7)
         built = named.build(COUNTS, np.ones(COUNTS.shape[0]), 0)
-        assert built.row_prior.concentration == np.float32(0.7)
+        assert built.row_prior.concentration == default_float(0.7)

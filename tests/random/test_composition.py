@@ -109,7 +109,7 @@ def test_forward_reverse_vmap_scan_agree(draw):
 
 def row_draws(draw, key, a):
     """Draws of rows a (B, M) from keys folded in by the row's global index."""
-    rows = jax.lax.axis_index("data") * len(a) + jnp.arange(len(a))
+    rows = jax.lax.axis_index("data") * len(a) + jnp.arange(len(a), dtype=jnp.int32)
     return jax.vmap(draw)(jax.vmap(jax.random.fold_in, (None, 0))(key, rows), a)
 
 

@@ -88,14 +88,14 @@ def test_gradient_is_the_derivative_of_the_quantile_function(quantile):
 def test_gradient_of_a_draw_is_exact_at_that_draw(draw):
     smallest = -1 if draw is gamma else -3
     a = (10 ** np.random.default_rng(1).uniform(smallest, 5, 200)).astype(np.float32)
-    tangents = (jnp.ones(a.shape),)
+    tangents = (jnp.ones(a.shape, a.dtype),)
     z, gradient = jax.jvp(lambda a: draw(jax.random.key(5), a), (jnp.asarray(a),), tangents)
-    z = np.asarray(z, np.float64)
+    z, gradient = (np.asarray(leaf, np.float64) for leaf in (z, gradient))
     # Smaller draws of `gamma` are rounded up.
     visible = z > 1e-37 if draw is gamma else np.full(z.shape, True)
     assert visible.mean() > 0.99
     log_z, log_gradient = (np.log(z), gradient / z) if draw is gamma else (z, gradient)
-    error = relative_error(a[visible], log_z[visible], np.asarray(log_gradient)[visible])
+    error = relative_error(a[visible], log_z[visible], log_gradient[visible])
     assert np.median(error) < 2e-7
     assert error.max() < 2e-6
 

@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from scipy.sparse import csr_array
@@ -22,7 +23,7 @@ _ENTRIES_AT_ONCE = 2**20
 class CountRows:
     """Rows of sparse counts, all of them or a batch; every leaf is spread over the devices.
 
-    Leading axes of N rows, M columns, or blocks are padded.
+    Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.
 
     Attributes:
       by_row: the counts of each row.
@@ -136,7 +137,7 @@ def lay_out_batches(
 
     def of_rows(values: np.ndarray) -> np.ndarray:
         padded = np.pad(values, (0, num_batches * size - values.size))
-        return np.ascontiguousarray(padded.reshape(size, num_batches).T, np.float32)
+        return np.ascontiguousarray(padded.reshape(size, num_batches).T, jnp.result_type(float))
 
     by_row, by_column = both_ways(counts)
     missing_by_row, missing_by_column = both_ways(missing)

@@ -1,5 +1,6 @@
 """A small file of counts of one row: what somebody new has read, bought or rated."""
 
+import contextlib
 import csv
 import itertools
 import math
@@ -8,18 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
-from vigamma.data.counts import LARGEST_COUNT
-from vigamma.data.delimited_layout import find_layout
+from vigamma.data.count_rules import CountRules
+from vigamma.data.delimited_fields import ALL, arrangement, fields_named
+from vigamma.data.delimited_layout import Layout, find_layout
+from vigamma.data.names import as_names, repeated
+from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts, make_counts
-from vigamma.data.text_files import FormatError, numbered_lines
+from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines
 from vigamma.errors import ConfigError
 from vigamma.names import places_of
 
 _DELIMITERS = "\t,;"
-_SAMPLE = 20
-_COUNTS = range(1, LARGEST_COUNT + 1)
+_FEW, _MANY = 20, 100_000
 
 
 class ListedCounts(NamedTuple):
@@ -36,38 +39,72 @@ class ListedCounts(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def is_list(path: Path, column_names: np.ndarray) -> bool:
+def is_list(
+    path: Path,
+    column_names: np.ndarray,
+    encoding: str = "",
+    columns: str = "",
+    transpose: bool = False,
+) -> bool:
     """Whether a text lists the counts of one row, rather than a row, a column and a count a line.
 
-    That has two fields a line. Where there are more it is a list if more of its first lines begin
-    with the name of a column, as items may have blanks and commas, than have one in the second
-    field; and where lines differ in their fields, if any begins with one.
+    Lines of two fields do, unless one that is no number stands beside the name of a column. Where
+    there are more it is a list if more of its lines begin with the name of a column, as items may
+    have blanks and commas, than have one where a table has it; its first lines decide, or else very
+    many. Where lines differ in their fields, it is a list if any begins with a name.
 
     Args:
-      path: of a text in UTF-8, perhaps gzipped.
+      path: of a text, perhaps compressed.
       column_names: what the columns are called; shape (M,).
+      encoding: of the text.
+      columns: where a table has row, column and count, as of `SparseCounts`.
+      transpose: whether a table has rows for columns.
 
     Raises:
       ConfigError: for a text that can be neither.
     """
     places = places_of(column_names)
     try:
-        layout = find_layout(path)
+        layout = find_layout(path, encoding=encoding)
     except FormatError as error:
-        if _num_known(path, places):
+        if _num_known(path, encoding, places, None):
             return True
         raise ConfigError(
             f"{path} is no list of items of the run, and no table: {error}"
         ) from error
-    if layout.num_fields == 2:
-        return True
-    records = itertools.islice(layout.records(numbered_lines(path)), _SAMPLE)
-    return _num_known(path, places, _SAMPLE) > sum(r.fields[1] in places for r in records)
+    place, kind = _where_columns_are(layout, columns, transpose)
+    if layout.num_fields == 2 and kind == "entries":
+        records = itertools.islice(layout.records(numbered_lines(path, encoding)), _MANY)
+        return not any(r.fields[place] in places and not is_number(r.fields[1]) for r in records)
+    for most in (_FEW, _MANY):
+        as_list = _num_known(path, encoding, places, most)
+        records = itertools.islice(layout.records(numbered_lines(path, encoding)), most)
+        as_table = sum(len(r.fields) > place and r.fields[place] in places for r in records)
+        if as_list or as_table:
+            return as_list > as_table
+    if kind != "entries":
+        return False
+    raise ConfigError(
+        f"{path} has no column that is a column of the run, neither as a list of an item and a "
+        "count a line nor as a table of a row, a column and a count"
+    )
 
 
-def _num_known(path: Path, places: Mapping[str, int], most: int | None = None) -> int:
+def _where_columns_are(layout: Layout, columns: str, transpose: bool) -> tuple[int, str]:
+    """In which field the names of columns stand, if lines are "entries", and what they are."""
+    kind = arrangement(layout.header, layout.sample)
+    place, titles = int(not transpose), layout.header or layout.sample[0]
+    if columns == ALL or (kind != "entries" and not columns):
+        return place, "matrix"
+    if columns:
+        with contextlib.suppress(ValueError):  # of another file; reading it says what is missing
+            place = fields_named(columns, titles, layout.num_fields)[place]
+    return place, "entries"
+
+
+def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int | None) -> int:
     """How many of the first lines are an item of a name and a count."""
-    lines = (line for _, line in numbered_lines(path) if line.strip())
+    lines = (line for _, line in numbered_lines(path, encoding) if line.strip())
     try:
         found = map(_item_and_count, itertools.islice(lines, most))
         return sum(item in places and count is not None for item, count in found)
@@ -76,45 +113,55 @@ def _num_known(path: Path, places: Mapping[str, int], most: int | None = None) -
 
 
 def read_listed_counts(
-    path: Path, column_names: np.ndarray, at_least: float = 0.0, binary: bool = False
+    path: Path, column_names: np.ndarray, rules: CountRules, encoding: str = ""
 ) -> ListedCounts:
     """Reads lines of an item and its count, with a tab, comma, semicolon or spaces between.
 
-    Items may have spaces, and commas if they are quoted or not; the count is what comes last. The
-    counts of an item that comes twice are added. Blank lines are passed over, and a first line
-    without a count is taken for a header.
+    Items may have spaces, and commas if they are quoted or not; the count is what comes last. Blank
+    lines are passed over, and a first line without a count is taken for a header.
 
     Args:
-      path: of a text file in UTF-8.
+      path: of a text, perhaps compressed.
       column_names: what the columns are called; shape (M,).
-      at_least: counts below it, which then may be any numbers, are dropped; 0 drops none.
-      binary: whether all counts that are left, and are not 0, are 1.
+      rules: what becomes of the counts, those of an item that comes twice among them.
+      encoding: of the text.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ConfigError: for a line without a count, if no item is known, and for counts that are none; in
-        one line.
+      FormatError: for a line that is no item and count; names it.
+      NotCountsError: for counts that are none.
+      ConfigError: if no item is known, or some are the names of several columns; in one line.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    places, unknown = places_of(column_names), []
-    totals: dict[int, float] = {}
-    for item, count in _items(path, takes_all=at_least > 0 or binary):
+    places, several = places_of(column_names), repeated(column_names)
+    columns, counts, unknown, ambiguous = [], [], {}, {}
+    for item, count in _items(path, encoding):
         if item in places:
-            totals[places[item]] = totals.get(places[item], 0) + count
-        elif item not in unknown:
-            unknown.append(item)
-    if not totals:
-        raise ConfigError(f"{path} has no item that is a column of the run; {shown(unknown)}")
-    row = np.zeros(len(totals), np.intp)
-    matrix = csr_array((list(totals.values()), (row, list(totals))), shape=(1, len(column_names)))
-    try:
-        counts, notes = make_counts(
-            RawCounts(matrix, column_names=column_names), str(path), at_least, binary
+            columns.append(places[item])
+            counts.append(count)
+            if item in several:
+                ambiguous[item] = several[item]
+        else:
+            unknown[item] = None
+    if ambiguous:
+        item, times = next(iter(ambiguous.items()))
+        raise ConfigError(
+            f"{path}: {len(ambiguous):,} items are names of several columns of the run, {item!r} "
+            f"of {times:,}"
         )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return ListedCounts(counts, unknown, notes)
+    if not columns:
+        raise ConfigError(f"{path} has no item that is a column of the run; {shown([*unknown])}")
+    cells = np.zeros(len(columns), np.intp), np.array(columns)
+    matrix = coo_array((np.array(counts), cells), shape=(1, len(column_names)))
+    raw = RawCounts(matrix, as_names([name_of(path)]), column_names)
+    canonical, notes = make_counts(raw, str(path), rules)
+    return ListedCounts(canonical, [*unknown], notes)
+
+
+def name_of(path: Path) -> str:
+    """What the row is called: the name of its file, without endings."""
+    return Path(plain_name(path)).stem
 
 
 def shown(unknown: list[str]) -> str:
@@ -123,22 +170,15 @@ def shown(unknown: list[str]) -> str:
     return f"{len(unknown)} unknown: {', '.join(map(repr, unknown[:5]))}{more}"
 
 
-def _items(path: Path, takes_all: bool) -> Iterator[tuple[str, float]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    for number, line in enumerate(lines, start=1):
+def _items(path: Path, encoding: str) -> Iterator[tuple[str, float]]:
+    for number, line in numbered_lines(path, encoding):
         if not line.strip():
             continue
         item, count = _item_and_count(line)
-        if item and (count in _COUNTS or (takes_all and _is_finite(count))):
+        if item and count is not None and math.isfinite(count):
             yield item, count
         elif number > 1 or count is not None:
-            raise ConfigError(
-                f"{path}, line {number} must be an item and a count from 1 to {LARGEST_COUNT}, got "
-                f"{line.strip()!r}"
-            )
+            raise at_line(path, number, f"expected an item and a count, got {line.strip()!r}")
 
 
 def _item_and_count(line: str) -> tuple[str, float | None]:
@@ -152,12 +192,5 @@ def _item_and_count(line: str) -> tuple[str, float | None]:
     return " ".join(words).strip(), _number(last)
 
 
-def _is_finite(number: float | None) -> bool:
-    return number is not None and math.isfinite(number)
-
-
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if is_number(text) else None

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from vigamma.data.delimited_fields import (
+    ALL,
+    are_numbers,
+    arrangement,
+    fields_named,
+    is_header,
+)
 from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines, shown
 
 _DELIMITERS = {"\t": "tabs", "::": "'::'", ";": "semicolons", ",": "commas", "": "blanks"}
 _BLANKS = " \t"
 _SAMPLE = 20
-_TITLE = re.compile(
-    "(row|col|column|user|item|doc|document|word|term|token|cell|barcode|gene|feature|movie|artist|"
-    "track|song|book|customer|product|source|target)s?[ _-]?(id|name|index|number|key)?s?",
-    re.IGNORECASE,
-)
 
 
 class Record(NamedTuple):
@@ -34,7 +36,8 @@ class Layout(NamedTuple):
       has_quotes: whether quotation marks around a field are no part of it.
       num_fields: the fields of a line, at least two.
       header_line: the number of the line that names the fields; 0 if there is none.
-      header: the names of the fields; [] if there are none.
+      header: the names of the fields; () if there are none.
+      sample: the fields of some lines below the header.
     """
 
     delimiter: str
@@ -42,6 +45,7 @@ class Layout(NamedTuple):
     num_fields: int = 0
     header_line: int = 0
     header: tuple[str, ...] = ()
+    sample: tuple[tuple[str, ...], ...] = ()
 
     def records(self, lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
         """The records of all numbered lines that are not blank."""
@@ -49,7 +53,11 @@ class Layout(NamedTuple):
         for number, line in lines:
             if self.has_quotes and '"' in line:  # perhaps over several lines
                 several = itertools.chain([line], (text for _, text in lines))
-                reader = csv.reader((f"{text}\n" for text in several), delimiter=self.delimiter)
+                several = (
+                    f"{text if self.delimiter else text.strip(_BLANKS)}\n" for text in several
+                )
+                delimiter, is_blank = self.delimiter or " ", not self.delimiter
+                reader = csv.reader(several, delimiter=delimiter, skipinitialspace=is_blank)
                 fields = next(reader)
                 number += reader.line_num - 1
             elif line.strip(" " if self.delimiter else _BLANKS):
@@ -57,6 +65,19 @@ class Layout(NamedTuple):
             else:
                 continue
             yield Record(number, [field.strip() for field in fields])
+
+    def places(self, path: Path, columns: str) -> tuple[int, ...]:
+        """Where row, column and, if there is one, count stand in a line; () if columns are "all".
+
+        Raises:
+          FormatError: for `columns`, as of `SparseCounts`, that are not there.
+        """
+        if columns in ("", ALL):
+            return tuple(range(min(3, self.num_fields))) if not columns else ()
+        try:
+            return fields_named(columns, self.header, self.num_fields)
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}") from error
 
     def misfit(self, records: Iterable[Record]) -> Record | None:
         """The first record with another number of fields."""
@@ -70,26 +91,29 @@ class Layout(NamedTuple):
         )
 
 
-def find_layout(path: Path) -> Layout:
+def find_layout(path: Path, columns: str = "", encoding: str = "") -> Layout:
     """Finds the delimiter that cuts all of the first lines into equally many fields.
 
     Where several do, one with a number in the third field is preferred, and then tabs to "::", to
-    semicolons, to commas, to blanks.
+    semicolons, to commas, to blanks. The first line may lack a field if a matrix is below it, as R
+    writes it. Whether it is a header is found by `is_header`; it is if `columns` are names.
 
-    A first line is a header if its third field is no number, nor any field before it; of two
-    columns, if they are called like "user id" and "item", or if an integer stands below one that is
-    none in all of the lines that are looked at.
+    Args:
+      path: the file.
+      columns: as of `SparseCounts`.
+      encoding: of the text.
 
     Raises:
       FormatError: for a file without such lines.
     """
-    first = next(((number, line) for number, line in numbered_lines(path) if line.strip()), None)
+    lines = numbered_lines(path, encoding)
+    first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         raise FormatError(f"{path} is empty; expected lines of 'row column count'")
     layouts = [
-        Layout(d, d in (";", ",") or (d == "\t" and first[1][0] == '"')) for d in _DELIMITERS
+        Layout(d, d in (";", ",") or (d in ("\t", "") and first[1][0] == '"')) for d in _DELIMITERS
     ]
-    samples = [(layout, _sample(path, layout)) for layout in layouts]
+    samples = [(layout, _sample(path, layout, encoding)) for layout in layouts]
     samples = [
         (layout._replace(num_fields=len(records[0].fields)), records)
         for layout, records in samples
@@ -99,45 +123,47 @@ def find_layout(path: Path) -> Layout:
         problem = f"expected a row and a column between delimiters, got {shown(first[1])}"
         raise at_line(path, first[0], problem)
     fitting = [(layout, records) for layout, records in samples if not layout.misfit(records)]
+    fitting = fitting or [found for found in map(_of_short_header, samples) if found]
     if not fitting:
         layout, records = samples[0]
         number, fields = layout.misfit(records)
         raise at_line(path, number, layout.expected(fields))
     fitting.sort(key=lambda found: not any(map(is_number, found[1][-1].fields[2:3])))
-    return _with_header(path, *fitting[0])
+    return _with_header(path, *fitting[0], columns)
 
 
-def _sample(path: Path, layout: Layout) -> list[Record]:
+def _sample(path: Path, layout: Layout, encoding: str) -> list[Record]:
     try:
-        return list(itertools.islice(layout.records(numbered_lines(path)), _SAMPLE))
+        records = layout.records(numbered_lines(path, encoding))
+        return list(itertools.islice(records, _SAMPLE))
     except csv.Error:  # quotation marks that are none
         return []
 
 
-def _with_header(path: Path, layout: Layout, records: list[Record]) -> Layout:
+def _of_short_header(found: tuple[Layout, list[Record]]) -> tuple[Layout, list[Record]] | None:
+    """The same with no name for the first field, if that is how R has written a matrix."""
+    layout, (head, *body) = found
+    whole = layout._replace(num_fields=layout.num_fields + 1)
+    titles = ["", *head.fields]
+    if not body or whole.misfit(body):
+        return None
+    if arrangement(titles, [record.fields for record in body]) != "matrix":
+        return None
+    return whole, [head._replace(fields=titles), *body]
+
+
+def _with_header(path: Path, layout: Layout, records: list[Record], columns: str) -> Layout:
     (number, titles), *rest = records
-    if layout.num_fields > 2:
-        is_header = not any(map(is_number, titles[:3]))
-    else:
-        columns = list(zip(*(fields for _, fields in rest), strict=True))
-        is_header = all(map(_TITLE.fullmatch, titles)) or any(
-            all(map(_is_integer, column)) and not _is_integer(title)
-            for title, column in zip(titles, columns, strict=False)
-        )
-    if not is_header:
-        return layout
-    if not titles[0]:
-        problem = "the first column has no name; write the file without an index (index=False)"
-        raise at_line(path, number, problem)
+    lines = tuple(tuple(fields) for _, fields in rest)
+    if columns in ("", ALL) or are_numbers(columns):
+        places = layout.places(path, columns) or range(layout.num_fields)
+        if not is_header(titles, lines, places[:3]):
+            return layout._replace(sample=(tuple(titles), *lines))
     if not rest:
         raise FormatError(f"{path} has a header, but no lines of 'row column count' below it")
-    return layout._replace(header_line=number, header=tuple(titles))
+    return layout._replace(header_line=number, header=tuple(titles), sample=lines)
 
 
 def _between_blanks(line: str) -> list[str]:
     """The fields as pandas finds them; `str.split` also splits at blanks that do not break."""
     return re.split(f"[{_BLANKS}]+", line.strip(_BLANKS))
-
-
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()

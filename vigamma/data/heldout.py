@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.data.files import LoadedCounts, Parts
-from vigamma.data.sparse_counts import check_sparse_counts, from_cells, rows_of
+from vigamma.data.sparse_counts import canonical_counts, from_cells, rows_of
 from vigamma.typing import spec
 
 MOST_CELLS = 2 * 10**8
@@ -211,7 +211,7 @@ def _published(parts: Parts) -> Split:
 
 
 def _training(counts: csr_array) -> csr_array:
-    return check_sparse_counts(counts, "training counts")
+    return canonical_counts(counts, "training counts")
 
 
 def _with_values(counts: csr_array, values: np.ndarray) -> csr_array:

@@ -1,5 +1,6 @@
 """What rows and columns are called."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,6 +9,14 @@ import numpy as np
 def as_names(strings: Iterable[str]) -> np.ndarray:
     """An array of `StringDType`, shape (N,)."""
     return np.array(list(strings), np.dtypes.StringDType())
+
+
+def repeated(names: np.ndarray) -> dict[str, int]:
+    """How often each name comes that comes more than once, in the order in which they come."""
+    listed = names.tolist()
+    if len(set(listed)) == len(listed):
+        return {}
+    return {name: times for name, times in Counter(listed).items() if times > 1}
 
 
 def name_order(names: np.ndarray) -> np.ndarray:

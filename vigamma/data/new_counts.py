@@ -8,10 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.counts_list import is_list, read_listed_counts, shown
-from vigamma.data.files import ANNDATA, LDA_C, PARTS, TABLE, LoadedCounts, SparseCounts, kind_of
+from vigamma.data.count_rules import NotCountsError
+from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
+from vigamma.data.file_kinds import LDA_C, TABLE
+from vigamma.data.files import LoadedCounts, SparseCounts, kind_of
 from vigamma.data.names import as_names
 from vigamma.data.sparse_counts import canonical_numbers
+from vigamma.data.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
 from vigamma.names import places_of
 
@@ -41,7 +44,7 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     Args:
       path: of a file or a folder.
       column_names: of the run; shape (M,).
-      rules: how the counts of the run were read: `at_least`, `binary`, and `layer` of `.h5ad`.
+      rules: how the counts of the run were read, but for the path.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -49,12 +52,15 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         names are ambiguous, or that have no names and are not as many as those of the run.
     """
     try:
-        kind = kind_of(path)
-        if kind == TABLE and is_list(path, column_names):
+        rules = dataclasses.replace(rules, encoding=_encoding_of(path, rules))
+        kind = kind_of(path, rules.encoding)
+        layout = rules.encoding, rules.columns, rules.transpose
+        if kind == TABLE and is_list(path, column_names, *layout):
             return _read_list(path, column_names, rules)
-        is_layered = kind in (ANNDATA, PARTS)
-        layer = rules.layer if is_layered else ""
-        loaded = dataclasses.replace(rules, path=str(path), layer=layer).load()
+        loaded = rules.for_file(path).load()
+    except NotCountsError as error:
+        held = f"the rules of the run hold for new counts, too: {rules.rules}"
+        raise ConfigError(f"{error.problem}; {held}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if loaded.column_names is None:
@@ -70,11 +76,23 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     return NewCounts(counts, names, False, (taken, *loaded.notes, *notes))
 
 
+def _encoding_of(path: Path, rules: SparseCounts) -> str:
+    """UTF-8, if that is what a text is in, or else the encoding of the run."""
+    if not rules.encoding or not path.is_file():
+        return rules.encoding
+    try:
+        for _ in numbered_lines(path):
+            pass
+    except FormatError:
+        return rules.encoding
+    return ""
+
+
 def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
-    counts, unknown, notes = read_listed_counts(path, column_names, rules.at_least, rules.binary)
+    counts, unknown, notes = read_listed_counts(path, column_names, rules.rules, rules.encoding)
     taken = f"{path} is taken for a list of the counts of one row"
     passed_over = (f"passed over: {shown(unknown)}",) if unknown else ()
-    return NewCounts(counts, as_names([path.stem]), True, (taken, *passed_over, *notes))
+    return NewCounts(counts, as_names([name_of(path)]), True, (taken, *passed_over, *notes))
 
 
 def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: bool) -> csr_array:
@@ -109,5 +127,7 @@ def _by_name(
     columns = [places[names[i]] for i in known]
     shape = len(names), len(column_names)
     chosen = csr_array((np.ones(len(known), np.uint8), (known, columns)), shape=shape)
-    notes = (f"passed over: {shown(unknown)}",) if unknown else ()
-    return canonical_numbers(loaded.counts @ chosen), notes
+    counts = canonical_numbers(loaded.counts @ chosen)
+    lost = loaded.counts.nnz - counts.nnz
+    notes = (f"passed over: {shown(unknown)}; {lost:,} entries",) if unknown else ()
+    return counts, notes

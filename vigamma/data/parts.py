@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from vigamma.data.names import name_order
+from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.sparse_counts import rows_of
 
@@ -38,7 +39,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        stem, _, end = path.name.removesuffix(".gz").partition(".")
+        stem, _, end = plain_name(path).partition(".")
         if stem in _PARTS and f".{end}" in _ENDS and path.is_file():
             other = found.setdefault(_PARTS[stem], path)
             if other != path:

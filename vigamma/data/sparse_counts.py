@@ -29,6 +29,19 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
     """
     matrix = summed(counts, name)
     check_values(matrix.data, lambda position: _cell_of(matrix, position), name)
+    return canonical_counts(matrix, name)
+
+
+def canonical_counts(matrix: csr_array, name: str = "counts") -> csr_array:
+    """Canonical CSR, as of `check_sparse_counts`, of counts that have been checked.
+
+    Args:
+      matrix: whole numbers from 0 to 2^24, with sorted columns and no duplicates; shape (N, M).
+      name: how the error message calls them.
+
+    Raises:
+      ValueError: if there is no nonzero.
+    """
     if not matrix.data.any():
         raise ValueError(f"the matrix of {name} has no nonzero")
     small = _small_csr(matrix.data, matrix.indices, matrix.indptr, matrix.shape)

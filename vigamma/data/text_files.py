@@ -1,9 +1,8 @@
-"""Files at the border: opened, unzipped and decoded, and what is broken said in one line."""
+"""Texts at the border: decoded, cut into lines, and what is broken said in one line."""
 
-import gzip
+import codecs
 import io
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,18 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from vigamma.data.names import as_names
+from vigamma.data.packed_files import BYTES_AT_ONCE, DAMAGED, PACKED_ENDS, FormatError, open_bytes
 
-_GZIP = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_AT_ONCE = 2**18
+_MARKS = {  # those of UTF-32 begin like those of UTF-16
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NULL_BYTE = "expected UTF-8 text, but there is a null byte"
 _LONGEST_LINE = 2**26
-
-
-class FormatError(ValueError):
-    """A file that is not what its reader expects; names the file and, if it is text, the line."""
+_ENCODING_HINT = "--config.data.encoding=latin-1 (or cp1252, utf-16, ...) reads other texts"
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except (FormatError, FileNotFoundError, PermissionError):
         raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise FormatError(f"{path} is cut short or damaged: {_reason(error)}") from error
     except Exception as error:  # a broken file can break the library that reads it anywhere
         raise FormatError(f"{path} is not {kind}: {_reason(error)}") from error
@@ -48,29 +50,88 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-@contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file, unzipped if it is gzipped, after the byte order mark if there is one."""
-    with path.open("rb") as stored:
-        is_zipped = stored.read(len(_GZIP)) == _GZIP
-        stored.seek(0)
-        with gzip.GzipFile(fileobj=stored) if is_zipped else stored as file:
-            if file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
-                file.seek(0)
-            yield file
+def check_encoding(name: str) -> None:
+    """Raises ValueError unless `name` is an encoding of text that Python knows, or ""."""
+    try:
+        "".encode(name or "utf-8")
+    except LookupError as error:
+        raise ValueError(
+            f"encoding is {name!r}, which is none; for example utf-8, latin-1, cp1252, utf-16"
+        ) from error
 
 
 @contextmanager
-def open_text(path: Path, long_delimiter: str = "") -> Iterator[TextIO]:
-    """Opens UTF-8 text, in which a delimiter of two characters is replaced by a tab.
+def open_utf8(path: Path, encoding: str = "") -> Iterator[io.BufferedReader]:
+    """Opens a text, unpacked, as its bytes in UTF-8, after the byte order mark if there is one.
 
-    Reading raises UnicodeDecodeError for other bytes, and ValueError for a null byte, and for a tab
-    where tabs replace something.
+    Args:
+      path: the file.
+      encoding: of what is in the file; "" for UTF-8, or what a byte order mark says.
+
+    Raises:
+      FormatError: for a mark of another encoding, and, while it is read, for what is not in the
+        encoding, unless that is UTF-8.
     """
     with open_bytes(path) as file:
+        start = file.peek(4)
+        mark = next((mark for mark in _MARKS if start.startswith(mark)), b"")
+        given = codecs.lookup(encoding or _MARKS.get(mark, "utf-8")).name
+        if mark and not given.startswith(_MARKS[mark]):
+            raise FormatError(
+                f"{path} begins with the mark of {_MARKS[mark]}, but --config.data.encoding is "
+                f"{encoding!r}"
+            )
+        if given.startswith("utf-8"):
+            file.read(len(mark))
+            yield file
+        else:
+            name = _MARKS.get(mark, given)
+            yield io.BufferedReader(_Recoded(path, file, name), BYTES_AT_ONCE)
+
+
+class _Recoded(io.RawIOBase):
+    """The bytes in UTF-8 of a text in another encoding."""
+
+    def __init__(self, path: Path, file: BinaryIO, encoding: str):
+        self._path, self._file, self._encoding = path, file, encoding
+        self._decoder, self._num_lines = codecs.getincrementaldecoder(encoding)(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        text, block = "", b"more"
+        while block and not text:
+            block = self._file.read(len(buffer) // 4)  # at most 3 bytes for one
+            try:
+                text = self._decoder.decode(block, final=not block)
+            except UnicodeError as error:
+                raise self._problem(error) from error
+        self._num_lines += text.count("\n")
+        recoded = text.encode()
+        buffer[: len(recoded)] = recoded
+        return len(recoded)
+
+    def _problem(self, error: UnicodeError) -> FormatError:
+        number, reason = self._num_lines + 1, str(error)
+        if isinstance(error, UnicodeDecodeError):
+            before = error.object[: error.start].decode(self._encoding, "ignore")
+            number, reason = number + before.count("\n"), error.reason
+        problem = f"expected text in {self._encoding}: {reason}; {_ENCODING_HINT}"
+        return at_line(self._path, number, problem)
+
+
+@contextmanager
+def open_text(path: Path, long_delimiter: str = "", encoding: str = "") -> Iterator[TextIO]:
+    """Opens a text, in which a delimiter of two characters is replaced by a tab.
+
+    Reading raises UnicodeDecodeError for bytes that are not UTF-8, if nothing else is expected, and
+    ValueError for a null byte, and for a tab where tabs replace something.
+    """
+    with open_utf8(path, encoding) as file:
         raw = _CheckedText(file, long_delimiter.encode())
-        with io.TextIOWrapper(io.BufferedReader(raw, _AT_ONCE), "utf-8", newline="") as text:
-            text._CHUNK_SIZE = _AT_ONCE
+        with io.TextIOWrapper(io.BufferedReader(raw, BYTES_AT_ONCE), "utf-8", newline="") as text:
+            text._CHUNK_SIZE = BYTES_AT_ONCE
             yield text
 
 
@@ -97,13 +158,13 @@ class _CheckedText(io.RawIOBase):
         return len(block)
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text in UTF-8, without their ends, numbered from 1.
+def numbered_lines(path: Path, encoding: str = "") -> Iterator[tuple[int, str]]:
+    """The lines of a text, without their ends, numbered from 1.
 
     Raises:
-      FormatError: for a line that is no text in UTF-8.
+      FormatError: for a line that is no text in the encoding; "" is UTF-8, or what a mark says.
     """
-    with open_bytes(path) as file:
+    with open_utf8(path, encoding) as file:
         lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b"")
         for number, line in enumerate(lines, 1):
             if len(line) > _LONGEST_LINE:
@@ -111,10 +172,14 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise at_line(path, number, f"expected UTF-8 text: {error.reason}") from error
+                problem = f"expected UTF-8 text: {error.reason}; {_ENCODING_HINT}"
+                raise at_line(path, number, problem) from error
             if "\0" in text:
-                raise at_line(path, number, "expected UTF-8 text, but there is a null byte")
-            yield number, text.rstrip("\r\n")
+                raise at_line(path, number, f"{_NULL_BYTE}; {_ENCODING_HINT}")
+            text = text.rstrip("\r\n")
+            if "\r" in text:
+                raise at_line(path, number, "a carriage return stands inside the line")
+            yield number, text
 
 
 def at_line(path: Path, number: int, problem: str) -> FormatError:
@@ -141,13 +206,13 @@ def is_finite(text: str) -> bool:
     return is_number(text) and math.isfinite(float(text))
 
 
-def read_names(path: Path) -> np.ndarray:
+def read_names(path: Path, encoding: str = "") -> np.ndarray:
     """One name a line, strings of `StringDType`; raises FormatError for a broken file."""
     with reading(path, "a list of names"):
-        return as_names(line.strip() for _, line in numbered_lines(path))
+        return as_names(line.strip() for _, line in numbered_lines(path, encoding))
 
 
 def beside(folder: Path, *names: str) -> Path | None:
-    """The first of these files that is in the folder, itself or with `.gz` after its name."""
-    found = (folder / f"{name}{end}" for name in names for end in ("", ".gz"))
+    """The first of these files that is in the folder, itself or compressed."""
+    found = (folder / f"{name}{end}" for name in names for end in ("", *PACKED_ENDS))
     return next((path for path in found if path.is_file()), None)

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.special
 
 from vigamma import random
+from vigamma.floats import as_floats, own_floats, product_minus
 from vigamma.special import (
     expm1_minus,
     log_gamma_defect,
@@ -26,7 +27,9 @@ class Gamma:
     names; `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead.
     All methods are elementwise and in nats, with a relative error below 1e-4 in float32 for shapes
     and rates from 1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)).
-    Parameters that are not positive give NaN under `jit`; `validate` rejects them outside.
+    Parameters that are not positive and finite have NaN densities and quantiles, and such shapes
+    NaN draws; `validate` rejects them. Whole numbers, lists and half-precision floats are taken for
+    JAX's default floats.
     """
 
     concentration: Array
@@ -48,48 +51,45 @@ class Gamma:
 
     @property
     def mean(self) -> Array:
-        """E[x] = a / b."""
-        return self.concentration / self.rate
+        """E[x] = a / b; in NumPy for NumPy's floats."""
+        a, b = own_floats(self.concentration, self.rate)
+        return a / b
 
     @property
     def variance(self) -> Array:
-        """Var[x] = a / b²."""
-        return self.concentration / self.rate / self.rate
+        """Var[x] = a / b²; in NumPy for NumPy's floats."""
+        a, b = own_floats(self.concentration, self.rate)
+        return a / b / b
 
     @property
     def mean_log(self) -> Array:
         """E[log x] = ψ(a) - log b, written as log(a / b) - (log a - ψ(a))."""
-        return log_ratio(self.concentration, self.rate) - log_minus_digamma(self.concentration)
+        a, b = as_floats(self.concentration, self.rate)
+        return log_ratio(a, b) - log_minus_digamma(a)
 
     def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats; its limit at x = 0, and -inf below."""
-        positive = x > 0
-        safe = jnp.where(positive, x, 1.0)
-        at_zero = jnp.where(self.concentration < 1, jnp.inf, -jnp.inf)
-        at_zero = jnp.where(self.concentration == 1, jnp.log(self.rate), at_zero)
-        outside = jnp.where(x == 0, at_zero, -jnp.inf)
-        return jnp.where(positive, self._log_density(safe, jnp.log(safe)), outside)
+        """log p(x) in nats; its limits at 0 and infinity, -inf below 0, and NaN for NaN."""
+        a, b, x = as_floats(self.concentration, self.rate, x)
+        is_inside = (x > 0) & (x < jnp.inf)
+        safe = jnp.where(is_inside, x, 1)
+        log_density = _log_density(a, b, product_minus(b, safe, a), jnp.log(safe))
+        return _with_edges(a, b, is_inside, log_density, x)
 
     def log_prob_from_log(self, log_x: Array) -> Array:
         """log p(x) in nats, as a function of log x: exact also where x underflows.
 
         This is the density of x, not that of log x (which would add log x).
         """
-        return self._log_density(jnp.exp(log_x), log_x)
-
-    def _log_density(self, x: Array, log_x: Array) -> Array:
-        """log p = -log x - a (e^w - 1 - w) + (a log a - a - log Γ(a)),  w = log(b x / a)."""
-        a, b = self.concentration, self.rate
-        excess = (b * x - a) / a
-        near = jnp.abs(excess) < 0.5
-        w_near = jnp.log1p(jnp.where(near, excess, 0.0))
-        w = jnp.where(near, w_near, log_x + jnp.log(b) - jnp.log(a))
-        return log_gamma_defect(a) - log_x - a * expm1_minus(w)
+        a, b, log_x = as_floats(self.concentration, self.rate, log_x)
+        is_inside = jnp.isfinite(log_x)
+        safe = jnp.where(is_inside, log_x, 0)
+        log_density = _log_density(a, b, b * jnp.exp(safe) - a, safe)
+        return _with_edges(a, b, is_inside, log_density, jnp.exp(log_x))
 
     @property
     def entropy(self) -> Array:
         """-E[log p(x)] = a - log b + log Γ(a) + (1 - a) ψ(a), in nats."""
-        a = self.concentration
+        a, _ = as_floats(self.concentration, self.rate)
         return self.mean_log + a * log_minus_digamma(a) - log_gamma_defect(a)
 
     def kl_divergence(self, other: "Gamma") -> Array:
@@ -101,8 +101,8 @@ class Gamma:
         for self = Gamma(a, b) and other = Gamma(c, d). The second form splits the divergence into
         a part for the means and a part for the shapes, both ≥ 0, and does not cancel.
         """
-        a, c = self.concentration, other.concentration
-        log_mean_ratio = log_ratio(a, c) + log_ratio(other.rate, self.rate)
+        a, b, c, d = as_floats(self.concentration, self.rate, other.concentration, other.rate)
+        log_mean_ratio = log_ratio(a, c) + log_ratio(d, b)
         return c * expm1_minus(log_mean_ratio) + same_mean_kl(a, c)
 
     def quantile(self, probability: Array | float) -> Array:
@@ -111,8 +111,7 @@ class Gamma:
         SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
         device (so it works under `jit` and `vmap`, but has no gradient).
         """
-        a, b = jnp.asarray(self.concentration), jnp.asarray(self.rate)
-        probability = jnp.asarray(probability, a.dtype)
+        a, b, probability = as_floats(self.concentration, self.rate, probability)
         shape = jnp.broadcast_shapes(a.shape, b.shape, probability.shape)
         return jax.pure_callback(
             _host_quantile,
@@ -123,15 +122,38 @@ class Gamma:
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws x; shape `sample_shape + concentration.shape`; differentiable in a and b."""
-        draws = random.gamma(key, self.concentration, sample_shape)
-        return draws / jnp.broadcast_to(self.rate, draws.shape)
+        a, b = as_floats(self.concentration, self.rate)
+        draws = random.gamma(key, a, sample_shape)
+        return draws / jnp.broadcast_to(b, draws.shape)
 
     def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws log x: finite for every shape ≥ 1e-4, where x itself underflows."""
-        draws = random.log_gamma(key, self.concentration, sample_shape)
-        return draws - jnp.broadcast_to(jnp.log(self.rate), draws.shape)
+        a, b = as_floats(self.concentration, self.rate)
+        draws = random.log_gamma(key, a, sample_shape)
+        return draws - jnp.broadcast_to(jnp.log(b), draws.shape)
+
+
+def _log_density(a: Array, b: Array, excess: Array, log_x: Array) -> Array:
+    """log p = -log x - a (e^w - 1 - w) + (a log a - a - log Γ(a)),  w = log(b x / a).
+
+    `excess` is b x - a.
+    """
+    part = excess / a
+    near = jnp.abs(part) < 0.5
+    w_near = jnp.log1p(jnp.where(near, part, 0.0))
+    w = jnp.where(near, w_near, log_x + jnp.log(b) - jnp.log(a))
+    return log_gamma_defect(a) - log_x - a * expm1_minus(w)
+
+
+def _with_edges(a: Array, b: Array, is_inside: Array, log_density: Array, x: Array) -> Array:
+    """The log density at a finite x > 0, and what it is elsewhere or for bad parameters."""
+    at_zero = jnp.where(a < 1, jnp.inf, jnp.where(a == 1, jnp.log(b), -jnp.inf))
+    on_edge = jnp.where(x == 0, at_zero, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+    is_valid = (a > 0) & (a < jnp.inf) & (b > 0) & (b < jnp.inf)
+    return jnp.where(is_valid, jnp.where(is_inside, log_density, on_edge), jnp.nan)
 
 
 def _host_quantile(a: np.ndarray, b: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    standard = scipy.special.gammaincinv(np.asarray(a, np.float64), np.asarray(probability))
-    return (standard / np.asarray(b, np.float64)).astype(a.dtype)
+    shape, rate, probability = (np.asarray(value, np.float64) for value in (a, b, probability))
+    rate = np.where((rate > 0) & (rate < np.inf), rate, np.nan)
+    return (scipy.special.gammaincinv(shape, probability) / rate).astype(a.dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vigamma.families.gamma import Gamma
+from vigamma.floats import as_floats
 from vigamma.typing import Array, Key
 
 
@@ -21,8 +22,9 @@ class MeanFieldGamma(nnx.Module):
     def __init__(self, initial: Gamma):
         """Starts at the distribution `initial`, usually the prior; rejects parameters ≤ 0."""
         initial.validate("MeanFieldGamma")
-        self.log_shape = nnx.Param(jnp.log(initial.concentration))
-        self.log_rate = nnx.Param(jnp.log(initial.rate))
+        shape, rate = as_floats(initial.concentration, initial.rate)
+        self.log_shape = nnx.Param(jnp.log(shape))
+        self.log_rate = nnx.Param(jnp.log(rate))
 
     def distribution(self) -> Gamma:
         """The Gamma distribution that the parameters stand for."""

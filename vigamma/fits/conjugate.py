@@ -16,6 +16,7 @@ from vigamma.errors import ConfigError
 from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.fits.base import Advance, Report, checksum_of
 from vigamma.mesh import check_divisible, in_default_float, place, replicated
+from vigamma.random.keys import key_of_seed
 from vigamma.train_state import TrainState, compile_steps
 from vigamma.typing import PyTree
 
@@ -40,7 +41,7 @@ class ConjugateFit:
         self._config, self._data = config, data
         self.model, self.batch = config.model.build(data)
         self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
-        self.identity["random keys"] = str(jax.random.key_impl(jax.random.key(0)))
+        self.identity["random keys"] = str(jax.random.key_impl(key_of_seed(0)))
         self._exact = self.model.exact_posterior(self.batch)
 
     def start(self, mesh: Mesh, index: int = 0) -> PyTree:
@@ -53,9 +54,7 @@ class ConjugateFit:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         prior = in_default_float(self.model.prior)
-        self._state = TrainState(
-            MeanFieldGamma(prior), config.inference, jax.random.key(config.seed)
-        )
+        self._state = TrainState(MeanFieldGamma(prior), config.inference, key_of_seed(config.seed))
         return place(nnx.state(self._state), replicated(mesh))
 
     def before_the_first_step(
@@ -129,7 +128,7 @@ class ConjugateFit:
         from vigamma import plotting
 
         config = self._config
-        key = jax.random.fold_in(jax.random.key(config.seed), config.num_steps)
+        key = jax.random.fold_in(key_of_seed(config.seed), config.num_steps)
         nnx.update(self._state, arrays)
         posterior = self._state.q.distribution()
         return plotting.run_figures(

@@ -148,7 +148,17 @@ class CoordinateAscentFit(FactorFit):
         """The posterior that is kept and its ELBO, and whether a stopping rule holds."""
         kept = self.kept(arrays)
         outcome = {"elbo": float(kept.elbo), "sweeps": self.step_of(arrays)}
-        return kept.q, outcome | {"converged": self.is_done(arrays)}
+        return kept.q, outcome | {
+            "converged": self.is_done(arrays),
+            "sees_convergence": self.sees_convergence(arrays),
+        }
+
+    def sees_convergence(self, arrays: AscentState) -> bool:
+        """Whether the stopping rule by the ELBO could hold: see `CoordinateAscent.tolerance`."""
+        inference, dtype = self._config.inference, arrays.elbo.dtype
+        total = float(self.split.train.sum(dtype=np.float64))
+        rounding = float(np.finfo(dtype).epsneg)
+        return inference.tolerance == 0 or bool(inference.sees(float(arrays.elbo), total, rounding))
 
 
 @lru_cache(maxsize=_MOST_PROGRAMS)

@@ -27,6 +27,7 @@ from vigamma.mesh import by_rows, replicated
 from vigamma.metrics import peak_memory_bytes
 from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
+from vigamma.random.keys import key_of_seed
 from vigamma.typing import PyTree
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class FactorFit:
             for side, index in ((q["rows"], row), (q["columns"], column))
         )
         rates = jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1))
-        key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
+        key = jax.random.fold_in(key_of_seed(self._config.seed), 2)
         return {
             "smallest_cosine": float(matched_cosines(self._means(q)[1], truth.beta).min()),
             "coverage_of_90_percent": interval_coverage(key, rows, columns, rates),
@@ -257,7 +258,7 @@ class FactorFit:
 
     def _images(self, q: Posterior):
         """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
-        key = jax.random.fold_in(jax.random.key(self._config.seed), 1)
+        key = jax.random.fold_in(key_of_seed(self._config.seed), 1)
         drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
         drawn = jax.tree.map(np.asarray, drawn)
         rates = np.tile(self.independent_columns()[1].T, (10, 1))
@@ -369,6 +370,15 @@ def _of_best_start(summary: dict[str, Any]) -> list[str]:
     return [f"  of the best start alone   {score:>18.4f} nats"]
 
 
+def _if_blind(summary: dict[str, Any]) -> list[str]:
+    if summary.get("sees_convergence", True):
+        return []
+    return [
+        "  counts are so large that rises of the ELBO as small as the tolerance are lost in its",
+        "  rounding; with JAX_ENABLE_X64=1 they are seen",
+    ]
+
+
 def _which(summary: dict[str, Any]) -> str:
     """Which sweep the posterior is of, if it is not the last."""
     if summary.get("best_sweep", summary["sweeps"]) == summary["sweeps"]:
@@ -382,6 +392,7 @@ def _table(summary: dict[str, Any]) -> str:
         f"{summary['num_nonzeros']:,} nonzeros, {summary['num_factors']} factors",
         f"  {summary['sweeps']:g} sweeps{_which(summary)}"
         f"{'' if summary.get('converged', True) else ', not yet converged'}",
+        *_if_blind(summary),
         f"  ELBO                      {summary['elbo']:>18,.1f} nats",
     ]
     if "valid_log_likelihood" in summary:

@@ -18,7 +18,7 @@ from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticState
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.models.factor_model import Posterior, random_tilts
-from vigamma.typing import Array, PyTree
+from vigamma.typing import Array, PyTree, default_float
 
 
 class StochasticFit(FactorFit):
@@ -72,7 +72,7 @@ class StochasticFit(FactorFit):
             inputs=(shardings, by_rows(mesh), everywhere, everywhere),
             outputs=(shardings, everywhere),
         )
-        example = (state, self._on_devices(0), np.int32(0), np.float32(0))
+        example = (state, self._on_devices(0), np.int32(0), default_float(0))
         return jax.jit(program, donate_argnums=0).lower(*example).compile()
 
     def _on_devices(self, index: int) -> PyTree:
@@ -105,7 +105,7 @@ class StochasticFit(FactorFit):
         for index, step_size in schedule:
             batch = self._on_devices(index)  # while the step before is at work
             jax.block_until_ready(infos[-1:])  # so that no more than two batches are there
-            state, info = self._take_step(state, batch, np.int32(index), np.float32(step_size))
+            state, info = self._take_step(state, batch, np.int32(index), default_float(step_size))
             infos.append(info)
         return state, jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(infos))
 

@@ -90,14 +90,15 @@ class Validation(NamedTuple):
             placed[slots] = values
             return placed
 
-        row_exposures = np.zeros(sizes[0], np.float32)
+        own = jnp.result_type(float)  # that of the posterior
+        row_exposures = np.zeros(sizes[0], own)
         row_exposures[: order.size] = exposures[order]
         cells = PlacedCells(
             rows=spread(row, np.int32),
             columns=spread(found.columns, np.int32),
-            exposures=spread(exposures[found.rows], np.float32),
-            log_weights=spread(found.log_weights, np.float32),
-            weights=spread(found.weights, np.float32),
+            exposures=spread(exposures[found.rows], own),
+            log_weights=spread(found.log_weights, own),
+            weights=spread(found.weights, own),
             row_exposures=row_exposures,
             is_column=np.arange(sizes[1]) < split.train.shape[1],
         )

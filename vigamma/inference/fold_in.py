@@ -17,7 +17,7 @@ from vigamma.kernels import elementwise, gathered, sum_over_factors
 from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
 from vigamma.models.factor_priors import means_of
-from vigamma.typing import Array
+from vigamma.typing import Array, default_float
 
 TOLERANCE = 1e-6
 """A row is settled when neither an update nor the extrapolation before it moves its means by more
@@ -51,9 +51,13 @@ def fold_in(
       tolerance: see `TOLERANCE`.
 
     Returns:
-      "rows" (N, K) and, where the model has them, "row_rates" (N,); in NumPy.
+      "rows" (N, K) and, where the model has them, "row_rates" (N,); in NumPy, of JAX's default
+      float type, whatever that of the columns is.
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
+    model, columns = jax.tree.map(
+        lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, columns)
+    )
     exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
     is_column = np.arange(padded_rows(counts.shape[1], mesh.size)) < counts.shape[1]
     columns = with_ones(columns, is_column.size)
@@ -65,7 +69,7 @@ def fold_in(
 
     def settle(chosen: np.ndarray, most_updates: int) -> _Reached:
         start = jax.tree.map(lambda leaf: leaf[chosen], reached)
-        limits = np.float32(tolerance), np.int32(most_updates)
+        limits = default_float(tolerance), np.int32(most_updates)
         return _settle_all(mesh, model, table, counts[chosen], exposures[chosen], start, limits)
 
     left = np.arange(num_rows)
@@ -102,7 +106,7 @@ def _settle_all(
     counts: csr_array,
     exposures: np.ndarray,
     start: _Reached,
-    limits: tuple[np.float32, np.int32],
+    limits: tuple[np.floating, np.int32],
 ) -> _Reached:
     """The rows, updated until they settle or as often as allowed."""
     slots = block_slots(table.weights.shape[1])

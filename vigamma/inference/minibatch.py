@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from scipy.sparse import csr_array
@@ -12,7 +11,15 @@ from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows, with_ones
 from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
+from vigamma.mesh import (
+    ACROSS_DEVICES,
+    by_rows,
+    in_default_float,
+    make_mesh,
+    on_every_device,
+    place,
+    replicated,
+)
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import Array
 
@@ -55,7 +62,7 @@ def minibatch_step(
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
     size = padded_rows(num_columns, mesh.size)
     q |= {name: with_ones(gamma, size) for name, gamma in columns.items()}
-    scalars = jnp.float32(num_batches), jnp.float32(step_size)
+    model, q, *scalars = in_default_float((model, q, num_batches, step_size))
     q, batch = place((q, batch), by_rows(mesh))
     q, info = _program(inference, mesh)(model, q, batch, *scalars)
     return without_padding(q, counts.shape, is_balanced=False), float(info.elbo)

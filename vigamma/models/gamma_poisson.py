@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jax.scipy.special import gammaln
 
 from vigamma.data.counts import check_counts
 from vigamma.data.digits import KnowledgeAndCounts
 from vigamma.families.gamma import Gamma
 from vigamma.families.negative_binomial import NegativeBinomial
-from vigamma.families.poisson import Poisson
+from vigamma.families.poisson import Poisson, log_poisson
+from vigamma.floats import own_precision
+from vigamma.special import log_minus_digamma, log_ratio
 from vigamma.typing import Array, Key, record, spec
 
 
@@ -27,29 +28,32 @@ class CountStatistics:
     """Sufficient statistics of a matrix of counts with N rows and M columns.
 
     Attributes:
-      column_sums: Σ_n x_nm; shape (M,).
+      column_sums: S_m = Σ_n x_nm; shape (M,).
       num_rows: N; a scalar.
-      log_factorials: Σ_nm log x_nm!, a constant of the data, in nats; a scalar.
+      log_multinomial: log p(x | S) = Σ_m (log S_m! - Σ_n log x_nm! - S_m log N), in nats: how the
+        sums fall to the rows does not depend on the rates. A constant of the data; a scalar.
     """
 
     column_sums: Array
     num_rows: Array
-    log_factorials: Array
+    log_multinomial: Array
 
     @classmethod
     def of(cls, counts: np.ndarray) -> Self:
         """Computes the statistics on the host, in float64; raises as `check_counts` does."""
         counts = check_counts(counts)
-        return cls(
-            column_sums=counts.sum(axis=0),
-            num_rows=np.float64(counts.shape[0]),
-            log_factorials=scipy.special.gammaln(counts + 1).sum(),
-        )
+        num_rows, sums = np.float64(counts.shape[0]), counts.sum(axis=0)
+        log_factorials = scipy.special.gammaln(counts + 1).sum(axis=0)
+        of_columns = scipy.special.gammaln(sums + 1) - log_factorials - sums * np.log(num_rows)
+        return cls(column_sums=sums, num_rows=num_rows, log_multinomial=of_columns.sum())
 
 
 @record
 class GammaPoisson:
     """Counts with independent Poisson columns under a Gamma prior.
+
+    All likelihoods are those of the column sums, S_m ~ Poisson(N θ_m), plus log p(x | S): no term
+    is larger than the result, as Σ_n x_nm log θ_m and Σ_n log x_nm! would be.
 
     Attributes:
       prior: the Gamma prior of the M rates.
@@ -65,16 +69,17 @@ class GammaPoisson:
           batch: the statistics of the counts.
         """
         log_prior = self.prior.log_prob_from_log(log_theta).sum()
-        return log_prior + self._log_likelihood(log_theta, jnp.exp(log_theta), batch)
+        of_sums = _log_sums(batch, jnp.exp(log_theta), log_theta)
+        return log_prior + of_sums.sum() + batch.log_multinomial
 
     def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Array:
-        """E_q[log p(x | θ)] in nats; a scalar."""
-        return self._log_likelihood(q.mean_log, q.mean, batch)
+        """E_q[log p(x | θ)] in nats; a scalar.
 
-    def _log_likelihood(self, log_theta: Array, theta: Array, batch: CountStatistics) -> Array:
-        """Σ_m (Σ_n x_nm) log θ_m - N θ_m, less Σ_nm log x_nm!: linear in (log θ, θ)."""
-        per_column = batch.column_sums * log_theta - batch.num_rows * theta
-        return per_column.sum() - batch.log_factorials
+        That at θ = E[θ], less Σ_m S_m (log E[θ_m] - E[log θ_m]).
+        """
+        of_sums = _log_sums(batch, q.mean, log_ratio(q.concentration, q.rate))
+        spread = batch.column_sums * log_minus_digamma(q.concentration)
+        return (of_sums - spread).sum() + batch.log_multinomial
 
     def exact_posterior(self, batch: CountStatistics) -> Gamma:
         """p(θ | x) = Gamma(a + Σ_n x_n, b + N)."""
@@ -83,13 +88,14 @@ class GammaPoisson:
     def log_evidence(self, batch: CountStatistics) -> Array:
         """log p(x) in nats; a scalar.
 
-        Σ_m [log Γ(a + S_m) - log Γ(a) + a log b - (a + S_m) log(b + N)] - Σ_nm log x_nm!
-        with the column sums S_m.
+        Σ_m log NegativeBinomial(S_m | a_m, b_m / N) + log p(x | S)
+
+        Of a model and statistics in NumPy float64, as they are built, in float64; of float32 arrays
+        in float32, in which a sum of 1e8 nats is known to 8.
         """
-        a, b, posterior = self.prior.concentration, self.prior.rate, self.exact_posterior(batch)
-        log_gammas = gammaln(posterior.concentration) - gammaln(a)
-        log_rates = a * jnp.log(b) - posterior.concentration * jnp.log(posterior.rate)
-        return (log_gammas + log_rates).sum() - batch.log_factorials
+        with own_precision(self, batch):
+            of_sum = NegativeBinomial(self.prior.concentration, self.prior.rate / batch.num_rows)
+            return of_sum.log_prob(batch.column_sums).sum() + batch.log_multinomial
 
     def posterior_predictive(self, q: Gamma) -> NegativeBinomial:
         """The distribution of one more row of counts, under θ ~ q integrated out."""
@@ -111,6 +117,12 @@ class GammaPoisson:
             return theta_m, Poisson(theta_m).sample(key_counts)
 
         return jax.vmap(row)(jnp.arange(num_rows))
+
+
+def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Array:
+    """log Poisson(S_m | N θ_m) in nats; shape (M,)."""
+    log_rate = jnp.log(batch.num_rows) + log_theta
+    return log_poisson(batch.column_sums, batch.num_rows * theta, log_rate)
 
 
 @spec

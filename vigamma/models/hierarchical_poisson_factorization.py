@@ -7,7 +7,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import RandomRatePrior
 from vigamma.models.poisson_factorization import prior_mean, row_shape_of, validate_factors
-from vigamma.typing import spec
+from vigamma.typing import default_float, spec
 
 
 @spec
@@ -44,7 +44,7 @@ class HierarchicalPoissonFactorization:
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
 
         def prior(shape: float) -> RandomRatePrior:
-            rate = Gamma(np.float32(self.rate_shape), np.float32(self.rate_shape * mean / shape))
-            return RandomRatePrior(np.float32(shape), rate)
+            rate = Gamma(*map(default_float, (self.rate_shape, self.rate_shape * mean / shape)))
+            return RandomRatePrior(default_float(shape), rate)
 
         return FactorModel(prior(row_shape_of(self)), prior(self.column_shape))

@@ -5,7 +5,7 @@ from scipy.sparse import csr_array
 
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import FixedRatePrior
-from vigamma.typing import spec
+from vigamma.typing import default_float, spec
 
 SMALLEST_SHAPE = 0.01
 
@@ -41,7 +41,7 @@ class PoissonFactorization:
         validate_factors(self)
 
     def build(self, counts: csr_array, exposures: np.ndarray, num_missing: int) -> FactorModel:
-        """The model of these counts, its priors in NumPy float32.
+        """The model of these counts, its priors in NumPy, of JAX's default float type.
 
         Args:
           counts: canonical counts of shape (N, M).
@@ -51,7 +51,7 @@ class PoissonFactorization:
         self.validate()
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
         row_prior, column_prior = (
-            FixedRatePrior(np.float32(shape), np.float32(shape / mean))
+            FixedRatePrior(default_float(shape), default_float(shape / mean))
             for shape in (row_shape_of(self), self.column_shape)
         )
         return FactorModel(row_prior, column_prior)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from vigamma.forks import check_not_forked
 from vigamma.random.implicit import log_shape_gradient
+from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma
 
 
@@ -76,6 +78,7 @@ def _check(
     concentration: ArrayLike, sample_shape: Sequence[int], dtype: DTypeLike | None
 ) -> tuple[jax.Array, tuple[int, ...]]:
     """The concentration as an array of the draws' dtype, and the draws' shape."""
+    check_not_forked()
     a = jnp.asarray(concentration, dtype)
     if dtype is None and jnp.issubdtype(a.dtype, jnp.integer):
         a = a.astype(float)
@@ -86,7 +89,7 @@ def _check(
 
 @functools.partial(jax.jit, static_argnames=("draw", "shape"))
 def _sample(draw: Callable, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    words = jax.random.bits(key, (2,), jnp.uint32)  # two words of any kind of key
+    words = jax.random.bits(threefry_key(key), (2,), jnp.uint32)
     return draw(words, jnp.broadcast_to(a, shape))
 
 

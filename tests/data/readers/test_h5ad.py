@@ -73,6 +73,17 @@ def test_layers_and_the_raw_matrix_are_chosen_by_name(tmp_path):
         SparseCounts(path=path, layer="spliced").load()
 
 
+def test_names_that_are_all_equal_are_said(tmp_path):
+    cells = anndata.AnnData(sp.csr_matrix(COUNTS), pd.DataFrame(index=list("ab")))
+    cells.obs_names, cells.var_names = ["x", "x"], ["y", "z", "y"]
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    loaded = SparseCounts(path=str(tmp_path / "a.h5ad")).load()
+    np.testing.assert_array_equal(loaded.counts.toarray(), COUNTS)
+    ends = ("2 rows share 1 names, 'x' is of 2", "2 columns share 1 names, 'y' is of 2")
+    said = "by such a name none can be asked for"
+    assert loaded.notes == tuple(f"{tmp_path / 'a.h5ad'}: {end}; {said}" for end in ends)
+
+
 def test_a_large_dense_matrix_is_read_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(h5ad, "_CELLS_AT_ONCE", 3)
     path = write(tmp_path / "a.h5ad", COUNTS.astype(np.float32))
@@ -84,10 +95,15 @@ def test_a_file_without_a_matrix_is_refused(tmp_path):
         SparseCounts(path=write(tmp_path / "a.h5ad", None)).load()
 
 
+def test_a_file_of_another_name_is_known_by_its_tables(tmp_path):
+    path = write(tmp_path / "a.h5")
+    np.testing.assert_array_equal(SparseCounts(path=path).load().counts.toarray(), COUNTS)
+
+
 def test_other_files_of_hdf5_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["matrix"] = np.ones(3)
-    with pytest.raises(FormatError, match=r"a.h5 is HDF5, but no AnnData file"):
+    with pytest.raises(FormatError, match=r"a.h5 is HDF5, but neither AnnData .* it has matrix"):
         SparseCounts(path=str(tmp_path / "a.h5")).load()
 
 

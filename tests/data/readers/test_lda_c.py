@@ -54,6 +54,14 @@ def test_a_line_longer_than_what_is_looked_at_is_known_too(tmp_path):
     assert SparseCounts(path=str(tmp_path / "a.dat")).load().counts.sum() == len(terms)
 
 
+def test_the_vocabulary_of_gensim_is_found_before_that_of_others(tmp_path):
+    (tmp_path / "x.lda-c").write_text("1 2:1\n")
+    (tmp_path / "x.lda-c.vocab").write_text("one\ntwo\nthree\n")
+    (tmp_path / "vocab.txt").write_text("a\nb\nc\nd\n")
+    loaded = SparseCounts(path=str(tmp_path / "x.lda-c")).load()
+    assert loaded.column_names.tolist() == ["one", "two", "three"]
+
+
 def test_a_short_vocabulary_is_refused(tmp_path):
     (tmp_path / "a.ldac").write_text("1 2:1\n")
     (tmp_path / "a.tokens").write_text("one\ntwo\n")

@@ -1,43 +1,104 @@
 """Delimited text, one entry a line: row, column, count, and what else there is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 
+from vigamma.data.delimited_fields import ALL, arrangement, has_no_name, is_count_title
 from vigamma.data.delimited_layout import Layout, find_layout
 from vigamma.data.names import as_names, name_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_columns import read_columns
-from vigamma.data.text_files import at_line, is_finite, numbered_lines, reading, shown
+from vigamma.data.text_files import (
+    FormatError,
+    at_line,
+    is_finite,
+    is_number,
+    numbered_lines,
+    reading,
+    shown,
+)
+from vigamma.data.text_matrix import read_text_matrix
+
+_MOST_NAMED = 5
 
 
-def read(path: Path) -> RawCounts:
-    """Reads the first three fields of each line: a row, a column, a count; the others are ignored.
+def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:
+    """Reads a row, a column and a count from each line, or a matrix; a note says which, and how.
 
     Ids are strings of any kind; rows and columns are in the order of `name_order`. With two fields
-    every line counts 1. The delimiter and a header are found by `find_layout`. Quotation marks mean
-    something between commas or semicolons, and between tabs if the first line begins with one.
+    every line counts 1. The delimiter and a header are found by `find_layout`, and a matrix by
+    `arrangement`. Quotation marks mean something between commas or semicolons, and between tabs or
+    blanks if the first line begins with one.
+
+    Args:
+      path: the file.
+      columns: the fields of row, column and count, as of `SparseCounts`; "" for the first three.
+      encoding: of the text; "" for UTF-8, or what a byte order mark says.
 
     Raises:
-      FormatError: for a file that is broken; names the line.
+      FormatError: for a file that is broken, and names the line; and for one whose fields might as
+        well be those of a matrix.
     """
     with reading(path, "delimited text"):
-        layout = find_layout(path)
+        layout = find_layout(path, columns, encoding)
+        if columns == ALL or (not columns and _is_matrix(path, layout)):
+            return read_text_matrix(path, layout, encoding)
+        places = layout.places(path, columns)
         try:
-            rows, columns, counts = _read_ids(path, layout)
+            rows, row_columns, counts = _read_ids(path, layout, places, encoding)
         except ValueError:
-            _explain(path, layout)
+            _explain(path, layout, places, encoding)
             raise
-    (row_names, row_of), (column_names, column_of) = rows.sorted(), columns.sorted()
-    shape = len(row_names), len(column_names)
-    notes = ()
+    (row_names, row_of), (column_names, column_of) = rows.sorted(), row_columns.sorted()
+    matrix = coo_array((counts, (row_of, column_of)), shape=(len(row_names), len(column_names)))
+    note = _note(path, layout, places, is_guessed=not columns)
+    return RawCounts(matrix, row_names, column_names, (note,))
+
+
+def _is_matrix(path: Path, layout: Layout) -> bool:
+    """Whether it looks like one; raises FormatError if that is unclear, or nothing is plausible."""
+    kind = arrangement(layout.header, layout.sample)
+    if kind == "unclear":
+        raise FormatError(
+            f"{path} may be a matrix, or have an entry a line, which begins with "
+            f"{_first(layout)}: say --config.data.columns=all or --config.data.columns=1,2,3"
+        )
+    if kind == "entries" and layout.header:
+        if has_no_name(layout.header[0]):
+            problem = "the first column has no name; write the file without an index (index=False)"
+            raise at_line(
+                path, layout.header_line, f"{problem}, or say --config.data.columns=2,3,4"
+            )
+        if layout.num_fields == 2 and is_count_title(layout.header[1]):
+            problem = f"expected a row, a column and a count, got {_first(layout)}"
+            raise at_line(path, layout.header_line, f"{problem}; a list of counts is no matrix")
+    return kind == "matrix"
+
+
+def _first(layout: Layout) -> str:
+    """The first line, as a message quotes it."""
+    fields = layout.header or layout.sample[0]
+    return shown((layout.delimiter or " ").join(fields))
+
+
+def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -> str:
+    """What the fields were taken for."""
+    titles = layout.header or layout.sample[0]
+    row, column, count = (*(shown(titles[place]) for place in places), "one a line")[:3]
     if layout.header:
-        row, column, count = (*map(shown, layout.header), "one a line")[:3]
-        notes = (f"{path}: by its header, rows are {row}, columns {column}, counts {count}",)
-    return RawCounts(
-        coo_array((counts, (row_of, column_of)), shape=shape), row_names, column_names, notes
-    )
+        text = f"{path}: by its header, rows are {row}, columns {column}, counts {count}"
+    else:
+        text = f"{path}: no header; of the first line, {_first(layout)}, the row is {row}, "
+        text += f"the column {column}, the count {count if len(places) > 2 else 1}"
+    others = [place for place in range(layout.num_fields) if place not in places]
+    if others:
+        names = [shown(titles[i]) if layout.header else f"field {i + 1}" for i in others]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        text += f"; ignored: {', '.join(names[:_MOST_NAMED])}{more}"
+    return text + ("; --config.data.columns names others" if is_guessed else "")
 
 
 class _Ids:
@@ -69,39 +130,48 @@ class _Ids:
         return names[order], places[ids]
 
 
-def _read_ids(path: Path, layout: Layout) -> tuple[_Ids, _Ids, np.ndarray]:
+def _read_ids(
+    path: Path, layout: Layout, places: Sequence[int], encoding: str
+) -> tuple[_Ids, _Ids, np.ndarray]:
     """The rows, the columns and the counts of all lines."""
+    if len(places) > 2 and not is_number(layout.sample[0][places[2]]):
+        raise ValueError("a count is no number")  # pandas takes a column of "True" for ones
     rows, columns, counts, is_strict = _Ids(), _Ids(), [], False
-    types = ["object", "object", "float64", *[None] * layout.num_fields][: layout.num_fields]
+    types: list[str | None] = [None] * layout.num_fields
+    for place, kind in zip(places, ("object", "object", "float64"), strict=False):
+        types[place] = kind
     for piece in read_columns(
         path,
         types,
         delimiter=layout.delimiter,
         has_quotes=layout.has_quotes,
         skipped_lines=layout.header_line,
+        encoding=encoding,
     ):
-        rows.append(piece[0].to_numpy())
-        columns.append(piece[1].to_numpy())
-        has_counts = layout.num_fields > 2
-        counts.append(piece[2].to_numpy() if has_counts else np.ones(len(piece), np.uint8))
+        rows.append(piece[places[0]].to_numpy())
+        columns.append(piece[places[1]].to_numpy())
+        has_counts = len(places) > 2
+        counts.append(piece[places[2]].to_numpy() if has_counts else np.ones(len(piece), np.uint8))
         if not np.isfinite(counts[-1]).all():
             raise ValueError("a count is not finite")
         if not is_strict and piece[layout.num_fields - 1].eq("").any():
-            _explain(path, layout)  # pandas takes a field that is missing for an empty one
+            # pandas takes a field that is missing for an empty one
+            _explain(path, layout, places, encoding)
             is_strict = True
     return rows, columns, np.concatenate(counts)
 
 
-def _explain(path: Path, layout: Layout) -> None:
+def _explain(path: Path, layout: Layout, places: Sequence[int], encoding: str) -> None:
     """Raises FormatError for the first line that is broken, if one is found."""
-    for number, fields in layout.records(numbered_lines(path)):
+    for number, fields in layout.records(numbered_lines(path, encoding)):
         if number <= layout.header_line:
             continue
         if len(fields) != layout.num_fields:
             raise at_line(path, number, layout.expected(fields))
-        for field, side in zip(fields, ("row", "column"), strict=False):
+        for place, side in zip(places, ("row", "column"), strict=False):
+            field = fields[place]
             if not field or "\n" in field:
                 what = "goes over several lines" if field else "is empty"
                 raise at_line(path, number, f"the id of the {side} {what}")
-        if len(fields) > 2 and not is_finite(fields[2]):
-            raise at_line(path, number, f"expected a number, got {shown(fields[2])}")
+        if len(places) > 2 and not is_finite(fields[places[2]]):
+            raise at_line(path, number, f"expected a number, got {shown(fields[places[2]])}")

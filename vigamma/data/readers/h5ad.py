@@ -50,6 +50,16 @@ def read(path: Path, layer: str = "") -> RawCounts:
     return RawCounts(matrix, row_names, column_names, other_layers=tuple(places))
 
 
+def has_cells(path: Path) -> bool:
+    """Whether a file of HDF5 has the tables of AnnData; True where h5py is not there to look."""
+    try:
+        import h5py
+    except ImportError:
+        return True
+    with reading(path, "a file of HDF5"), h5py.File(path, "r") as file:
+        return "obs" in file and "var" in file
+
+
 def _places(file) -> dict[str, str]:
     """Where the matrices of the file are, by the names of layers; "X" for X."""
     layers = {name: f"layers/{name}" for name in file.get("layers", ())}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
+from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_files import (
     FormatError,
@@ -19,27 +20,34 @@ from vigamma.data.text_files import (
 
 _LINE = re.compile(r"\s*\d+(\s+\d+:[^\s:_]+)*\s*")
 _DIGITS = str.maketrans("", "", "0123456789")
+_VOCABULARIES = "vocab", "tokens"
 _LARGEST_TERM = 2**31 - 2
 
 
-def read(path: Path) -> RawCounts:
+def read(path: Path, encoding: str = "") -> RawCounts:
     """Reads documents in the order of the lines; terms are numbered from 0, in any order.
 
-    The vocabulary, a term a line, is `vocab.txt` or `vocab.dat` beside the file, or has its name
-    with `.vocab` or `.tokens`; without it terms have no names, and a note says so. (Scikit-learn's
-    reader of the like files of SVMlight refuses terms that are not sorted, which is common here.)
+    The vocabulary, a term a line, has the name of the file with `.vocab` or `.tokens` after it, as
+    gensim writes it, or in place of its ending, or is `vocab.txt` or `vocab.dat`; without it terms
+    have no names, and a note says so. (Scikit-learn's reader of the like files of SVMlight refuses
+    terms that are not sorted, which is common here.)
+
+    Args:
+      path: the file.
+      encoding: of the texts; "" for UTF-8, or what a byte order mark says.
 
     Raises:
       FormatError: for a file that is broken; names the line.
     """
     with reading(path, "a file of LDA-C"):
-        terms, counts, ends = _read_documents(path)
+        terms, counts, ends = _read_documents(path, encoding)
     num_terms = int(terms.max(initial=-1)) + 1
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    vocabulary = beside(path.parent, "vocab.txt", "vocab.dat", f"{stem}.vocab", f"{stem}.tokens")
+    name = plain_name(path)
+    own = (f"{stem}.{end}" for stem in (name, name.rpartition(".")[0]) for end in _VOCABULARIES)
+    vocabulary = beside(path.parent, *own, "vocab.txt", "vocab.dat")
     names, notes = None, (f"{path}: terms have no names without a vocab.txt",)
     if vocabulary is not None:
-        names, notes = read_names(vocabulary), ()
+        names, notes = read_names(vocabulary, encoding), ()
         if len(names) < num_terms:
             raise FormatError(
                 f"{vocabulary} has {len(names)} lines, but {path} has term {num_terms - 1} (from 0)"
@@ -49,10 +57,10 @@ def read(path: Path) -> RawCounts:
     return RawCounts(matrix, column_names=names, notes=notes)
 
 
-def _read_documents(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_documents(path: Path, encoding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Terms and counts of all entries, and where each document begins and ends."""
     terms, counts, ends = [np.empty(0, np.int32)], [np.empty(0)], [0]
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, encoding):
         try:
             entries = _entries(line)
         except ValueError as error:

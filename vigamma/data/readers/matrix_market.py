@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from scipy.io import mmread
-
+from vigamma.data.matrix_market import read_matrix
 from vigamma.data.raw_counts import RawCounts, named_beside
-from vigamma.data.text_files import open_bytes, reading
 
 
-def read(path: Path) -> RawCounts:
-    """Reads a matrix, and names beside it; raises FormatError for anything else."""
-    with reading(path, "a MatrixMarket file"), open_bytes(path) as file:
-        matrix = mmread(file, spmatrix=False)
-    return named_beside(matrix, path)
+def read(path: Path, encoding: str = "") -> RawCounts:
+    """Reads a matrix as `read_matrix` does, and names beside it, which are in `encoding`.
+
+    Raises:
+      FormatError: for files that are broken.
+    """
+    raw = named_beside(read_matrix(path), path, encoding)
+    shape = " × ".join(f"{size:,}" for size in raw.matrix.shape)
+    swap = "--config.data.transpose=True swaps them"
+    return raw._replace(notes=(f"{path}: rows and columns are as in the file, {shape}; {swap}",))

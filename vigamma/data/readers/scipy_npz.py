@@ -8,8 +8,8 @@ from vigamma.data.raw_counts import RawCounts, named_beside
 from vigamma.data.text_files import reading
 
 
-def read(path: Path) -> RawCounts:
-    """Reads a matrix, and names beside it; raises FormatError for anything else."""
+def read(path: Path, encoding: str = "") -> RawCounts:
+    """Reads a matrix, and names in `encoding` beside it; raises FormatError for anything else."""
     with reading(path, "a sparse matrix saved by SciPy"), path.open("rb") as file:
         matrix = load_npz(file)  # SciPy, given a path, leaves broken files open
-    return named_beside(matrix, path)
+    return named_beside(matrix, path, encoding)

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.io import mmread
 from scipy.sparse import csr_array
 
+from vigamma.data.matrix_market import read_matrix
 from vigamma.data.names import as_names
 from vigamma.data.raw_counts import RawCounts
+from vigamma.data.ten_x_features import feature_names
 from vigamma.data.text_files import (
     FormatError,
     at_line,
     beside,
     numbered_lines,
-    open_bytes,
     reading,
 )
 
@@ -21,11 +21,11 @@ _GENES = "Gene Expression"
 
 
 def read(path: Path) -> RawCounts:
-    """Reads `matrix.mtx`, `barcodes.tsv`, and `features.tsv` or the older `genes.tsv`, or `.gz`.
+    """Reads `matrix.mtx`, `barcodes.tsv`, and `features.tsv` or the older `genes.tsv`.
 
-    Rows are cells, columns genes. A gene is called by its symbol; by symbol and id, "TBCE
-    (ENSG00000285053)", where several have one symbol. Features that are no genes (antibodies,
-    guides) are left out if there are genes, and a note says so.
+    Each may be compressed. Rows are cells, columns genes. A gene is called by its symbol; by symbol
+    and id, "TBCE (ENSG00000285053)", where several have one symbol. Features that are no genes
+    (antibodies, guides) are left out if there are genes, and a note says so.
 
     Args:
       path: the folder.
@@ -37,8 +37,7 @@ def read(path: Path) -> RawCounts:
     matrix_path = _file(path, "matrix.mtx")
     barcodes_path = _file(path, "barcodes.tsv")
     features_path = _file(path, "features.tsv", "genes.tsv")
-    with reading(matrix_path, "a MatrixMarket file"), open_bytes(matrix_path) as file:
-        genes_by_cells = mmread(file, spmatrix=False)
+    genes_by_cells = read_matrix(matrix_path)
     cells = as_names(fields[0] for fields in _table(barcodes_path))
     features = _table(features_path)
     for names_path, names, size in (
@@ -57,13 +56,14 @@ def read(path: Path) -> RawCounts:
         notes = (f"{path}: left out {np.sum(~is_gene)} features of {', '.join(kinds)}",)
         matrix = matrix[:, is_gene]
         features = [fields for fields in features if len(fields) < 3 or fields[2] == _GENES]
-    return RawCounts(matrix, cells, _gene_names(features), notes)
+    ids, symbols = ([fields[min(i, len(fields) - 1)] for fields in features] for i in (0, 1))
+    return RawCounts(matrix, cells, feature_names(ids, symbols), notes)
 
 
 def _file(folder: Path, *names: str) -> Path:
     found = beside(folder, *names)
     if found is None:
-        raise FileNotFoundError(f"there is no file {folder / names[0]}, nor with .gz")
+        raise FileNotFoundError(f"there is no file {folder / names[0]}, nor one that is compressed")
     return found
 
 
@@ -74,15 +74,3 @@ def _table(path: Path) -> list[list[str]]:
         if not fields[0].strip():
             raise at_line(path, number, "expected a name, the line is empty")
     return table
-
-
-def _gene_names(features: list[list[str]]) -> np.ndarray:
-    symbols = [fields[1] if len(fields) > 1 else fields[0] for fields in features]
-    unique, of_feature, sizes = np.unique(
-        as_names(symbols), return_inverse=True, return_counts=True
-    )
-    del unique
-    return as_names(
-        symbol if size == 1 else f"{symbol} ({fields[0]})"
-        for symbol, size, fields in zip(symbols, sizes[of_feature], features, strict=True)
-    )

@@ -1,0 +1,58 @@
+"""What the infos of a run say about it."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from vigamma import (
+    Adam,
+    Gamma,
+    GammaPoisson,
+    GradientAscent,
+    MeanFieldGamma,
+    NaturalGradient,
+    PathwiseElbo,
+    TrainState,
+)
+from vigamma.certificate import kl_to_exact
+from vigamma.inference.info import StepInfo
+from vigamma.mesh import in_default_float, make_mesh, place, replicated
+from vigamma.models.gamma_poisson import CountStatistics
+from vigamma.train_state import compile_steps
+
+
+@pytest.mark.parametrize("total", [1e6])
+def test_a_run_that_adam_leaves_far_off_was_still_on_its_way(total):
+    """Adam ends far from the posterior; natural gradients do not, in a hundredth of the steps."""
+    model = GammaPoisson(Gamma(np.full(2, 2.0), np.full(2, 2.0)))
+    batch = CountStatistics.of(np.array([[1.0, total / 2], [3.0, total / 2]]))
+    changes, distances = [], []
+    for optimizer, num_steps in (
+        (Adam(decay_steps=1000), 1000),
+        (NaturalGradient(), 400),
+    ):
+        algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=optimizer)
+        q = MeanFieldGamma(in_default_float(model.prior))
+        state, mesh = TrainState(q, algorithm, jax.random.key(0)), make_mesh(jax.devices()[:1])
+        advance = compile_steps(
+            state, algorithm, *in_default_float((model, batch)), mesh, num_steps
+        )
+        arrays, infos = advance(place(nnx.state(state), replicated(mesh)), num_steps)
+        nnx.update(state, arrays)
+        changes.append(infos.late_change(num_steps))
+        end = state.q.distribution()
+        exact = model.exact_posterior(batch)
+        distances.append(kl_to_exact(jax.tree.map(np.float64, end), exact).sum())
+    assert distances[0] > 1
+    assert changes[0] > 1
+    assert distances[1] < 1e-3
+    assert changes[1] < 1e-6 * total
+
+
+def test_a_late_change_is_that_of_the_second_half():
+    elbo = np.concatenate([np.linspace(-9.0, 0.0, 50), np.linspace(0.0, -1.0, 50), np.zeros(9)])
+    spread = np.std(np.arange(10) / 49, ddof=1) * np.sqrt(2 / 10)
+    np.testing.assert_allclose(StepInfo(elbo, {}).late_change(100), 40 / 49 + 2 * spread)
+    with pytest.raises(ValueError, match="at least 20 steps, got 19"):
+        StepInfo(elbo, {}).late_change(19)

@@ -1,0 +1,68 @@
+"""Keys of all kinds: draws are functions of the key alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vigamma import Adam, Gamma, GradientAscent, MeanFieldGamma, PathwiseElbo, Poisson, TrainState
+from vigamma.generate import generate_mixture
+from vigamma.mesh import make_mesh, place, replicated
+from vigamma.random import gamma
+from vigamma.random.keys import key_of_seed, threefry_key
+from vigamma.train_state import compile_steps
+
+KINDS = ("threefry2x32", "rbg", "unsafe_rbg")
+
+
+def draw_both(key):
+    return gamma(key, jnp.full(3, 0.7)), Poisson(jnp.full(3, 4.0)).sample(key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_typed_and_raw_keys_of_every_kind_draw_the_same_alone_and_under_vmap(kind):
+    keys = jax.random.split(jax.random.key(3, impl=kind), 5)
+    alone = [draw_both(key) for key in keys]
+    with jax.default_prng_impl(kind):
+        raw = [draw_both(jax.random.key_data(key)) for key in keys]
+    together = zip(*jax.vmap(draw_both)(keys), strict=True)
+    for one, two, three in zip(alone, raw, together, strict=True):
+        for a, b, c in zip(one, two, three, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_allclose(a, c, rtol=1e-6)
+    assert len({float(z[0]) for z, _ in alone}) == 5
+
+
+def test_every_word_of_a_key_counts_and_threefry_keys_stay_as_they_are():
+    key = jax.random.key(3)
+    assert threefry_key(key) == key
+    words = np.array([1, 2, 3, 4], np.uint32)
+    keys = [threefry_key(jnp.asarray(np.where(np.arange(4) == i, 9, words))) for i in range(5)]
+    assert len({tuple(np.asarray(jax.random.key_data(key))) for key in keys}) == 5
+
+
+@pytest.mark.parametrize("kind", ["rbg"])
+def test_a_seed_gives_the_same_numbers_whatever_the_default_kind(kind):
+    q = {"rows": Gamma(*np.float32([[[2.0]], [[1.0]]])), "columns": Gamma(*np.ones((2, 4, 1)))}
+    expected = generate_mixture(5, [q], 3)
+    with jax.default_prng_impl(kind):
+        np.testing.assert_array_equal(generate_mixture(5, [q], 3), expected)
+        assert key_of_seed(7) == key_of_seed(7)
+
+
+@pytest.mark.parametrize(("kind", "is_typed"), [("rbg", False), ("unsafe_rbg", True)])
+def test_steps_take_keys_of_every_kind_alike_on_any_number_of_devices(kind, is_typed, problem):
+    model, batch = problem
+    algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=Adam())
+    ends = []
+    with jax.default_prng_impl(kind):
+        for num_devices in (1, 4):
+            mesh = make_mesh(jax.devices()[:num_devices])
+            key = jax.random.key(1) if is_typed else jax.random.PRNGKey(1)
+            state = TrainState(MeanFieldGamma(model.prior), algorithm, key)
+            arrays = place(nnx.state(state), replicated(mesh))
+            _, infos = compile_steps(state, algorithm, model, batch, mesh, 3)(arrays, 3)
+            ends.append(np.asarray(infos.elbo))
+    np.testing.assert_allclose(*ends, rtol=1e-5)
+    assert np.isfinite(ends).all()

@@ -1,0 +1,87 @@
+"""Tables of Parquet and Arrow, one entry a line: row, column, count."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_array
+
+from vigamma.data.delimited_fields import fields_named
+from vigamma.data.names import as_names, name_order
+from vigamma.data.raw_counts import RawCounts
+from vigamma.data.text_files import FormatError, reading
+
+_MOST_COLUMNS = 12
+
+
+def read(path: Path, columns: str = "") -> RawCounts:
+    """Reads three columns: rows, columns, counts; of two columns, each line counts 1.
+
+    Rows and columns are called by their ids as strings, in the order of `name_order`. A note says
+    which columns these are, and which others are ignored.
+
+    Args:
+      path: the file.
+      columns: which they are, as of `SparseCounts`; "" for the first.
+
+    Raises:
+      ValueError: if pyarrow is not installed.
+      FormatError: for a file that is broken, one of many columns or with an index of pandas, an id
+        or a count that is missing, and counts that are no numbers.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.feather
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(f"{path} needs pyarrow: pip install 'vigamma[parquet]'") from error
+    is_parquet = path.suffix in (".parquet", ".pq")
+    with reading(path, "a table of Parquet" if is_parquet else "a table of Arrow"):
+        load = pa.parquet.read_table if is_parquet else pa.feather.read_table
+        table = load(path)
+        table, ignored = _chosen(table, columns) if columns else (table, table.column_names[3:])
+        titles = table.column_names
+        if table.num_columns < 2 or not table.num_rows:
+            raise FormatError(
+                f"{path} must have lines of a row, a column and a count, got {table.num_rows:,} "
+                f"lines of {', '.join(titles) or 'nothing'}"
+            )
+        if len(titles) > _MOST_COLUMNS or "__index_level_0__" in titles:
+            raise FormatError(
+                f"{path} has {len(titles):,} columns, and seems to be a matrix: expected a row, a "
+                "column and a count a line; save a matrix as .npz or .h5ad"
+            )
+        for title, column in zip(titles[:3], table.columns, strict=False):
+            if column.null_count:
+                raise FormatError(f"{path}: {column.null_count:,} values of {title} are missing")
+        (rows, row_of), (columns, column_of) = map(_ids, table.columns[:2])
+        counts = np.ones(table.num_rows, np.uint8)
+        if len(titles) > 2:
+            kind = table.schema.types[2]
+            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                raise FormatError(f"{path}: counts must be numbers, but {titles[2]} is of {kind}")
+            counts = table.column(2).to_numpy()
+    matrix = coo_array((counts, (row_of, column_of)), shape=(len(rows), len(columns)))
+    names = (*titles, "one a line")[:3]
+    note = f"{path}: rows are {names[0]!r}, columns {names[1]!r}, counts {names[2]!r}"
+    if ignored:
+        note += f"; ignored: {', '.join(ignored[:5])}{', ...' if len(ignored) > 5 else ''}"
+    return RawCounts(matrix, rows, columns, (note,))
+
+
+def _chosen(table, columns: str):
+    """The table with only these columns, in this order, and the titles of the others."""
+    titles = table.column_names
+    places = fields_named(columns, titles, len(titles))
+    return table.select(places), [title for i, title in enumerate(titles) if i not in places]
+
+
+def _ids(column) -> tuple[np.ndarray, np.ndarray]:
+    """The names in their order, and for each line its place among them; int32 of shape (E,)."""
+    encoded = column.combine_chunks().cast("string").dictionary_encode()
+    names = as_names(encoded.dictionary.to_pylist())
+    if (names == "").any():
+        raise ValueError("an id is empty")
+    order = name_order(names)
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order))
+    return names[order], places[encoded.indices.to_numpy()]

@@ -1,0 +1,60 @@
+"""Floating-point numbers: of which type a result is, and products without rounding."""
+
+import contextlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def as_floats(*values: Any) -> tuple[jax.Array, ...]:
+    """The values as arrays of one type of floats: that of their widest, at least float32.
+
+    Whole numbers, truth values, Python numbers and lists get JAX's default float beside nothing
+    wider; half-precision floats become float32. This holds under strict promotion, too.
+    """
+    arrays = [
+        value if hasattr(value, "dtype") or np.isscalar(value) else np.asarray(value)
+        for value in values
+    ]
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(1.0, *arrays)
+    if dtype.itemsize < 4:
+        dtype = jnp.dtype(jnp.float32)
+    return tuple(jnp.asarray(array, dtype) for array in arrays)
+
+
+def own_floats(*values: Any) -> tuple[Any, ...]:
+    """The values as they are if all are NumPy's floats, for what NumPy does as well; else JAX's."""
+    is_numpy = all(isinstance(value, np.ndarray | np.generic) for value in values)
+    if is_numpy and all(value.dtype in (np.float32, np.float64) for value in values):
+        return values
+    return as_floats(*values)
+
+
+def own_precision(*trees: Any) -> contextlib.AbstractContextManager:
+    """A context with float64 if all arrays are NumPy's and float64; else one that changes nothing.
+
+    JAX would round such arrays to float32, unless `jax_enable_x64` is on.
+    """
+    leaves = jax.tree.leaves(trees)
+    is_exact = all(isinstance(x, np.ndarray | np.generic) and x.dtype == np.float64 for x in leaves)
+    return jax.enable_x64(True) if is_exact else contextlib.nullcontext()
+
+
+def product_minus(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
+    """x y - z, rounded at its own size, also where x y and z are nearly equal.
+
+    The factors are split into halves of the bits, the products of which are exact (Dekker 1971,
+    "A floating-point technique for extending the available precision").
+    """
+    (x_high, x_low), (y_high, y_low) = _halves(x), _halves(y)
+    return (x_high * y_high - z) + (x_high * y_low + x_low * y_high) + x_low * y_low
+
+
+def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(high, low) of which x is the sum, each with half of the bits; derivatives go to `low`."""
+    exponent_bits, mantissa_bits = (8, 11) if x.dtype == jnp.float32 else (11, 25)
+    high = jax.lax.reduce_precision(jax.lax.stop_gradient(x), exponent_bits, mantissa_bits)
+    return high, x - high
