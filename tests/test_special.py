@@ -43,6 +43,13 @@ def test_the_series_have_the_terms_that_their_floats_see(dtype, rtol):
         np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol)
 
 
+@pytest.mark.usefixtures("x64")
+def test_the_defect_of_log_gamma_has_all_terms_in_float64():
+    shapes = np.linspace(8, 8.5, 9)
+    exact = mp_values(EXACT["log_gamma_defect"], shapes)
+    np.testing.assert_allclose(special.log_gamma_defect(jnp.asarray(shapes)), exact, rtol=4e-14)
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_exp_digamma_matches_mpmath_and_underflows_to_zero(dtype, rtol):
     shapes = SHAPES[SHAPES > 0.012].astype(dtype)
