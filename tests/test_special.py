@@ -85,6 +85,21 @@ def test_power_divergence_matches_mpmath(c, dtype, rtol):
     assert (np.abs(got - mp_values(exact, shapes, rates)) <= rtol * size).all()
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
+def test_same_mean_kl_matches_mpmath_for_shapes_alike_and_far_apart(dtype, rtol):
+    shapes = np.geomspace(0.01, 1e5, 40)
+    a, c = (x.ravel().astype(dtype) for x in np.meshgrid(shapes, [0.1, 0.9, 1.01, 1.5, 20]))
+    c = a * c
+    with jax.enable_x64(dtype == np.float64):
+        got = special.same_mean_kl(jnp.asarray(a), jnp.asarray(c))
+
+    def exact(a, c):
+        of_gammas = mpmath.loggamma(c) - mpmath.loggamma(a) + (a - c) * mpmath.digamma(a)
+        return of_gammas + c * mpmath.log(a / c) + c - a
+
+    np.testing.assert_allclose(got, mp_values(exact, a, c), rtol=rtol)
+
+
 def test_expm1_minus_keeps_relative_precision_near_zero():
     sizes = np.concatenate([np.geomspace(1e-6, 20, 40), np.linspace(0.4, 3, 27)])
     x = np.concatenate([-sizes, sizes]).astype(np.float32)
