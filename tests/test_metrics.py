@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import resource
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_plain_lines_outside_of_a_terminal():
 def test_plain_lines_are_not_too_many_but_the_last_comes():
     lines = shown(terminal=False, seconds_between_lines=1000).splitlines()
     assert [line.split()[1] for line in lines] == ["10/40", "40/40"]
+
+
+def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
+    now = itertools.count(0, 2)
+    monkeypatch.setattr("vigamma.metrics.time.monotonic", lambda: next(now))
+    stream = io.StringIO()
+    with ProgressLine(150, console=Console(file=stream, width=120)) as progress:
+        progress.start(100)
+        progress.update(110, -1.0)
+    assert "5 steps/s  8 s left" in stream.getvalue()
 
 
 def test_a_live_line_on_a_terminal():

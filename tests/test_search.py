@@ -29,7 +29,7 @@ from vigamma import (
 from vigamma.data.count_rows import lay_out_rows
 from vigamma.fits import coordinate_ascent
 from vigamma.inference.info import StepInfo
-from vigamma.search import Rung, default_grid, halve, neighbours
+from vigamma.search import Rung, Trial, default_grid, halve, neighbours
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
 CONFIG = Experiment(
@@ -69,6 +69,20 @@ def test_every_rung_drops_its_share_and_only_the_last_go_to_the_end():
     assert halve(range(8), climbers.climb, RUNGS, lambda *rung: rungs.append(rung)) == 7
     assert rungs == [(RUNGS[0], [7, 6, 5, 4], [3, 2, 1, 0]), (RUNGS[1], [7, 6], [5, 4])]
     assert climbers.taken == [2, 2, 2, 2, 4, 4, 20, 20]
+
+
+def test_the_share_that_goes_on_is_rounded_up_and_some_are_never_dropped():
+    climbers, rungs = Climbers(ends=list(range(5)), speeds=[1] * 5), []
+    options = {"after_rung": lambda *rung: rungs.append(rung), "never_dropped": (0,)}
+    assert halve(range(5), climbers.climb, RUNGS, **options) == 4
+    assert rungs == [(RUNGS[0], [4, 3, 2, 0], [1]), (RUNGS[1], [4, 3, 0], [2])]
+
+
+def test_the_best_look_is_the_first_of_the_highest():
+    scores = [(1, math.nan), (2, -3.0), (3, -2.0), (4, -2.5), (5, -2.0)]
+    trial = Trial(PoissonFactorization(), scores, 5, None)
+    assert trial.best == (3, -2.0)
+    assert trial.valid_log_likelihood == -2.0
 
 
 def test_no_rungs_are_a_full_grid_and_one_candidate_needs_none():

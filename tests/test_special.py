@@ -43,6 +43,13 @@ def test_the_series_have_the_terms_that_their_floats_see(dtype, rtol):
         np.testing.assert_allclose(got, mp_values(EXACT[name], shapes), rtol=rtol)
 
 
+@pytest.mark.usefixtures("x64")
+def test_the_defect_of_log_gamma_has_all_terms_in_float64():
+    shapes = np.linspace(8, 8.5, 9)
+    exact = mp_values(EXACT["log_gamma_defect"], shapes)
+    np.testing.assert_allclose(special.log_gamma_defect(jnp.asarray(shapes)), exact, rtol=4e-14)
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
 def test_exp_digamma_matches_mpmath_and_underflows_to_zero(dtype, rtol):
     shapes = SHAPES[SHAPES > 0.012].astype(dtype)
@@ -76,6 +83,21 @@ def test_power_divergence_matches_mpmath(c, dtype, rtol):
     # c ψ(a) and c log b are as large as they are; nothing larger is ever added up.
     size = 1 + c * (np.abs(scipy.special.digamma(np.float64(shapes))) + np.abs(np.log(rates)))
     assert (np.abs(got - mp_values(exact, shapes, rates)) <= rtol * size).all()
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
+def test_same_mean_kl_matches_mpmath_for_shapes_alike_and_far_apart(dtype, rtol):
+    shapes = np.geomspace(0.01, 1e5, 40)
+    a, c = (x.ravel().astype(dtype) for x in np.meshgrid(shapes, [0.1, 0.9, 1.01, 1.5, 20]))
+    c = a * c
+    with jax.enable_x64(dtype == np.float64):
+        got = special.same_mean_kl(jnp.asarray(a), jnp.asarray(c))
+
+    def exact(a, c):
+        of_gammas = mpmath.loggamma(c) - mpmath.loggamma(a) + (a - c) * mpmath.digamma(a)
+        return of_gammas + c * mpmath.log(a / c) + c - a
+
+    np.testing.assert_allclose(got, mp_values(exact, a, c), rtol=rtol)
 
 
 def test_expm1_minus_keeps_relative_precision_near_zero():

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts
 from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
+from vigamma.diagnostics.calibration import Calibration, calibration, share_of_sums_outside
 from vigamma.diagnostics.residuals import Moments, residuals
 
 RNG = np.random.default_rng(1)
@@ -88,3 +89,13 @@ def test_entries_that_are_held_out_whole_have_wider_intervals():
     assert (found["thinning"].clumps == 1).all()
     test = split_of("entries").test.counts
     assert found["entries"].clumps.max() > (test**2).sum() / test.sum() > 1
+
+
+def test_the_interval_of_a_ratio_is_that_of_jeffreys():
+    found = Calibration(
+        np.ones(2), np.array([4.0, 9.0]), np.array([3.0, 12.0]), np.array([1.0, 2.0])
+    )
+    shapes, scales = np.array([3.5, 6.5]), np.array([1 / 4, 2 / 9])
+    low, high = found.interval(0.8)
+    np.testing.assert_allclose(low, scipy.stats.gamma(shapes, scale=scales).ppf(0.1))
+    np.testing.assert_allclose(high, scipy.stats.gamma(shapes, scale=scales).ppf(0.9))

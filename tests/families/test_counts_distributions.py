@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from vigamma import Gamma, NegativeBinomial, Poisson
+from vigamma.families.poisson import _large_counts
 
 COUNTS = np.float32([0, 1, 2, 7, 30])
 KEY = jax.random.key(0)
@@ -256,3 +257,14 @@ def test_the_median_of_integer_parameters_is_no_integer():
 def test_integers_are_float64_under_x64(x64):
     assert Gamma([2, 3], [1, 1]).log_prob(1).dtype == jnp.float64
     assert Poisson(np.float32(2)).log_prob(1).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("rate", [2.0**17, 2.0**21])
+def test_large_counts_are_the_quantiles_of_their_normals(rate):
+    """To a count, from rounding, and without bias."""
+    normal = np.linspace(-4.5, 4.5, 4001).astype(np.float32)
+    got = _large_counts(jnp.float32(rate), jnp.asarray(normal))
+    exact = scipy.stats.poisson(rate).ppf(scipy.stats.norm.cdf(normal.astype(float)))
+    difference = np.asarray(got, float) - exact
+    assert np.abs(difference).max() <= 1
+    assert abs(difference.mean()) < 0.03

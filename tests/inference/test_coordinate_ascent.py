@@ -124,6 +124,17 @@ def test_without_momentum_even_a_fall_is_kept(x64):
     assert int(after.momentum) == 1
 
 
+def test_falls_of_the_size_of_rounding_are_kept_and_larger_ones_are_not(x64):
+    problem = make_problem()
+    state = start(EXTRAPOLATED, "flat", problem).replace(momentum=jnp.int32(5), calm=jnp.int32(2))
+    step, batch = jax.jit(EXTRAPOLATED.step), problem.batch()
+    after, info = step(state, batch)  # up from nothing: not calm
+    assert (int(after.momentum), int(after.calm)) == (6, 0)
+    for fall, is_kept in ((1e-7, True), (1e-6, False)):
+        after, _ = step(state.replace(elbo=info.elbo + fall * abs(info.elbo)), batch)
+        assert int(after.momentum) == (6 if is_kept else 0)
+
+
 def moved(new, old, weight: float):
     """The definition of the extrapolation."""
     return jax.tree.map(

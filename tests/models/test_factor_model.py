@@ -499,6 +499,7 @@ def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
     np.testing.assert_allclose(rates, np.repeat(rows[:, None], 9, axis=1), rtol=0.01)
     frequencies = np.bincount(rows, minlength=13)[1:]
     assert 0 < frequencies.min() < frequencies.max() < 25
+    assert (rows != 1 + np.arange(100) % 12).mean() > 0.8
     assert abs((counts - rates).sum()) < 4 * np.sqrt(rates.sum())
     rates, _ = generated(2.0)
     assert (rates / rows[:, None]).std() == pytest.approx(np.sqrt(1 / 2), rel=0.15)
@@ -512,6 +513,17 @@ def test_shares_do_not_mind_rates_that_leave_float32(scale):
     for update, name in ((update_rows, "rows"), (update_columns, "columns")):
         shapes, expected = (update(model, q, batch)[name].concentration for q in (scaled, q))
         np.testing.assert_allclose(shapes, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_elbo_is_the_dense_one_at_rates_below_float32(kind):
+    problem, model = make_problem("exposures"), make_model(kind)
+    q, batch = random_posterior(model, 0), problem.batch()
+    for name in ("rows", "columns"):
+        q[name] = q[name].replace(rate=q[name].rate * 1e22)
+    expected = dense_elbo(model, dense(q, problem), problem)
+    assert expected < -1000
+    np.testing.assert_allclose(elbo(model, q, batch), expected, rtol=1e-5)
 
 
 def test_shares_add_up_where_rows_and_columns_have_no_component_in_common():

@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from vigamma.random import gamma, log_gamma
-from vigamma.random.rejection import _retry
+from vigamma.random.rejection import _log_acceptance, _retry
 
 SHAPES = [1e-4, 1e-2, 0.1, 0.5, 1.0, 2.0, 10.0, 1e3, 1e6]
 
@@ -83,6 +84,15 @@ def test_draws_that_were_all_rejected_at_first_are_exact_too(a):
     keys = jax.random.bits(jax.random.key(3), (101, 2), jnp.uint32)
     rejected = jnp.full((101, 1009), jnp.inf)
     check(np.log(_retry(keys, jnp.full_like(rejected, a), rejected)).ravel(), a)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-4), (np.float64, 1e-11)])
+def test_the_probability_to_keep_a_proposal_is_exact_also_where_its_terms_cancel(dtype, rtol):
+    y = np.concatenate([-np.geomspace(1e-3, 0.95, 60), np.geomspace(1e-3, 3, 60)]).astype(dtype)
+    with jax.enable_x64(dtype == np.float64), mp.workdps(40):
+        got = _log_acceptance(jnp.asarray(y), jnp.full_like(y, 7))
+        exact = [21 * (mp.log1p(v) - v + v**2 / 2 - v**3 / 3) for v in map(mp.mpf, y.tolist())]
+    np.testing.assert_allclose(got, np.array(exact, float), rtol=rtol)
 
 
 def test_neighboring_draws_and_keys_are_independent():
