@@ -12,8 +12,8 @@ from vigamma.data.text_files import FormatError, reading
 def read(path: Path, encoding: str = "") -> RawCounts:
     """Reads a matrix, and names in `encoding` beside it; raises FormatError for anything else."""
     with reading(path, "a sparse matrix saved by SciPy"), path.open("rb") as file:
-        names = zipfile.ZipFile(file).namelist()
-        if "format.npy" not in names:
+        names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
+        if names and "format.npy" not in names:
             raise FormatError(
                 f"{path} is not a sparse matrix saved by SciPy, but has {', '.join(names[:5])}: "
                 "save a dense matrix by numpy.save, a sparse one by scipy.sparse.save_npz"
