@@ -70,10 +70,8 @@ def _chosen(table, path: Path, columns: str):
     if columns and columns != ALL:
         places = fields_named(columns, titles, len(titles))
     else:
-        lines = zip(
-            *(column.to_pylist() for column in table.slice(0, _SAMPLE).columns), strict=True
-        )
-        sample = [[str(value) for value in line] for line in lines]
+        first = [map(str, column.to_pylist()) for column in table.slice(0, _SAMPLE).columns]
+        sample = list(zip(*first, strict=True))
         is_list = "__index_level_0__" not in titles and arrangement(titles, sample) == "entries"
         if columns == ALL or not is_list:
             raise FormatError(

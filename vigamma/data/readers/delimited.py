@@ -98,9 +98,8 @@ def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -
         text += f"the column {column}, the count {count if len(places) > 2 else 1}"
     others = [place for place in range(layout.num_fields) if place not in places]
     names = [shown(titles[i]) if layout.header else f"field {i + 1}" for i in others]
-    return (
-        text + also_ignored(names) + ("; --config.data.columns names others" if is_guessed else "")
-    )
+    text += also_ignored(names)
+    return text + ("; --config.data.columns names others" if is_guessed else "")
 
 
 class _Ids:
