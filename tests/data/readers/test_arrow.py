@@ -30,6 +30,14 @@ def test_the_first_three_columns_are_read_and_said(tmp_path, end, kind):
     assert loaded.notes == (f"{path}: {said}",)
 
 
+@pytest.mark.parametrize("end", [".parquet", ".feather"])
+def test_endings_may_be_in_capitals(tmp_path, end):
+    path = tmp_path / f"a{end}"
+    write(path, TABLE)
+    path = path.rename(tmp_path / f"A{end.upper()}")
+    assert SparseCounts(path=str(path)).load().counts.toarray().tolist() == [[1, 0], [5, 2]]
+
+
 @pytest.mark.parametrize("titles", ["userId movieId rating timestamp", "row column count batch"])
 def test_ids_may_be_numbers(tmp_path, titles):
     table = pd.DataFrame([[1, 7, 5, 964982703], [2, 8, 1, 964982931]], columns=titles.split())

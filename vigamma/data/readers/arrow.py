@@ -34,7 +34,7 @@ def read(path: Path, columns: str = "") -> RawCounts:
         import pyarrow.parquet
     except ImportError as error:
         raise ValueError(f"{path} needs pyarrow: pip install 'vigamma[parquet]'") from error
-    is_parquet = path.suffix in (".parquet", ".pq")
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
     with reading(path, "a table of Parquet" if is_parquet else "a table of Arrow"):
         load = pa.parquet.read_table if is_parquet else pa.feather.read_table
         table = load(path)
