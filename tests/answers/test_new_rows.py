@@ -265,6 +265,22 @@ def test_names_that_come_twice_in_the_run_may_come_in_the_same_order(tmp_path):
         read_new_rows(run, write_npz(tmp_path, new_counts()[:, 1:], twice[1:]))
 
 
+def test_names_that_the_run_does_not_have_may_come_twice(tmp_path):
+    counts = np.concatenate([np.full((40, 2), 9), new_counts()], axis=1)
+    new = read_new_rows(RUN, write_npz(tmp_path, counts, ["Dune", "Dune", *COLUMNS]))
+    np.testing.assert_array_equal(new.counts.toarray(), new_counts())
+    assert "passed over: 1 unknown: 'Dune'; 80 entries" in new.notes
+
+
+def test_new_counts_may_come_in_parts(tmp_path):
+    """Of files that have none of the options of the run."""
+    counts = new_counts()
+    for name, part in (("train", counts * (counts < 2)), ("test", counts * (counts > 1))):
+        sp.save_npz(tmp_path / f"{name}.npz", sp.csr_array(part))
+    new = read_new_rows(run_with(layer="counts"), tmp_path)
+    np.testing.assert_array_equal(new.counts.toarray(), counts)
+
+
 def test_rows_without_any_count_are_answered():
     counts = canonical_numbers(np.zeros((2, NUM_COLUMNS)))
     recommendations, factors, scores = whole(answer_new_rows(RUN, counts, ["a", "b"], top=3))

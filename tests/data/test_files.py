@@ -61,12 +61,25 @@ def test_parts_that_share_a_nonzero_are_refused(tmp_path, name):
         SparseCounts(path=save(tmp_path, **parts)).load()
 
 
+def test_shared_nonzeros_are_found_though_their_product_wraps_to_a_zero(tmp_path):
+    path = save(tmp_path, train=np.array([[16, 1]]), test=np.array([[16, 0]]))
+    with pytest.raises(ValueError, match=r"test.npz shares 1 nonzeros.*row 0, column 0;"):
+        SparseCounts(path=path).load()
+
+
 @pytest.mark.parametrize("name", ["test", "valid"])
 def test_parts_of_another_shape_are_refused(tmp_path, name):
     parts = {"train": TRAIN, "valid": VALID, "test": TEST}
     parts[name] = parts[name][:1] + 1
     with pytest.raises(ValueError, match=rf"{name}.npz has shape \(1, 3\).*\(2, 3\)"):
         SparseCounts(path=save(tmp_path, **parts)).load()
+
+
+def test_parts_are_rounded_by_random_numbers_of_their_own(tmp_path):
+    halves, nothing = np.full((1, 64), 0.5), np.zeros((1, 64))
+    path = save(tmp_path, train=np.hstack([halves, nothing]), test=np.hstack([nothing, halves]))
+    _, parts, *_ = SparseCounts(path=path, rounding="stochastic").load()
+    assert not np.array_equal(parts.train.toarray()[:, :64], parts.test.toarray()[:, 64:])
 
 
 def test_an_empty_path_says_how_to_set_it():
@@ -102,6 +115,10 @@ def test_only_a_large_file_is_announced(tmp_path, monkeypatch):
     path = save(tmp_path, train=TRAIN, test=TEST)
     assert SparseCounts(path=path).announcement() is None
     assert SparseCounts(path=str(tmp_path / "none")).announcement() is None
+    with open(large := tmp_path / "large.npz", "wb") as file:
+        file.truncate(20_000_000)
+    assert SparseCounts(path=str(large)).announcement() == f"reading {large} (20 MB)"
+    large.unlink()
     monkeypatch.setattr(files, "_ANNOUNCED_BYTES", 1)
     assert SparseCounts(path=path).announcement() == f"reading {path} (0 MB)"
 

@@ -38,6 +38,13 @@ def as_tar(data: bytes) -> bytes:
     return file.getvalue()
 
 
+def encrypted(data: bytes) -> bytes:
+    """A zip that says so of its file."""
+    file = bytearray(zipped(data))
+    file[file.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(file)
+
+
 PACKERS = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
@@ -66,6 +73,18 @@ def test_a_compressed_file_cut_short_is_named(tmp_path, end):
         load(tmp_path / f"a.csv.{end}", data[: len(data) - 6])
 
 
+def test_a_compressed_file_with_a_wrong_byte_is_named(tmp_path):
+    data = bytearray(gzip.compress(TEXT.encode()))
+    data[10] = 0b111  # a last block of no type
+    with pytest.raises(FormatError, match=r"a.csv.gz is cut short or damaged: .*block type"):
+        load(tmp_path / "a.csv.gz", data)
+
+
+def test_what_macos_adds_to_a_zip_is_passed_over(tmp_path):
+    loaded = load(tmp_path / "a.zip", zipped(TEXT.encode(), "a.csv", "__MACOSX/._a.csv"))
+    np.testing.assert_array_equal(loaded.counts.toarray(), [[0, 1], [2, 0]])
+
+
 def test_names_beside_and_parts_may_be_compressed(tmp_path):
     (tmp_path / "rows.txt.xz").write_bytes(lzma.compress(b"r0\nr1\n"))
     loaded = load(tmp_path / "a.mtx.bz2", bz2.compress(MATRIX.encode()))
@@ -82,12 +101,13 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
     [
         (zipped(b"", "a.csv", "b.csv"), r"has 2 files \(a.csv, b.csv\); unpack it, and name one"),
         (zipped(b"", "[Content_Types].xml", "xl/a.xml"), "is a workbook of a spreadsheet; save it"),
+        (encrypted(b"a"), "is encrypted; unpack it first"),
         (as_tar(b""), "is an archive of tar; unpack it first"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), "is compressed by 7z; unpack it first"),
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),
         (gzip.compress(b"\x89HDF" + bytes(99)), "has single cells of AnnData in it, compressed: "),
     ],
-    ids=["zip", "workbook", "tar", "7z", "rar", "HDF5"],
+    ids=["zip", "workbook", "encrypted", "tar", "7z", "rar", "HDF5"],
 )
 def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, problem):
     with pytest.raises(FormatError, match=f"counts.dat {problem}"):
@@ -148,6 +168,8 @@ def test_lines_of_many_blocks_are_recoded_and_counted(tmp_path):
     lines = [f"löng €{number}" for number in range(50_000)]
     (tmp_path / "a").write_text("\n".join(lines), encoding="utf-16")
     assert [line for _, line in numbered_lines(tmp_path / "a")] == lines
+    (tmp_path / "b").write_text("€" * 300_000, encoding="cp1252")  # a byte that becomes three
+    assert list(numbered_lines(tmp_path / "b", "cp1252")) == [(1, "€" * 300_000)]
     (tmp_path / "a").write_bytes("\n".join(lines).encode("utf-16")[:-1])
     with pytest.raises(FormatError, match="a, line 50000: expected text in utf-16: truncated data"):
         list(numbered_lines(tmp_path / "a"))

@@ -72,6 +72,12 @@ def test_each_part_is_thresholded_and_has_its_notes(tmp_path):
     ]
 
 
+def test_folders_are_no_parts(tmp_path):
+    write(tmp_path, train="a\tb\n", test="a\tc\n")
+    (tmp_path / "train.csv").mkdir()
+    assert find_parts(tmp_path) == {n: tmp_path / f"{n}.tsv" for n in ("test", "train")}
+
+
 def test_two_files_of_one_part_are_refused(tmp_path):
     write(tmp_path, train="a\tb\n", test="a\tc\n", valid="a\td\n", validation="a\te\n")
     with pytest.raises(ValueError, match=r"valid.tsv and .*validation.tsv are both there"):

@@ -112,6 +112,22 @@ def test_one_entry_a_cell_is_as_of_a_dictionary(entries, which):
     assert found.has_canonical_format
 
 
+def test_the_last_of_many_entries_is_found_in_a_matrix_of_more_cells_than_an_int32_counts():
+    size = 2**17
+    places = np.tile([0, size - 1], 5000)
+    entries = sp.coo_array((np.arange(1, 10_001), (places, places)), shape=(size, size))
+    last = one_entry_a_cell(entries, "last").tocoo()
+    assert list(zip(*last.coords, last.data, strict=True)) == [
+        (0, 0, 9999),
+        (size - 1, size - 1, 10_000),
+    ]
+
+
+def test_a_matrix_of_many_rows_may_have_few_entries():
+    counts, notes = make_counts(RawCounts(sp.coo_array(([3], ([4999], [1])))), "a")
+    assert (counts.shape, counts[4999, 1], notes) == ((5000, 2), 3, ())
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_within_a_millionth_of_whole_ones_are_whole(dtype):
     numbers = np.array([[2.0000001, 1.9999999, 3.0, -1e-9]], dtype)

@@ -47,6 +47,18 @@ def test_a_folder_stands_for_the_file_in_it(tmp_path):
     assert "words have no names" in loaded.notes[0]
 
 
+def test_two_files_in_a_folder_are_refused(tmp_path):
+    for name in ("docword.a.txt", "docword.b.txt"):
+        write(tmp_path / name, 1, 2, 1, "1 2 5")
+    with pytest.raises(FileNotFoundError, match=r"nor one docword\*\.txt"):
+        SparseCounts(path=str(tmp_path)).load()
+
+
+def test_a_name_in_capitals_is_known(tmp_path):
+    path = write(tmp_path / "DOCWORD.TXT", 1, 2, 1, "1 2 5")
+    assert SparseCounts(path=path).load().counts.toarray().tolist() == [[0, 5]]
+
+
 def test_a_vocabulary_of_another_size_is_refused(tmp_path):
     write(tmp_path / "docword.txt", 1, 2, 1, "1 2 5")
     write(tmp_path / "vocab.txt", "one")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import delimited
-from vigamma.data.text_files import FormatError
+from vigamma.data.text_files import FormatError, open_text
 
 MORE_THAN_A_PIECE = 2**18
 
@@ -57,6 +57,15 @@ def test_movielens_with_long_delimiters(tmp_path):
         load(tmp_path / "ratings.dat", "1::2\t3::4\n")
 
 
+def test_a_long_delimiter_may_lie_across_two_blocks(tmp_path):
+    line = "1::1193::5\n"
+    for shift in range(len(line)):
+        text = "x" * shift + line * (2**18 // len(line) + 1)
+        (tmp_path / "a").write_text(text)
+        with open_text(tmp_path / "a", "::") as file:
+            assert file.read() == text.replace("::", "\t")
+
+
 def test_fields_in_quotation_marks(tmp_path):
     text = '"User";"ISBN";"Rating"\r\n"8";"034;X";"0"\r\n"8";"0345";"5"\r\n'
     loaded = load(tmp_path / "ratings.csv", text)
@@ -83,6 +92,12 @@ def test_repeated_lines_are_summed_and_said(tmp_path):
 )
 def test_a_header_is_told_from_an_entry(tmp_path, text, rows):
     assert load(tmp_path / "counts.txt", text).row_names.tolist() == rows
+
+
+def test_a_mark_of_utf8_is_no_part_of_the_first_field(tmp_path):
+    loaded = load(tmp_path / "a.csv", "\ufeffuser,item,n\nann,jazz,3\n", columns="user,item,n")
+    assert cells(loaded) == {("ann", "jazz"): 3}
+    assert "rows are 'user'" in loaded.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data.files import SparseCounts
+from vigamma.data.file_kinds import LDA_C
+from vigamma.data.files import SparseCounts, kind_of
 from vigamma.data.readers import lda_c
 from vigamma.data.text_files import FormatError
 
@@ -52,6 +53,12 @@ def test_a_line_longer_than_what_is_looked_at_is_known_too(tmp_path):
     text = " ".join([str(len(terms)), *(f"{t}:1" for t in terms)])
     (tmp_path / "a.dat").write_text(text)
     assert SparseCounts(path=str(tmp_path / "a.dat")).load().counts.sum() == len(terms)
+
+
+def test_a_line_at_the_end_of_what_is_looked_at_may_be_cut(tmp_path):
+    empty = (2**16 - len("2 0:3 14")) // 2
+    (tmp_path / "a.dat").write_text("0\n" * empty + "2 0:3 14:1\n")
+    assert kind_of(tmp_path / "a.dat") == LDA_C
 
 
 def test_the_vocabulary_of_gensim_is_found_before_that_of_others(tmp_path):

@@ -63,6 +63,11 @@ def test_the_right_values(tmp_path, text, expected):
     assert "--config.data.transpose=True swaps them" in loaded.notes[0]
 
 
+def test_a_matrix_that_is_called_like_that_of_10x_is_read_alone(tmp_path):
+    counts = load(tmp_path / "matrix.mtx", f"{HEADER}1 2 1\n1 2 3\n").counts
+    np.testing.assert_array_equal(counts.toarray(), [[0, 3]])
+
+
 @pytest.mark.parametrize("form", ["coordinate integer skew-symmetric\n2 2 1\n2 1", "array"])
 def test_of_skew_symmetric_matrices_the_other_half_is_negative(tmp_path, form):
     form = "array real skew-symmetric\n2 2\n" if form == "array" else f"{form} "
