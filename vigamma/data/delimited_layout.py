@@ -56,8 +56,8 @@ class Layout(NamedTuple):
                 several = (
                     f"{text if self.delimiter else text.strip(_BLANKS)}\n" for text in several
                 )
-                delimiter, is_blank = self.delimiter or " ", not self.delimiter
-                reader = csv.reader(several, delimiter=delimiter, skipinitialspace=is_blank)
+                delimiter = self.delimiter or " "
+                reader = csv.reader(several, delimiter=delimiter, skipinitialspace=True)
                 fields = next(reader)
                 number += reader.line_num - 1
             elif line.strip(" " if self.delimiter else _BLANKS):

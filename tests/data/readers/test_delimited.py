@@ -74,6 +74,17 @@ def test_fields_in_quotation_marks(tmp_path):
     assert loaded.notes[1].endswith("entries of 0, which count nothing: 1")
 
 
+def test_blanks_around_ids_are_no_part_of_them(tmp_path):
+    loaded = load(tmp_path / "a.csv", "ann , jazz,3\nann,jazz , 2\n")
+    assert cells(loaded) == {("ann", "jazz"): 5}
+
+
+def test_fields_in_quotation_marks_after_blanks(tmp_path):
+    text = 'user, "item", n\nann, "jazz, soul", 3\n'
+    loaded = load(tmp_path / "a.csv", text, columns="user,item,n")
+    assert cells(loaded) == {("ann", "jazz, soul"): 3}
+
+
 def test_repeated_lines_are_summed_and_said(tmp_path):
     loaded = load(tmp_path / "plays.txt", "ann jazz\nbob folk\n\n ann  jazz \n")
     assert cells(loaded) == {("ann", "jazz"): 2, ("bob", "folk"): 1}
