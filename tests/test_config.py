@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import math
 import types
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from vigamma import (
     Adam,
     AnalyticElbo,
     ConfigError,
+    CoordinateAscent,
     Digits,
     DomainKnowledge,
     Experiment,
@@ -51,7 +53,9 @@ def test_every_config_is_valid_and_says_what_it_is(path):
         ({"num_steps": "many"}, "config.num_steps must be int, got 'many'"),
         ({"num_steps": True}, "config.num_steps must be int, got True"),
         ({"tolerance": 0.0}, "config.tolerance must be positive"),
+        ({"tolerance": math.nan}, "config.tolerance must be positive"),
         ({"seed": -1}, "config.seed must be 0 to"),
+        ({"seed": 2**32}, "config.seed must be 0 to 2^32 - 1, got 4294967296"),
         ({"data": Digits(digit=12)}, "config.data.digit must be 0 to 9, got 12"),
         ({"data": DomainKnowledge()}, "config.data must be Digits"),
         ({"model": DomainKnowledge(weight=-2.0)}, "config.model.weight must be positive"),
@@ -73,6 +77,18 @@ def test_the_message_names_the_innermost_field(changes, message):
     with pytest.raises(ConfigError) as error:
         check_config(experiment(**changes))
     assert str(error.value).startswith(message)
+
+
+def test_a_run_is_longer_than_the_sweeps_of_its_restarts_if_it_has_some():
+    config = load(ZERO.with_name("digits_factors.py")).get_config()
+    config.inference = CoordinateAscent(num_restarts=2, restart_sweeps=20)
+    config.num_steps = 21
+    check_config(config)
+    config.num_steps = 20
+    with pytest.raises(ConfigError, match=r"more than inference\.restart_sweeps \(20\), got 20"):
+        check_config(config)
+    config.inference.num_restarts = 1
+    check_config(config)
 
 
 def test_an_integer_may_stand_for_a_float():

@@ -26,7 +26,7 @@ def test_an_unknown_name_tells_the_nearest(monkeypatch, most):
     monkeypatch.setattr(names, "_MOST_COMPARED", most)
     with pytest.raises(UnknownNameError, match=r"^there is no film 'brasil' among 5; .* 'Brazil'$"):
         indices_of(NAMES, ["7", "brasil"], "film")
-    with pytest.raises(UnknownNameError, match=r"^there is no row 'xyz' among 5$"):
+    with pytest.raises(LookupError, match=r"^there is no row 'xyz' among 5$"):
         indices_of(NAMES, ["xyz"])
 
 

@@ -25,6 +25,7 @@ NATURAL = ROOT / "configs" / "zero_natural.py"
         ("over\rwritten\b\x7f", r"over\rwritten\x08\x7f"),
         ("a\tb\x9b1m", r"a\tb\x9b1m"),
         ("abc\u202etxt\u2066", r"abc\u202etxt\u2066"),
+        ("to the left \u200f and right \u200e", r"to the left \u200f and right \u200e"),
         ("half \udc80", r"half \udc80"),
         ("Größe 中 → 🙂\n", "Größe 中 → 🙂\n"),
     ],
@@ -59,6 +60,8 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch):
         print("KL(q ‖ θ) 3 × 4 中", end="", file=stream, flush=True)
     written = [stream.buffer.getvalue() for stream in streams]
     monkeypatch.undo()
+    with pytest.raises(UnicodeDecodeError):  # what is read, it leaves alone
+        b"\xff".decode("ascii", terminal._ERRORS)
     assert written == [b"KL(q || theta) 3 x 4 \\u4e2d", b"KL(q || theta) 3 \xd7 4 \\u4e2d"]
 
 

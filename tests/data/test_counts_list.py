@@ -105,6 +105,7 @@ def test_a_zipped_list_is_read(tmp_path):
         ("ann,Dune,3\n" * 30 + "ann,Alien,3\n", False),
         ("ann,Alien\nbob,7\n", False),
         ("user,item\nann,Alien\n", False),
+        ("Heat, The,2\nann,Alien,3\n", False),
         ("Alien,7\n", True),
         ("1,7\n2,7\n", True),
         ("ann,Dune\n" * 30 + "bob,Alien\n", False),

@@ -21,7 +21,15 @@ def test_every_digit_loads(digit):
     assert counts.shape[0] >= 1
 
 
-@pytest.mark.parametrize("bad", [{"digit": 12}, {"digit": -1}, {"num_knowledge_images": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"digit": 12},
+        {"digit": -1},
+        {"num_knowledge_images": 0},
+        {"num_knowledge_images": 174},  # all that there are of an 8
+    ],
+)
 def test_digits_that_do_not_exist_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Digits(**bad).load()

@@ -81,6 +81,12 @@ def test_duplicates_are_summed_without_wrapping_and_the_input_is_left_alone(entr
         np.testing.assert_array_equal(getattr(stored, name), getattr(before, name))
 
 
+def test_floats_are_summed_in_a_copy():
+    stored = sp.csr_array((np.array([1.0, 2.0, 3.0]), [1, 1, 0], [0, 3]), shape=(1, 2))
+    np.testing.assert_array_equal(check_sparse_counts(stored).toarray(), [[3, 3]])
+    np.testing.assert_array_equal(stored.data, [1, 2, 3])
+
+
 def with_duplicates(form, rows, columns, values):
     """A uint8 matrix of 4 × 5 with all entries as they are: SciPy would sum them, and wrap."""
     values = values.astype(np.uint8)
@@ -122,6 +128,11 @@ def test_canonical_counts_are_not_copied():
 def test_values_that_are_not_counts_are_named(bad, message, make):
     with pytest.raises(ValueError, match=f"ratings {message}"):
         check_sparse_counts(make([[1, 0, 0], [0, 4, bad], [0, 0, 0]]), "ratings")
+
+
+def test_the_first_entry_after_an_empty_row_is_named_by_its_own():
+    with pytest.raises(ValueError, match="≥ 0, but it is -1 at row 2, column 0"):
+        check_sparse_counts(sp.csr_array([[1, 2], [0, 0], [-1, 5]]))
 
 
 def test_the_largest_count_is_one_of_sums():

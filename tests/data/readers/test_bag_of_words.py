@@ -61,9 +61,11 @@ def test_a_name_in_capitals_is_known(tmp_path):
 
 def test_a_vocabulary_of_another_size_is_refused(tmp_path):
     write(tmp_path / "docword.txt", 1, 2, 1, "1 2 5")
-    write(tmp_path / "vocab.txt", "one")
-    with pytest.raises(FormatError, match=r"vocab.txt has 1 lines, but .*docword.txt 2 words"):
-        bag_of_words.read(tmp_path / "docword.txt")
+    for words in (["one"], ["one", "two", "three"]):
+        write(tmp_path / "vocab.txt", *words)
+        said = rf"vocab.txt has {len(words)} lines, but .*docword.txt 2 words"
+        with pytest.raises(FormatError, match=said):
+            bag_of_words.read(tmp_path / "docword.txt")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,12 @@ def test_a_matrix_may_have_names_of_columns_only(tmp_path, text, columns):
     assert names_of(loaded) == (None, columns)
 
 
+def test_more_than_eight_numbers_a_line_are_a_matrix(tmp_path):
+    loaded = load(tmp_path / "a.txt", "0 1 2 0 1 2 0 1 2\n" * 3)
+    assert loaded.counts.toarray().tolist() == [[0, 1, 2] * 3] * 3
+    assert names_of(loaded) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "names", "counts"),
     [
@@ -127,6 +133,7 @@ def test_entries_stay_entries_and_the_note_names_what_is_ignored(tmp_path, text,
         ("reviewerID,asin\nann,jazz\n", ["ann"]),
         ("kunde,artikel\nk17,a3\nk9,a4\n", ["k17", "k9"]),
         ("who42,jazz\nbob1,folk\n", ["bob1", "who42"]),
+        ("kunde,artikel\nk17,a3\n", ["k17", "kunde"]),
         ("book,read\ncar,drive\n", ["book", "car"]),
         ("artist name;song title\nabba;sos\n", ["abba"]),
     ],
@@ -182,6 +189,11 @@ def test_an_index_of_pandas_can_be_passed_over(tmp_path):
 def test_columns_that_are_not_there_are_named(tmp_path, columns, problem):
     with pytest.raises(FormatError, match=problem):
         load(tmp_path / "a.csv", RATINGS, columns=columns)
+
+
+def test_a_title_that_comes_twice_names_no_column(tmp_path):
+    with pytest.raises(FormatError, match="asks for n, which must be there once; there are user,"):
+        load(tmp_path / "a.csv", "user,item,n,n\nann,jazz,3,4\n", columns="user,item,n")
 
 
 @pytest.mark.parametrize("columns", ["user", "a,b,c,d", "1,1", "a,,b", "0,1,2", ",", "a,b,"])

@@ -64,7 +64,8 @@ def test_a_line_at_the_end_of_what_is_looked_at_may_be_cut(tmp_path):
 def test_the_vocabulary_of_gensim_is_found_before_that_of_others(tmp_path):
     (tmp_path / "x.lda-c").write_text("1 2:1\n")
     (tmp_path / "x.lda-c.vocab").write_text("one\ntwo\nthree\n")
-    (tmp_path / "vocab.txt").write_text("a\nb\nc\nd\n")
+    for name in ("vocab.txt", "x.vocab"):
+        (tmp_path / name).write_text("a\nb\nc\nd\n")
     loaded = SparseCounts(path=str(tmp_path / "x.lda-c")).load()
     assert loaded.column_names.tolist() == ["one", "two", "three"]
 

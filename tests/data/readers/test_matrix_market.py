@@ -139,6 +139,7 @@ def test_rows_and_columns_can_be_swapped_with_their_names(tmp_path):
             "line 2: expected as many rows as columns",
         ),
         (f"{BANNER} coordinate real symmetric\n2 2 2\n1 1 1\n1 2 3\n", "line 4: .* below the diag"),
+        (f"{BANNER} coordinate real symmetric\n2 2 2\n1 1 1\n\n1 2 3\n", "line 5: .* below the di"),
         (f"{BANNER} coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "line 3: .* below the diag"),
         (f"{HEADER}1 1 1\r1 1 1\r", "line 2: a carriage return stands inside the line"),
     ],

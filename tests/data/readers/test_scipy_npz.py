@@ -26,6 +26,8 @@ def test_names_are_read_from_files_beside(tmp_path):
     (tmp_path / "rows.txt").write_text("1\n2\n3\n4\n")
     raw = scipy_npz.read(tmp_path / "counts.npz")
     assert (raw.row_names.tolist(), raw.column_names.tolist()) == (list("1234"), list("xyz"))
+    (tmp_path / "columns.txt").write_text("x\ny\nç\n", encoding="latin-1")
+    assert scipy_npz.read(tmp_path / "counts.npz", "latin-1").column_names[2] == "ç"
     (tmp_path / "rows.txt").write_text("1\n2\n")
     with pytest.raises(ValueError, match=r"rows\.txt has 2 lines, but .*counts\.npz needs 4 names"):
         SparseCounts(path=str(tmp_path / "counts.npz")).load()

@@ -57,6 +57,23 @@ def test_features_that_are_no_genes_are_left_out_and_said(tmp_path):
         ten_x.read(tmp_path, layer="CRISPR")
 
 
+def test_the_third_field_is_the_type_also_where_places_follow(tmp_path):
+    """As Cell Ranger ARC writes it."""
+    kinds = "Gene Expression", "Peaks", "Gene Expression"
+    fields = [(f"id{i}", f"name{i}", kind, "chr1", "5", "9") for i, kind in enumerate(kinds)]
+    write(tmp_path, fields)
+    raw = ten_x.read(tmp_path)
+    assert raw.column_names.tolist() == ["name0", "name2"]
+    assert "left out 1 features of Peaks" in raw.notes[0]
+
+
+def test_an_empty_line_is_no_barcode(tmp_path):
+    write(tmp_path)
+    (tmp_path / "barcodes.tsv").write_text("AAAC-1\n \n")
+    with pytest.raises(FormatError, match=r"barcodes.tsv, line 2: expected a name, the line is em"):
+        ten_x.read(tmp_path)
+
+
 @pytest.mark.parametrize("missing", ["features.tsv", "barcodes.tsv"])
 def test_a_missing_file_is_named(tmp_path, missing):
     write(tmp_path)

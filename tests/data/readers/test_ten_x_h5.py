@@ -42,6 +42,14 @@ def test_only_genes_are_read_unless_told_and_the_others_are_counted(tmp_path):
         SparseCounts(path=path, layer="CRISPR").load()
 
 
+def test_an_index_outside_of_the_matrix_is_refused_before_features_are_chosen(tmp_path):
+    path = write_version_3(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["matrix/indices"][1] = 9
+    with pytest.raises(FormatError, match=r"a\.h5 is not a matrix of Cell Ranger: "):
+        SparseCounts(path=path).load()
+
+
 def test_all_features_are_read_where_none_is_a_gene(tmp_path):
     loaded = SparseCounts(path=write_version_3(tmp_path / "a.h5", ["Custom"] * 3)).load()
     np.testing.assert_array_equal(loaded.counts.toarray(), COUNTS)
