@@ -1,9 +1,11 @@
 """Specs: their rules hold on every road."""
 
+import jax
+import numpy as np
 import pytest
 
 import vigamma
-from vigamma.typing import check_rules, spec
+from vigamma.typing import check_rules, default_float, spec
 
 
 @spec
@@ -65,3 +67,9 @@ def test_public_methods_check_the_rules_of_all_fields():
 def test_no_road_leads_around_the_rules(bad, use):
     with pytest.raises(ValueError, match=r"^\w+ must be"):
         use(bad)
+
+
+def test_the_default_float_is_that_of_jax():
+    assert default_float(0.1) == np.float32(0.1)
+    with jax.enable_x64(True):
+        assert default_float(0.1) == 0.1

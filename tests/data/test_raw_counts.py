@@ -114,7 +114,7 @@ def test_one_entry_a_cell_is_as_of_a_dictionary(entries, which):
 
 def test_the_last_of_many_entries_is_found_in_a_matrix_of_more_cells_than_an_int32_counts():
     size = 2**17
-    places = np.tile([0, size - 1], 5000)
+    places = np.tile(np.int32([0, size - 1]), 5000)
     entries = sp.coo_array((np.arange(1, 10_001), (places, places)), shape=(size, size))
     last = one_entry_a_cell(entries, "last").tocoo()
     assert list(zip(*last.coords, last.data, strict=True)) == [
