@@ -273,6 +273,8 @@ def test_leaves_that_are_not_what_was_saved_are_refused(tmp_path):
     with opened(tmp_path) as checkpoints:
         checkpoints.save(1, make_arrays())
     facts = manifest.read_manifest(tmp_path / "1")
+    saved = np.asarray(make_arrays().q.log_shape[...])
+    assert facts["leaves"]["q.log_shape"]["crc32"] == zlib.crc32(saved)
     facts["leaves"]["q.log_shape"]["crc32"] += 1
     del facts["crc32"]
     (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest._sealed(facts)))
