@@ -38,13 +38,6 @@ def as_tar(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def encrypted(data: bytes) -> bytes:
-    """A zip that says so of its file."""
-    file = bytearray(zipped(data))
-    file[file.index(b"PK\x01\x02") + 8] |= 1
-    return bytes(file)
-
-
 PACKERS = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
@@ -52,6 +45,14 @@ PACKERS = {
     "zst": as_zstandard,
     "zip": zipped,
 }
+
+
+def encrypted(data: bytes) -> bytes:
+    """As such it is marked, in the header of the file and in that of the archive."""
+    marked = bytearray(zipped(data))
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        marked[marked.index(signature) + place] |= 1
+    return bytes(marked)
 
 
 def load(path, data: bytes, **fields):
@@ -101,7 +102,7 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
     [
         (zipped(b"", "a.csv", "b.csv"), r"has 2 files \(a.csv, b.csv\); unpack it, and name one"),
         (zipped(b"", "[Content_Types].xml", "xl/a.xml"), "is a workbook of a spreadsheet; save it"),
-        (encrypted(b"a"), "is encrypted; unpack it first"),
+        (encrypted(b"u,i,3"), "is encrypted; unpack it first"),
         (as_tar(b""), "is an archive of tar; unpack it first"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), "is compressed by 7z; unpack it first"),
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),

@@ -67,13 +67,6 @@ def test_the_third_field_is_the_type_also_where_places_follow(tmp_path):
     assert "left out 1 features of Peaks" in raw.notes[0]
 
 
-def test_an_empty_line_is_no_barcode(tmp_path):
-    write(tmp_path)
-    (tmp_path / "barcodes.tsv").write_text("AAAC-1\n \n")
-    with pytest.raises(FormatError, match=r"barcodes.tsv, line 2: expected a name, the line is em"):
-        ten_x.read(tmp_path)
-
-
 @pytest.mark.parametrize("missing", ["features.tsv", "barcodes.tsv"])
 def test_a_missing_file_is_named(tmp_path, missing):
     write(tmp_path)
@@ -92,4 +85,10 @@ def test_names_in_another_encoding_are_refused_with_their_line(tmp_path):
     write(tmp_path)
     (tmp_path / "barcodes.tsv").write_bytes(b"AAAC-1\nAAAG\xe9\n")
     with pytest.raises(FormatError, match=r"barcodes.tsv, line 2: expected UTF-8 text"):
+        ten_x.read(tmp_path)
+
+
+def test_a_gene_without_a_name_is_refused_with_its_line(tmp_path):
+    write(tmp_path, [*FEATURES[:2], ("", "TBCE")])
+    with pytest.raises(FormatError, match=r"features.tsv, line 3: expected a name, the line is"):
         ten_x.read(tmp_path)
