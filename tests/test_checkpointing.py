@@ -212,9 +212,11 @@ def test_a_workdir_that_was_replaced_is_not_written_and_an_empty_one_goes(tmp_pa
 def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
     (tmp_path / ".partial-config.json").write_text("{")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / ".partial-dial.png").write_text("half")
     with opened(tmp_path) as checkpoints:
         assert checkpoints.restore(make_arrays(), pytest.fail) is None
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert {path.name for path in tmp_path.rglob("*")} == {".lock", "figures"}
 
 
 def test_a_workdir_that_is_a_file_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vigamma import PoissonFactorizer, SyntheticFactors, sklearn_api
+from vigamma import NonFiniteError, PoissonFactorizer, SyntheticFactors, sklearn_api
 from vigamma.fits import coordinate_ascent
 
 NUM_ROWS, NUM_COLUMNS = 300, 12
@@ -170,6 +170,12 @@ def test_parameters_of_steps_out_of_range_are_refused(name, value, counts):
         PoissonFactorizer(3, **{name: value}).partial_fit(counts)
 
 
+def test_an_elbo_that_is_not_finite_is_an_error(counts, fitted, monkeypatch):
+    monkeypatch.setattr(sklearn_api, "minibatch_step", lambda *_: (fitted.posterior_, np.nan))
+    with pytest.raises(NonFiniteError, match="not finite; are there very large numbers"):
+        PoissonFactorizer(3).partial_fit(counts)
+
+
 def test_rows_without_counts_have_the_smallest_factors(counts, fitted):
     theta = fitted.transform(np.vstack([counts[:5], np.zeros((2, NUM_COLUMNS))]))
     assert (theta[5:].sum(axis=1) < 0.2 * theta[:5].sum(axis=1).min()).all()
@@ -199,13 +205,16 @@ def test_minibatches_come_near_the_fit(counts, truth):
     streamed = PoissonFactorizer(3, random_state=0, total_samples=NUM_ROWS)
     scores = []
     for _ in range(20):
-        streamed.partial_fit(counts[rng.permutation(NUM_ROWS)[:20]])
+        batch = counts[rng.permutation(NUM_ROWS)[:20]]
+        streamed.partial_fit(batch)
         scores.append(streamed.score(held_out))
     best = PoissonFactorizer(3, random_state=0).fit(counts).score(held_out)
     assert streamed.n_steps_ == 20
     assert streamed.n_samples_seen_ == 400
     assert scores[0] < best - 0.5
     assert scores[-1] > best - 0.1
+    sums = (streamed.posterior_["rows"].mean @ streamed.components_).sum(axis=1)
+    assert np.corrcoef(sums, batch.sum(axis=1))[0, 1] > 0.9  # rows are in their order
 
 
 @pytest.mark.parametrize("total_samples", [None, 500])
