@@ -1,5 +1,7 @@
 """The strict settings that every test runs under."""
 
+import os
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,12 @@ from vigamma.mesh import in_default_float
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """`-n auto`: processes compile alike, and each takes up to 3 GB."""
+    return min(os.cpu_count() or 1, 8)
 
 
 @pytest.fixture(autouse=True)

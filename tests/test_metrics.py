@@ -85,7 +85,7 @@ def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
     now = itertools.count(0, 2)
     monkeypatch.setattr("vigamma.metrics.time.monotonic", lambda: next(now))
     stream = io.StringIO()
-    with ProgressLine(150, console=Console(file=stream, width=120)) as progress:
+    with ProgressLine(150, console=PlainConsole(file=stream, width=120)) as progress:
         progress.start(100)
         progress.update(110, -1.0)
     assert "5 steps/s  8 s left" in stream.getvalue()

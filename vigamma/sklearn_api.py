@@ -154,7 +154,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 if not fit.sees_convergence(arrays):
                     message += (
                         "; X has numbers so large that rises of the ELBO as small as that are lost "
-                        "in its rounding: with JAX_ENABLE_X64=1 they are seen"
+                        "in its rounding, in fewer cases with JAX_ENABLE_X64=1"
                     )
                 warnings.warn(message, ConvergenceWarning, stacklevel=2)
             elbo, model = float(arrays.elbo), jax.device_get(arrays.model)

@@ -87,6 +87,7 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),
         (gzip.compress(b"\x89HDF" + bytes(99)), "has single cells of AnnData in it, compressed: "),
     ],
+    ids=["zip", "workbook", "tar", "7z", "rar", "HDF5"],
 )
 def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, problem):
     with pytest.raises(FormatError, match=f"counts.dat {problem}"):

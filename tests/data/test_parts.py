@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -32,6 +34,26 @@ def test_rows_and_columns_are_those_of_all_parts(tmp_path):
     assert valid == [[0, 2, 0], [0, 0, 0], [0, 0, 0]]
     assert test == [[0, 0, 0], [0, 0, 5], [4, 0, 0]]
     np.testing.assert_array_equal(loaded.counts.toarray(), np.sum([train, valid, test], axis=0))
+
+
+@pytest.mark.parametrize("end", ["npy", "npz", "parquet", "feather"])
+def test_parts_may_be_of_any_format(tmp_path, end):
+    parts = {"train": np.diag([1, 2, 0]), "test": np.diag([0, 0, 3])}
+    for name, counts in parts.items():
+        path = tmp_path / f"{name}.{end}"
+        if end == "npy":
+            np.save(path, counts)
+        elif end == "npz":
+            sp.save_npz(path, sp.csr_array(counts))
+        else:
+            pa = pytest.importorskip("pyarrow")
+            rows, columns = counts.nonzero()
+            table = pa.table({"row": rows, "column": columns, "count": counts[rows, columns]})
+            save = importlib.import_module(f"pyarrow.{end}")
+            (save.write_table if end == "parquet" else save.write_feather)(table, path)
+    loaded = SparseCounts(path=str(tmp_path)).load()
+    np.testing.assert_array_equal(loaded.parts.test.toarray(), parts["test"])
+    np.testing.assert_array_equal(loaded.counts.toarray(), np.diag([1, 2, 3]))
 
 
 def test_each_part_is_thresholded_and_has_its_notes(tmp_path):

@@ -27,6 +27,7 @@ _COUNT_WORDS = (
 _COUNTS = set(_COUNT_WORDS.split())
 _FEW = 8
 _MOST_SHOWN = 12
+_MOST_IGNORED = 5
 _NO_NAME = re.compile(r"(Unnamed: \d+)?")  # how pandas calls an index, unless told
 
 
@@ -59,6 +60,12 @@ def fields_named(columns: str, titles: Sequence[str], num_fields: int) -> tuple[
                 f"are {few}{more}"
             )
     return tuple(map(found.index, names))
+
+
+def also_ignored(names: Sequence[str]) -> str:
+    """The end of a note: the names of fields that are not read, if there are some."""
+    more = f" and {len(names) - _MOST_IGNORED} more" if len(names) > _MOST_IGNORED else ""
+    return f"; ignored: {', '.join(names[:_MOST_IGNORED])}{more}" if names else ""
 
 
 def is_id_title(title: str) -> bool:

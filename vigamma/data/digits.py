@@ -48,7 +48,6 @@ class Digits:
 
     def load(self) -> KnowledgeAndCounts:
         """Loads the images, flattened to rows of 64 pixels, in the data set's own order."""
-        self.validate()
         pixels, labels = _pixels_and_labels()
         images = check_counts(pixels[labels == self.digit], f"images of the digit {self.digit}")
         knowledge, counts = np.split(images, [self.num_knowledge_images])
@@ -74,7 +73,6 @@ class DigitCounts:
 
     def load(self) -> LoadedCounts:
         """Loads the images, in the data set's own order."""
-        self.validate()
         pixels, labels = _pixels_and_labels()
         chosen = slice(None) if self.digit == -1 else labels == self.digit
         return LoadedCounts(check_sparse_counts(pixels[chosen]))

@@ -71,8 +71,8 @@ class SparseCounts:
         whole number is taken for it.
       rounding_seed: of "stochastic".
       binary: whether all that is left, and is not 0, counts 1.
-      layer: of `.h5ad`, a layer, or "raw"; of `.h5`, a type of features or a genome; "" for what
-        the reader takes by itself.
+      layer: of `.h5ad`, a layer, or "raw"; of 10x Genomics, a type of features or a genome; "" for
+        what the reader takes by itself.
       columns: of delimited text, the fields of row, column and count: "user,item,count" by the
         header, or "1,2,4", from 1 on; two of them where a line counts 1; "all" for a matrix; ""
         for what the first lines look like, with a note.
@@ -115,7 +115,6 @@ class SparseCounts:
           ValueError: for fields out of range, for a file that is broken or holds no counts (one
             line, which names it), and for parts that differ in shape or share a nonzero.
         """
-        self.validate()
         path = Path(self.path)
         files = find_parts(path) if path.is_dir() else {}
         if files:
@@ -130,13 +129,6 @@ class SparseCounts:
         files = [path] if path.is_file() else path.iterdir() if path.is_dir() else []
         size = sum(file.stat().st_size for file in files if file.is_file())
         return f"reading {path} ({size / 1e6:,.0f} MB)" if size >= _ANNOUNCED_BYTES else None
-
-    def for_file(self, path: Path) -> "SparseCounts":
-        """These rules for another file, without the options that its kind does not have."""
-        parts = find_parts(path) if path.is_dir() else {}
-        read = reader_of(place_of(parts.get("train", path)), self.encoding)
-        unknown = {name: "" for name in OPTIONS if not takes(read, name)}
-        return dataclasses.replace(self, path=str(path), **unknown)
 
     def _read(self, path: Path) -> RawCounts:
         place = place_of(path)
@@ -175,6 +167,14 @@ def _named(
                 f"{shown(first)} is of {most:,}; by such a name none can be asked for",
             )
     return raw.row_names, raw.column_names, notes
+
+
+def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
+    """The rules for another file, without the options that its kind does not have."""
+    parts = find_parts(path) if path.is_dir() else {}
+    read = reader_of(place_of(parts.get("train", path)), rules.encoding)
+    unknown = {name: "" for name in OPTIONS if not takes(read, name)}
+    return dataclasses.replace(rules, path=str(path), **unknown)
 
 
 def kind_of(path: Path, encoding: str = "") -> str:

@@ -110,7 +110,6 @@ class HeldOut:
           ValueError: for fields out of range, and if a fraction holds out nothing, more than
             `MOST_CELLS` cells, or every nonzero.
         """
-        self.validate()
         if self.protocol == "entries" and data.parts is not None:
             return _published(data.parts)
         rng = np.random.default_rng([self.seed, 1])  # sources draw from default_rng(seed)

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
-from vigamma.data.files import LoadedCounts, SparseCounts, kind_of
+from vigamma.data.files import LoadedCounts, SparseCounts, as_rules_for, kind_of
 from vigamma.data.names import as_names, repeated
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.data.text_files import FormatError, numbered_lines
@@ -56,12 +56,13 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         layout = rules.encoding, rules.columns, rules.transpose
         if kind == TABLE and is_list(path, column_names, *layout):
             return _read_list(path, column_names, rules)
-        loaded = rules.for_file(path).load()
+        loaded = as_rules_for(path, rules).load()
     except NotCountsError as error:
         held = f"the rules of the run hold for new counts, too: {rules.rules}"
         raise ConfigError(f"{error.problem}; {held}") from error
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        held = "; options of data are those of the run" if "--config.data" in str(error) else ""
+        raise ConfigError(f"{error}{held}") from error
     if loaded.column_names is None:
         counts, notes = _by_number(loaded.counts, path, len(column_names), kind == LDA_C), ()
     else:

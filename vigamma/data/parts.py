@@ -12,7 +12,8 @@ from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.sparse_counts import rows_of
 
-_ENDS = (".npz", ".mtx", ".h5ad", ".tsv", ".csv", ".txt", ".dat", ".ldac")
+_BINARY_ENDS = (".npz", ".npy", ".h5ad", ".h5", ".parquet", ".pq", ".feather", ".arrow")
+_ENDS = (*_BINARY_ENDS, ".mtx", ".tsv", ".csv", ".txt", ".dat", ".ldac")
 _PARTS = {"train": "train", "valid": "valid", "validation": "valid", "test": "test"}
 
 

@@ -98,7 +98,6 @@ class SyntheticFactors:
           ValueError: for fields out of range, and for factors so unequal that the nonzero counts
             would be above 50 on average.
         """
-        self.validate()
         rng = np.random.default_rng(self.seed)
         theta = self._factors(self.num_rows, self.row_exponent, rng)
         beta = self._factors(self.num_columns, self.column_exponent, rng)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vigamma.data.names import as_names
+from vigamma.data.packed_files import FormatError
 
 GENES = "Gene Expression"
 
@@ -18,18 +19,19 @@ def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.nd
       wanted: a type; "" for genes, or for all where there are none.
 
     Raises:
-      ValueError: for a type that no feature has.
+      FormatError: for a type that no feature has.
     """
     present = dict.fromkeys(kinds.tolist())
     if wanted and wanted not in present:
-        raise ValueError(f"{path} has no {wanted}, but {', '.join(present)}")
+        raise FormatError(f"{path} has no {wanted}, but {', '.join(present)}")
     if not wanted and GENES not in present:
         return np.ones(len(kinds), bool), None
     is_chosen = kinds == (wanted or GENES)
     others = sorted(present.keys() - {wanted or GENES})
     if not others:
         return is_chosen, None
-    return is_chosen, f"{path}: left out {np.sum(~is_chosen):,} features of {', '.join(others)}"
+    left_out = f"{path}: left out {np.sum(~is_chosen):,} features of {', '.join(others)}"
+    return is_chosen, f"{left_out}; data.layer names the type that is read"
 
 
 def feature_names(ids: Sequence[str], symbols: Sequence[str]) -> np.ndarray:

@@ -375,7 +375,7 @@ def _if_blind(summary: dict[str, Any]) -> list[str]:
         return []
     return [
         "  counts are so large that rises of the ELBO as small as the tolerance are lost in its",
-        "  rounding; with JAX_ENABLE_X64=1 they are seen",
+        "  rounding, in fewer cases with JAX_ENABLE_X64=1",
     ]
 
 

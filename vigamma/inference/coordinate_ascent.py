@@ -17,6 +17,7 @@ _PLAIN_SWEEPS = 10
 after 4 to 9 sweeps, and by up to 0.02 nats better if none of these was extrapolated."""
 
 _FINEST_TOLERANCE = 1e-6
+_MOST_COUNTS_A_NAT = 10.0
 _ROUNDING = 2e-7
 """The ELBO is a sum in float32: relative falls below this are not seen as falls."""
 
@@ -64,9 +65,12 @@ class CoordinateAscent:
     Attributes:
       extrapolate: whether to extrapolate.
       tolerance: the run stops after three sweeps in a row that raise the ELBO by less than this
-        part of its size; 0 for never. Nor does it where so small a rise is lost in the rounding of
-        the ELBO, whose terms are as large as all counts together: where one count of 1e9 stands
-        among small ones, only float64 can see it.
+        part of its size; 0 for never. A sweep is a gradient step that counts shorten: n of them,
+        divided anew among the factors, can rise by √(n r) nats where a sweep rises by r. Where
+        counts sum to more than ten times the ELBO in nats, as where one of 1e6 stands among small
+        ones, the part is so many times smaller; and a run does not stop where such a rise is lost
+        in the rounding of the ELBO, whose terms are as large as all counts together. Only float64
+        can see it beside a count of 1e9.
       stop_on_validation: whether the run also stops where the log-likelihood of validation counts
         has not risen for ten sweeps, and half as many as it took to the best.
       learn_priors: whether the priors are moved to a higher ELBO after every sweep.
@@ -114,9 +118,10 @@ class CoordinateAscent:
         return is_calm | is_past(state)
 
     def sees(self, elbo: Array, num_counts: Array, rounding: float) -> Array:
-        """Whether a rise as small as the tolerance is more than the rounding of the ELBO.
+        """Whether a rise that stops a run is more than the rounding of the ELBO.
 
-        Or than a millionth of the ELBO, which is as near as a finer tolerance comes in float32.
+        Of a tolerance below a millionth, which is as near as it comes in float32, this is asked at
+        a millionth.
 
         Args:
           elbo: in nats.
@@ -124,7 +129,7 @@ class CoordinateAscent:
           rounding: the relative error of a float.
         """
         visible = max(self.tolerance, _FINEST_TOLERANCE)
-        return visible * abs(elbo) > rounding * num_counts
+        return visible * _scale_of_rises(elbo, num_counts) > rounding * num_counts
 
     def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
         """The state that has noted the log-likelihood of the validation counts."""
@@ -159,8 +164,7 @@ class CoordinateAscent:
             model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
         expected = (statistics.exposure * table.total).sum()
-        can_see = self.sees(elbo, expected, jnp.finfo(elbo.dtype).epsneg)
-        after = self._kept_or_discarded(state, model, q, elbo, can_see)
+        after = self._kept_or_discarded(state, model, q, elbo, expected)
         checked = {
             "elbo": elbo,
             "prior": model,
@@ -169,16 +173,16 @@ class CoordinateAscent:
         return after, StepInfo(after.elbo, all_finite(checked, devices))
 
     def _kept_or_discarded(
-        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array, can_see: Array
+        self, state: AscentState, model: PyTree, q: PyTree, elbo: Array, num_counts: Array
     ) -> AscentState:
-        """The state after a sweep from `state` to `q`; `can_see` of small rises of the ELBO."""
+        """The state after a sweep from `state` to `q`; `num_counts` is the sum of all counts."""
         rounding = _ROUNDING * jnp.abs(elbo)
         waits = state.best is not None and state.step + 1 < _PLAIN_SWEEPS
         keep = (elbo >= state.elbo - rounding) | (state.momentum == 0)
         is_calm = (
             keep
-            & (elbo - state.elbo < self.tolerance * jnp.abs(elbo))
-            & can_see
+            & (elbo - state.elbo < self.tolerance * _scale_of_rises(elbo, num_counts))
+            & self.sees(elbo, num_counts, jnp.finfo(elbo.dtype).epsneg)
             & (self.tolerance > 0)
         )
         kept = state.replace(
@@ -192,3 +196,8 @@ class CoordinateAscent:
         after = jax.tree.map(lambda new, old: jnp.where(keep, new, old), kept, discarded)
         start = extrapolated(after.q, state.q, after.momentum) if self.extrapolate else after.q
         return after.replace(step=state.step + 1, start=start)
+
+
+def _scale_of_rises(elbo: Array, num_counts: Array) -> Array:
+    """What the tolerance is a part of, in nats."""
+    return abs(elbo) * jnp.minimum(1, _MOST_COUNTS_A_NAT * abs(elbo) / num_counts)

@@ -30,6 +30,13 @@ def test_the_first_three_columns_are_read_and_said(tmp_path, end, kind):
     assert loaded.notes == (f"{path}: {said}",)
 
 
+@pytest.mark.parametrize("titles", ["userId movieId rating timestamp", "row column count batch"])
+def test_ids_may_be_numbers(tmp_path, titles):
+    table = pd.DataFrame([[1, 7, 5, 964982703], [2, 8, 1, 964982931]], columns=titles.split())
+    loaded = SparseCounts(path=write(tmp_path / "a.parquet", table)).load()
+    assert loaded.counts.toarray().tolist() == [[5, 0], [0, 1]]
+
+
 def test_lines_of_two_columns_count_one(tmp_path):
     loaded = SparseCounts(path=write(tmp_path / "a.parquet", TABLE[["user", "film"]])).load()
     assert loaded.counts.toarray().tolist() == [[1, 0], [1, 1]]
@@ -41,8 +48,10 @@ def test_lines_of_two_columns_count_one(tmp_path):
         (TABLE[["user"]], "must have lines of a row, a column and a count, got 3 lines of user"),
         (TABLE[:0], "got 0 lines"),
         (TABLE.replace({"film": {"a": ""}}), "an id is empty"),
-        (pd.DataFrame(1, range(2), [f"gene{i}" for i in range(13)]), "has 13 columns, and seems"),
-        (pd.DataFrame(1, ["x", "y"], ["g1", "g2"]), "has 3 columns, and seems to be a matrix"),
+        (pd.DataFrame(1, range(2), [f"gene{i}" for i in range(9)]), "gene0, .*may be a matrix: "),
+        (pd.DataFrame({"gene": ["a", "b"], "s1": 1, "s2": 2, "s3": 0}), "may be a matrix"),
+        (pd.DataFrame({"cell": ["a", "b"], "CD4": 1, "CD8": 2}), "may be a matrix: save .*=1,2,3"),
+        (pd.DataFrame(1, ["x", "y"], ["g1", "g2"]), "may be a matrix"),
         (TABLE.astype({"stars": "string"}), "counts must be numbers, but stars is of"),
         (TABLE.replace({"film": {"a": None}}), "2 values of film are missing"),
     ],

@@ -31,6 +31,12 @@ def test_names_are_read_from_files_beside(tmp_path):
         SparseCounts(path=str(tmp_path / "counts.npz")).load()
 
 
+def test_dense_arrays_are_refused_with_the_way_out(tmp_path):
+    np.savez(tmp_path / "counts.npz", ratings=np.ones(3))
+    with pytest.raises(ValueError, match=r"has ratings\.npy: save a dense matrix by numpy\.save"):
+        scipy_npz.read(tmp_path / "counts.npz")
+
+
 def write_text(path):
     path.write_text("no zip at all")
 
@@ -38,10 +44,6 @@ def write_text(path):
 def write_array(path):
     with path.open("wb") as file:
         np.save(file, np.ones(3))
-
-
-def write_other_arrays(path):
-    np.savez(path, ratings=np.ones(3))
 
 
 def write_half(path):
@@ -72,7 +74,6 @@ def write_indices_outside(path):
     [
         write_text,
         write_array,
-        write_other_arrays,
         write_half,
         write_flipped_bytes,
         write_booleans,

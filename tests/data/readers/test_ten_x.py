@@ -49,7 +49,12 @@ def test_features_that_are_no_genes_are_left_out_and_said(tmp_path):
     raw = ten_x.read(tmp_path)
     np.testing.assert_array_equal(raw.matrix.toarray(), CELLS_BY_GENES[:, [0, 2]])
     assert raw.column_names.tolist() == ["MT-ND1", "TBCE"]
-    assert "left out 1 features of Antibody Capture" in raw.notes[0]
+    assert "left out 1 features of Antibody Capture; data.layer" in raw.notes[0]
+    loaded = SparseCounts(path=str(tmp_path), layer="Antibody Capture").load()
+    np.testing.assert_array_equal(loaded.counts.toarray(), CELLS_BY_GENES[:, [1]])
+    assert loaded.column_names.tolist() == ["CD4"]
+    with pytest.raises(FormatError, match="has no CRISPR, but Gene Expression, Antibody Capture"):
+        ten_x.read(tmp_path, layer="CRISPR")
 
 
 @pytest.mark.parametrize("missing", ["features.tsv", "barcodes.tsv"])

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 
-from vigamma.data.delimited_fields import fields_named
+from vigamma.data.delimited_fields import ALL, also_ignored, arrangement, fields_named
 from vigamma.data.names import as_names, in_order
 from vigamma.data.raw_counts import RawCounts
 from vigamma.data.text_files import FormatError, reading
 
-_MOST_COLUMNS = 12
+_SAMPLE = 20
 
 
 def read(path: Path, columns: str = "") -> RawCounts:
@@ -38,19 +38,14 @@ def read(path: Path, columns: str = "") -> RawCounts:
     with reading(path, "a table of Parquet" if is_parquet else "a table of Arrow"):
         load = pa.parquet.read_table if is_parquet else pa.feather.read_table
         table = load(path)
-        table, ignored = _chosen(table, columns) if columns else (table, table.column_names[3:])
+        table, ignored = _chosen(table, path, columns)
         titles = table.column_names
         if table.num_columns < 2 or not table.num_rows:
             raise FormatError(
                 f"{path} must have lines of a row, a column and a count, got {table.num_rows:,} "
                 f"lines of {', '.join(titles) or 'nothing'}"
             )
-        if len(titles) > _MOST_COLUMNS or "__index_level_0__" in titles:
-            raise FormatError(
-                f"{path} has {len(titles):,} columns, and seems to be a matrix: expected a row, a "
-                "column and a count a line; save a matrix as .npz or .h5ad"
-            )
-        for title, column in zip(titles[:3], table.columns, strict=False):
+        for title, column in zip(titles, table.columns, strict=True):
             if column.null_count:
                 raise FormatError(f"{path}: {column.null_count:,} values of {title} are missing")
         (rows, row_of), (columns, column_of) = map(_ids, table.columns[:2])
@@ -63,15 +58,28 @@ def read(path: Path, columns: str = "") -> RawCounts:
     matrix = coo_array((counts, (row_of, column_of)), shape=(len(rows), len(columns)))
     names = (*titles, "one a line")[:3]
     note = f"{path}: rows are {names[0]!r}, columns {names[1]!r}, counts {names[2]!r}"
-    if ignored:
-        note += f"; ignored: {', '.join(ignored[:5])}{', ...' if len(ignored) > 5 else ''}"
-    return RawCounts(matrix, rows, columns, (note,))
+    return RawCounts(matrix, rows, columns, (note + also_ignored(ignored),))
 
 
-def _chosen(table, columns: str):
-    """The table with only these columns, in this order, and the titles of the others."""
+def _chosen(table, path: Path, columns: str):
+    """The table with only these columns, in this order, and the titles of the others.
+
+    Raises FormatError where none are named, and the table may be a matrix.
+    """
     titles = table.column_names
-    places = fields_named(columns, titles, len(titles))
+    if columns and columns != ALL:
+        places = fields_named(columns, titles, len(titles))
+    else:
+        first = [map(str, column.to_pylist()) for column in table.slice(0, _SAMPLE).columns]
+        sample = list(zip(*first, strict=True))
+        is_list = "__index_level_0__" not in titles and arrangement(titles, sample) == "entries"
+        if columns == ALL or not is_list:
+            raise FormatError(
+                f"{path} has the columns {', '.join(titles[:5])}, and may be a matrix: "
+                "save a matrix as .npz or .h5ad, or name those of row, column and count by "
+                "--config.data.columns=1,2,3"
+            )
+        places = range(min(3, len(titles)))
     return table.select(places), [title for i, title in enumerate(titles) if i not in places]
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 
-from vigamma.data.delimited_fields import ALL, arrangement, has_no_name, is_count_title
+from vigamma.data.delimited_fields import (
+    ALL,
+    also_ignored,
+    arrangement,
+    has_no_name,
+    is_count_title,
+)
 from vigamma.data.delimited_layout import Layout, find_layout
 from vigamma.data.names import as_names, in_order
 from vigamma.data.raw_counts import RawCounts
@@ -20,8 +26,6 @@ from vigamma.data.text_files import (
     shown,
 )
 from vigamma.data.text_matrix import read_text_matrix
-
-_MOST_NAMED = 5
 
 
 def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:
@@ -93,10 +97,8 @@ def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -
         text = f"{path}: no header; of the first line, {_first(layout)}, the row is {row}, "
         text += f"the column {column}, the count {count if len(places) > 2 else 1}"
     others = [place for place in range(layout.num_fields) if place not in places]
-    if others:
-        names = [shown(titles[i]) if layout.header else f"field {i + 1}" for i in others]
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        text += f"; ignored: {', '.join(names[:_MOST_NAMED])}{more}"
+    names = [shown(titles[i]) if layout.header else f"field {i + 1}" for i in others]
+    text += also_ignored(names)
     return text + ("; --config.data.columns names others" if is_guessed else "")
 
 

@@ -17,19 +17,22 @@ from vigamma.data.text_files import (
 )
 
 
-def read(path: Path) -> RawCounts:
+def read(path: Path, layer: str = "") -> RawCounts:
     """Reads `matrix.mtx`, `barcodes.tsv`, and `features.tsv` or the older `genes.tsv`.
 
     Each may be compressed. Rows are cells, columns genes. A gene is called by its symbol; by symbol
-    and id, "TBCE (ENSG00000285053)", where several have one symbol. Features that are no genes
-    (antibodies, guides) are left out if there are genes, and a note says so.
+    and id, "TBCE (ENSG00000285053)", where several have one symbol. Features of another type than
+    the one that is read (antibodies, guides) are left out, and a note says so.
 
     Args:
       path: the folder.
+      layer: the type of the features, "Antibody Capture" for example; "" for genes, or for all
+        where there are none.
 
     Raises:
       FileNotFoundError: if a file is missing.
-      FormatError: for files that are broken, or whose sizes differ.
+      FormatError: for files that are broken, or whose sizes differ, and for a layer that does not
+        exist.
     """
     matrix_path = _file(path, "matrix.mtx")
     barcodes_path = _file(path, "barcodes.tsv")
@@ -47,7 +50,7 @@ def read(path: Path) -> RawCounts:
                 f"{genes_by_cells.shape}: features × barcodes"
             )
     kinds = as_names(fields[2] if len(fields) > 2 else GENES for fields in features)
-    is_chosen, note = chosen_features(kinds, path, "")
+    is_chosen, note = chosen_features(kinds, path, layer)
     matrix = csr_array(genes_by_cells.T)
     matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
     chosen = [fields for fields, is_one in zip(features, is_chosen, strict=True) if is_one]

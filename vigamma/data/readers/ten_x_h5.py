@@ -50,16 +50,13 @@ def read(path: Path, layer: str = "") -> RawCounts:
 def _read_features(group, path: Path, layer: str) -> RawCounts:
     features = group["features"]
     kinds = as_names(_texts(features["feature_type"]))
-    try:
-        is_chosen, note = chosen_features(kinds, path, layer)
-    except ValueError as error:
-        raise FormatError(str(error)) from error
+    is_chosen, note = chosen_features(kinds, path, layer)
     ids, symbols = (as_names(_texts(features[key]))[is_chosen] for key in ("id", "name"))
     matrix = _matrix(group)
     matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
     cells = as_names(_texts(group["barcodes"]))
-    notes = (f"{note}; data.layer names the type that is read",) if note else ()
-    return RawCounts(matrix, cells, feature_names(ids.tolist(), symbols.tolist()), notes)
+    names = feature_names(ids.tolist(), symbols.tolist())
+    return RawCounts(matrix, cells, names, (note,) if note else ())
 
 
 def _matrix(group) -> csr_array:
