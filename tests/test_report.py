@@ -324,6 +324,10 @@ def test_names_and_numbers_for_people():
     assert cut.count("x") == 39 + 300
     assert page.number(-1234567.8) == "−1,234,568"
     assert page.number(0.012345) == "0.0123"
+    assert [page.number(x) for x in (999.4, 999.7, 1000, -1000.4)] == [
+        "999", "1,000", "1,000", "−1,000"
+    ]  # fmt: skip
+    assert page.percent(9.9996, 3) == "1,000 %"
     assert page.number(0) == "0"
     assert page.percent(0.12345) == "12.3 %"
     assert page.text("<&>\"'") == ("&lt;&amp;&gt;&quot;&#x27;")
