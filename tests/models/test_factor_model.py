@@ -507,7 +507,7 @@ def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
     assert np.abs(rates.mean(axis=0) - 1).max() < 0.6  # twice as much, were θ and β alike
 
 
-@pytest.mark.parametrize("scale", [1e-22, 1e22])
+@pytest.mark.parametrize("scale", [1e-29, 1e-22, 1e22])
 def test_shares_do_not_mind_rates_that_leave_float32(scale):
     problem, model = make_problem("plain"), make_model("flat")
     q, batch = random_posterior(model, 0), problem.batch()
