@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
@@ -286,6 +287,8 @@ def test_leaves_that_are_not_what_was_saved_are_refused(tmp_path):
     with opened(tmp_path) as checkpoints:
         checkpoints.save(1, make_arrays())
     facts = manifest.read_manifest(tmp_path / "1")
+    saved = np.asarray(make_arrays().q.log_shape[...])
+    assert facts["leaves"]["q.log_shape"]["crc32"] == zlib.crc32(saved)
     facts["leaves"]["q.log_shape"]["crc32"] += 1
     del facts["crc32"]
     (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest._sealed(facts)))
@@ -338,3 +341,33 @@ def test_a_copy_under_another_number_is_not_that_step(tmp_path):
     said = []
     assert read_checkpoint(tmp_path, said.append)[0] == 1
     assert said == [f"checkpoint {tmp_path / '5'} is damaged: it is a copy of step 1"]
+
+
+def test_what_the_reader_of_arrays_says_is_one_line(tmp_path, monkeypatch):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+
+    def fail(*_, **__):
+        raise ValueError("no array [tensorstore_spec='...']\nand more")
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    with (
+        opened(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match=r"cannot be restored: no array$"),
+    ):
+        checkpoints.restore(make_arrays(), pytest.fail)
+
+
+@pytest.mark.parametrize("method", ["save", "restore"])
+def test_the_failure_of_another_process_is_not_taken_for_a_bad_disk(tmp_path, monkeypatch, method):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("heartbeat timeout")
+
+    monkeypatch.setattr(ocp.Checkpointer, method, fail)
+    monkeypatch.setattr("vigamma.checkpointing.is_of_processes", lambda _: True)
+    arguments = {"save": (2, make_arrays()), "restore": (make_arrays(), pytest.fail)}[method]
+    with opened(tmp_path) as checkpoints, pytest.raises(jax.errors.JaxRuntimeError):
+        getattr(checkpoints, method)(*arguments)

@@ -9,6 +9,7 @@ from vigamma import (
     Adam,
     AnalyticElbo,
     ConfigError,
+    CoordinateAscent,
     Digits,
     DomainKnowledge,
     Experiment,
@@ -55,6 +56,11 @@ def test_every_config_is_valid_and_says_what_it_is(path):
         ({"data": Digits(digit=12)}, "config.data.digit must be 0 to 9, got 12"),
         ({"data": DomainKnowledge()}, "config.data must be Digits"),
         ({"model": DomainKnowledge(weight=-2.0)}, "config.model.weight must be positive"),
+        ({"inference": CoordinateAscent()}, "config.data, model, inference: Digits, DomainKn"),
+        (
+            {"inference": CoordinateAscent(num_restarts=2, restart_sweeps=9), "num_steps": 9},
+            "config.num_steps must be more than inference.restart_sweeps (9), got 9",
+        ),
         (
             {"inference": GradientAscent(estimator=PathwiseElbo(num_samples=0), optimizer=Adam())},
             "config.inference.estimator.num_samples must be at least 1, got 0",

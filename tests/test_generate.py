@@ -56,3 +56,10 @@ def test_what_cannot_be_generated_is_refused(workdir, tmp_path):
         generate(tmp_path / "nowhere", 3, 0)
     assert not (tmp_path / "nowhere").exists()
     assert jax.device_count() == 4
+
+
+def test_a_checkpoint_without_a_gamma_posterior_is_refused(tmp_path):
+    with opened(tmp_path, IDENTITY) as checkpoints:
+        checkpoints.save(3, {"weights": jax.numpy.ones(4)})
+    with pytest.raises(CheckpointError, match=r"step 3 in .* holds no q\.log_shape and no q\.rows"):
+        generate(tmp_path, 2, 0)

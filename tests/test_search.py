@@ -21,6 +21,7 @@ from vigamma import (
     HeldOut,
     NonFiniteError,
     PoissonFactorization,
+    SparseCounts,
     SyntheticFactors,
     model_grid,
     run_experiment,
@@ -366,6 +367,16 @@ def test_ctrl_c_is_one_line(tmp_path):
     assert process.stdout.readline().startswith("nothing is held out for validation")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == "stopped by SIGINT: before the end; nothing is written\n"
+
+
+def test_a_published_split_without_validation_counts_cannot_be_searched(tmp_path):
+    for name, counts in {"train": [[1, 0], [2, 1]], "test": [[0, 3], [0, 0]]}.items():
+        scipy.sparse.save_npz(tmp_path / f"{name}.npz", scipy.sparse.csr_array(counts))
+    heldout = HeldOut(protocol="entries")
+    data = SparseCounts(path=str(tmp_path))
+    config = dataclasses.replace(CONFIG, data=data, heldout=heldout)
+    with pytest.raises(ConfigError, match=r"a split of its own needs a valid\.npz for a search"):
+        search(config, [CONFIG.model])

@@ -382,3 +382,9 @@ def test_no_fit_converges_on_the_plateau_beside_one_large_count():
     with pytest.warns(ConvergenceWarning, match="60 sweeps .* to tol=1e-05$"):
         model.fit(counts)
     assert model.n_iter_ == 60
+
+
+def test_an_elbo_that_leaves_the_floats_is_refused():
+    model = PoissonFactorizer(2, total_samples=10**9)
+    with pytest.raises(NonFiniteError, match="are there very large numbers in X"):
+        model.partial_fit(np.full((6, 4), 1e30))

@@ -1,5 +1,6 @@
 """Text for every terminal, pipe and encoding."""
 
+import codecs
 import io
 import json
 import os
@@ -113,3 +114,10 @@ def test_a_run_in_a_strange_environment_ends_well(tmp_path):
     assert (tmp_path / "run" / "figures" / "convergence.png").exists()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["kl_to_exact"] < 1e-6
+
+
+def test_bytes_that_are_no_text_are_still_an_error():
+    terminal.take_any_character()
+    broken = UnicodeDecodeError("ascii", b"\xe9", 0, 1, "not in range(128)")
+    with pytest.raises(UnicodeDecodeError, match="not in range"):
+        codecs.lookup_error(terminal._ERRORS)(broken)

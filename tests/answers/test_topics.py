@@ -96,6 +96,8 @@ def test_a_column_is_promising_by_its_lift_and_by_how_sure_it_is():
     assert _surest(Gamma(shapes, shapes), lifts, 0.05, 15).tolist() == [*range(514, 499, -1)]
     shapes[:] = 0.02
     assert _surest(Gamma(shapes, shapes), lifts, 0.4, 1).tolist() == [149]
+    shapes, lifts = np.array([0.3, 0.35]), np.array([10.0, 9.9])  # ordered by the exact quantile
+    assert _surest(Gamma(shapes, shapes), lifts, 0.05, 1).tolist() == [1]
 
 
 def test_the_scale_of_a_factor_does_not_matter():

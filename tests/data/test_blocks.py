@@ -10,6 +10,7 @@ from vigamma.data.blocks import (
     _CHUNK_COST,
     _SINGLE_BLOCK_WIDTH,
     _WIDTHS,
+    block_slots,
     make_blocks,
     make_whole_row_blocks,
 )
@@ -167,3 +168,8 @@ def test_whole_row_blocks_hold_every_entry_once_at_the_place_of_its_row(num_rows
         row = np.broadcast_to(of_block[rows[used]][:, None], values[used].shape)
         np.add.at(found, (row, columns[used]), values[used])
     np.testing.assert_array_equal(found, counts)
+
+
+def test_blocks_have_room_for_the_factors_of_their_entries_within_limits():
+    sizes = [block_slots(num_factors) for num_factors in (1, 20, 50, 100, 200, 1000, 10**5)]
+    assert sizes == [4096, 4096, 2048, 1024, 512, 512, 512]

@@ -8,7 +8,7 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from tests.data.test_blocks import matrices_of
-from vigamma.data.count_rows import balanced_order, lay_out_rows, padded_rows
+from vigamma.data.count_rows import balanced_order, in_order, lay_out_rows, padded_rows
 
 NUM_ROWS, NUM_COLUMNS = 70, 11
 
@@ -137,3 +137,9 @@ def test_fractions_have_the_constants_of_the_gamma_function_and_no_counts_have_n
     empty = lay_out(np.zeros((2, 3), np.uint8))
     assert not empty.by_row.counts.any()
     assert not empty.log_constants.any()
+
+
+@pytest.mark.parametrize("num_rows", [1, 64, 300])
+def test_rows_come_back_in_order(num_rows):
+    rows = np.arange(num_rows)
+    np.testing.assert_array_equal(in_order(rows[balanced_order(num_rows)]), rows)

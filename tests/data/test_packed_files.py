@@ -47,6 +47,14 @@ PACKERS = {
 }
 
 
+def encrypted(data: bytes) -> bytes:
+    """As such it is marked, in the header of the file and in that of the archive."""
+    marked = bytearray(zipped(data))
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        marked[marked.index(signature) + place] |= 1
+    return bytes(marked)
+
+
 def load(path, data: bytes, **fields):
     path.write_bytes(data)
     return SparseCounts(path=str(path), **fields).load()
@@ -82,12 +90,13 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
     [
         (zipped(b"", "a.csv", "b.csv"), r"has 2 files \(a.csv, b.csv\); unpack it, and name one"),
         (zipped(b"", "[Content_Types].xml", "xl/a.xml"), "is a workbook of a spreadsheet; save it"),
+        (encrypted(b"u,i,3"), "is encrypted; unpack it first"),
         (as_tar(b""), "is an archive of tar; unpack it first"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), "is compressed by 7z; unpack it first"),
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),
         (gzip.compress(b"\x89HDF" + bytes(99)), "has single cells of AnnData in it, compressed: "),
     ],
-    ids=["zip", "workbook", "tar", "7z", "rar", "HDF5"],
+    ids=["zip", "workbook", "encrypted", "tar", "7z", "rar", "HDF5"],
 )
 def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, problem):
     with pytest.raises(FormatError, match=f"counts.dat {problem}"):

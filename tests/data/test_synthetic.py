@@ -112,3 +112,8 @@ def test_factors_too_unequal_for_the_nonzeros_are_refused():
 def test_fields_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         SyntheticFactors(**changes).load()
+
+
+def test_column_factors_have_a_mean_of_one_however_unequal_they_are():
+    beta = SyntheticFactors(num_columns=20_000, column_exponent=1.0).load().beta
+    np.testing.assert_allclose(beta.mean(), 1, rtol=0.3)

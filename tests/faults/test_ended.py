@@ -41,7 +41,7 @@ def run_program(end: str, workdir) -> subprocess.CompletedProcess:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

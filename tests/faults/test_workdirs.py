@@ -52,7 +52,7 @@ def test_a_file_system_that_cannot_be_written(tmp_path):
     """
     ended = subprocess.run(
         [*OWN_FILE_SYSTEMS, "sh", "-c", command],
-        capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=60, check=False,
+        capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=300, check=False,
     )  # fmt: skip
     assert ended.returncode == 1
     expected = f"error: cannot write in the workdir {tmp_path}/run: Read-only file system\n"
@@ -159,7 +159,7 @@ def test_a_workdir_that_is_taken_away_ends_the_run(tmp_path, kind):
     while not acknowledged(workdir):
         time.sleep(0.01)
     workdir.rename(tmp_path / "elsewhere")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     (line,) = err.splitlines()
     assert line.startswith("error: could not save step ")

@@ -99,3 +99,9 @@ def test_rows_settle_within_80_updates(kind, monkeypatch):
         monkeypatch.setattr(module, "_MOST_UPDATES", most_updates)
         means = fold_in(model, columns, counts)["rows"].mean
         assert (np.abs(means - exact).sum(axis=1) < 1e-4 * size).all() == is_enough
+
+
+def test_a_row_has_moved_by_its_extrapolation_or_by_its_update():
+    """Either can be undone by the other, and nothing is settled then."""
+    assert module._way(was=1.0, begun=1.5, now=1.5) == 0.5
+    assert module._way(was=1.0, begun=1.5, now=1.0) == 0.5

@@ -173,6 +173,8 @@ def test_batches_are_interleaved_and_of_one_shape():
 
 
 def test_the_schedule_is_a_function_of_seed_and_step():
+    num_batches = StochasticVariationalInference(batch_rows=100).num_batches
+    assert [num_batches(num_rows) for num_rows in (1, 100, 101, 250, 300)] == [1, 1, 2, 3, 3]
     inference = StochasticVariationalInference()
     epochs = [[inference.batch_of(3, step, 10) for step in range(e, e + 10)] for e in (0, 10, 20)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)

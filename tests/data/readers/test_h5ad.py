@@ -95,6 +95,17 @@ def test_a_file_without_a_matrix_is_refused(tmp_path):
         SparseCounts(path=write(tmp_path / "a.h5ad", None)).load()
 
 
+def test_a_matrix_that_does_not_fit_its_names_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5ad", COUNTS.astype(float))
+    with h5py.File(path, "a") as file:
+        attributes = dict(file["X"].attrs)
+        del file["X"]
+        file["X"] = np.ones((2, 4))
+        file["X"].attrs.update(attributes)
+    with pytest.raises(FormatError, match=r"X of shape \(2, 4\), but 2 names of rows and 3 of col"):
+        SparseCounts(path=path).load()
+
+
 def test_a_file_of_another_name_is_known_by_its_tables(tmp_path):
     path = write(tmp_path / "a.h5")
     np.testing.assert_array_equal(SparseCounts(path=path).load().counts.toarray(), COUNTS)
@@ -105,6 +116,9 @@ def test_other_files_of_hdf5_are_refused(tmp_path):
         file["matrix"] = np.ones(3)
     with pytest.raises(FormatError, match=r"a.h5 is HDF5, but neither AnnData .* it has matrix"):
         SparseCounts(path=str(tmp_path / "a.h5")).load()
+    path = (tmp_path / "a.h5").rename(tmp_path / "a.h5ad")
+    with pytest.raises(FormatError, match=r"a.h5ad is HDF5, but no AnnData file: it has no obs"):
+        SparseCounts(path=str(path)).load()
 
 
 def test_without_anndata_it_says_what_to_install(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from vigamma.data import numbered_entries, text_matrix
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import matrix_market
 from vigamma.data.text_files import FormatError
@@ -135,6 +136,10 @@ def test_rows_and_columns_can_be_swapped_with_their_names(tmp_path):
         ),
         (f"{BANNER} coordinate real symmetric\n2 2 2\n1 1 1\n1 2 3\n", "line 4: .* below the diag"),
         (f"{BANNER} coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "line 3: .* below the diag"),
+        (
+            f"{BANNER} coordinate real general\n2 2 2\n1 1 1\n2 2 inf\n",
+            "line 4: expected a number, got 'inf'",
+        ),
         (f"{HEADER}1 1 1\r1 1 1\r", "line 2: a carriage return stands inside the line"),
     ],
 )
@@ -158,3 +163,18 @@ def test_no_value_of_integers_is_changed_without_a_word(tmp_path, value, num_goo
 def test_a_size_that_is_a_slip_is_refused_before_it_fills_the_memory(tmp_path, size):
     with pytest.raises(ValueError, match=r"2,000,000,000 .*, but has 1 entries; correct"):
         load(tmp_path / "counts.mtx", f"{HEADER}{size} 1\n1 1 3\n")
+
+
+@pytest.mark.parametrize("reader", [numbered_entries, text_matrix])
+def test_an_error_that_no_line_explains_is_not_lost(tmp_path, monkeypatch, reader):
+    def fail(*_):
+        raise ValueError("pandas does not like it")
+
+    monkeypatch.setattr(reader, "_read", fail)
+    entries, table = tmp_path / "counts.mtx", tmp_path / "counts.csv"
+    entries.write_text(f"{HEADER}1 1 1\n1 1 3\n")
+    table.write_text("cell,a,b\nc,1,2\n")
+    columns = {numbered_entries: "", text_matrix: "all"}[reader]
+    data = SparseCounts(path=str(table if columns else entries), columns=columns)
+    with pytest.raises(FormatError, match=r"counts.* is not .*: pandas does not like it"):
+        data.load()

@@ -76,3 +76,9 @@ def test_names_in_another_encoding_are_refused_with_their_line(tmp_path):
     (tmp_path / "barcodes.tsv").write_bytes(b"AAAC-1\nAAAG\xe9\n")
     with pytest.raises(FormatError, match=r"barcodes.tsv, line 2: expected UTF-8 text"):
         ten_x.read(tmp_path)
+
+
+def test_a_gene_without_a_name_is_refused_with_its_line(tmp_path):
+    write(tmp_path, [*FEATURES[:2], ("", "TBCE")])
+    with pytest.raises(FormatError, match=r"features.tsv, line 3: expected a name, the line is"):
+        ten_x.read(tmp_path)

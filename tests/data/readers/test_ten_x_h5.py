@@ -1,11 +1,14 @@
 """Files of Cell Ranger in HDF5."""
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from vigamma.data.files import SparseCounts
+from vigamma.data.readers import ten_x_h5
 from vigamma.data.text_files import FormatError
 
 COUNTS = np.array([[1, 0, 4], [0, 300, 0]])
@@ -69,3 +72,12 @@ def test_a_file_of_loom_is_refused(tmp_path):
         file["matrix"], file["row_attrs/Gene"] = COUNTS, [1]
     with pytest.raises(FormatError, match=r"neither AnnData .* it has matrix, row_attrs"):
         SparseCounts(path=str(tmp_path / "a.loom")).load()
+
+
+def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
+    path = write_version_3(tmp_path / "a.h5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ValueError, match=r"a.h5 needs .*: pip install 'vigamma\[anndata\]'"):
+        SparseCounts(path=path).load()
+    with pytest.raises(ValueError, match=r"needs h5py: pip install 'vigamma\[anndata\]'"):
+        ten_x_h5.read(tmp_path / "a.h5")
