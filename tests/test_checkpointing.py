@@ -210,12 +210,26 @@ def test_a_workdir_that_was_replaced_is_not_written_and_an_empty_one_goes(tmp_pa
             checkpoints.save(1, make_arrays())
 
 
+def test_a_step_that_is_saved_or_restored_is_not_saved_again(tmp_path):
+    arrays = make_arrays(size=2)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(3, arrays)
+        checkpoints.save(3, arrays)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.restore(arrays, pytest.fail)
+        checkpoints.save(3, arrays)
+        assert checkpoints.seconds_saving == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "3"}
+
+
 def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
     (tmp_path / ".partial-config.json").write_text("{")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / ".partial-dial.png").write_text("half")
     with opened(tmp_path) as checkpoints:
         assert checkpoints.restore(make_arrays(), pytest.fail) is None
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert {path.name for path in tmp_path.rglob("*")} == {".lock", "figures"}
 
 
 def test_a_workdir_that_is_a_file_is_refused(tmp_path):

@@ -21,6 +21,7 @@ def test_rows_are_a_function_of_the_seed_and_not_of_their_number(workdir):
     np.testing.assert_array_equal(first.counts, again.counts[:4])
     np.testing.assert_array_equal(first.theta, again.theta[:4])
     assert (first.counts != other.counts).any()
+    assert first.image_shape is None
 
 
 def test_rows_have_the_posterior_predictive_moments(workdir):

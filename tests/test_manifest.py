@@ -9,10 +9,10 @@ from vigamma.manifest import MANIFEST, DamageError, check_files, commit, read_ma
 
 @pytest.fixture
 def folder(tmp_path):
-    """A committed folder with two files."""
+    """A committed folder with three files, of which one is empty."""
     (tmp_path / "partial").mkdir()
-    for name in ("first", "second"):
-        (tmp_path / "partial" / name).write_text(name)
+    for name, text in {"first": "first", "second": "second", "empty": ""}.items():
+        (tmp_path / "partial" / name).write_text(text)
     commit(tmp_path / "partial", tmp_path / "whole", {"step": 3})
     return tmp_path / "whole"
 
@@ -40,6 +40,7 @@ def test_what_was_committed_is_intact(folder):
         (lambda folder: (folder / MANIFEST).write_text("[1]"), rf"^{MANIFEST} cannot be read: "),
         (edit_manifest, rf"^{MANIFEST} has another checksum"),
         (lambda folder: (folder / "first").unlink(), "^first is missing"),
+        (lambda folder: (folder / "empty").unlink(), "^empty is missing"),
         (lambda folder: (folder / "first").write_text("fir"), "^first has 3 bytes instead of 5"),
         (lambda folder: (folder / "first").write_text("fIrst"), "^first has another checksum"),
     ],

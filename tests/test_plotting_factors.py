@@ -59,3 +59,10 @@ def test_weights_are_shares_of_all_counts_largest_first():
     expected = np.array([np.outer(t, b).sum() for t, b in zip(THETA.T, BETA.T, strict=True)])
     np.testing.assert_allclose(heights, np.sort(expected / expected.sum())[::-1])
     assert heights.sum() == pytest.approx(1)
+
+
+def test_images_of_factors_come_heaviest_first():
+    figure = plotting_factors.factor_images(THETA, BETA, (4, 4))
+    sums = [float(axes.images[0].get_array().sum()) for axes in figure.axes if axes.images]
+    assert len(sums) == 12
+    assert sums == sorted(sums, reverse=True)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,11 +29,16 @@ from vigamma import (
 from vigamma.config import flatten
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
+from vigamma.diagnostics.factor_columns import factor_summaries
+from vigamma.diagnostics.predictive import Score
 from vigamma.diagnostics.predictive_checks import PredictiveChecks, Summary
-from vigamma.report import load_results, write_report
+from vigamma.diagnostics.residuals import Moments, Residuals
+from vigamma.report import _in_short, load_results, write_report
 from vigamma.sections.checks import check_verdicts
-from vigamma.sections.outcome import equation
+from vigamma.sections.factors import the_factors
+from vigamma.sections.outcome import equation, what_was_fitted
 from vigamma.sections.repeat import config_source
+from vigamma.sections.worst import the_worst
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -192,6 +198,58 @@ def test_a_run_that_has_not_ended_is_called_so(workdir, tmp_path):
     assert "not known of this checkpoint" in text
 
 
+@pytest.fixture(scope="module")
+def results(workdir):
+    return load_results(workdir, lambda _: None)
+
+
+def test_the_elbo_of_a_run_under_way_is_that_of_the_posterior(results):
+    run = results.run._replace(step=3, last_step=7)
+    metrics = [{"step": 3, "elbo": -1230.0}, {"step": 7, "elbo": -1110.0}]
+    html = what_was_fitted(results._replace(run=run, summary={}, metrics=metrics))
+    assert "−1,230 nats" in html
+    assert "−1,110" not in html
+
+
+def test_a_summary_of_another_step_is_not_that_of_the_run(workdir, tmp_path):
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    summary = json.loads((copy / "summary.json").read_text())
+    assert load_results(copy, lambda _: None).summary == summary
+    (copy / "summary.json").write_text(json.dumps(summary | {"steps": summary["steps"] - 8}))
+    assert load_results(copy, lambda _: None).summary == {}
+
+
+@pytest.mark.parametrize(("score", "is_wrong"), [(-1.0, False), (-2.0, True), (-3.0, True)])
+def test_factors_that_predict_nothing_are_said_to(results, score, is_wrong):
+    scores = {"factors": Score(score, 9), "independent": Score(-2.0, 9)}
+    html = _in_short(results._replace(scores=scores), [])
+    assert ("no better than independent columns" in html) == is_wrong
+
+
+def test_zeros_are_those_of_observed_cells_and_numbers_no_names(results):
+    train, missing = csr_array(np.eye(3)), csr_array(np.eye(3, k=1))
+    fit = SimpleNamespace(split=SimpleNamespace(train=train, missing=missing))
+    assert results._replace(fit=fit).share_of_zeros == pytest.approx(4 / 7)
+    assert (results.row(2), results.column(5)) == ("row 2", "column 5")
+
+
+def test_factors_below_a_thousandth_are_called_hardly_used(results):
+    (summary, *_) = factor_summaries(results.theta, results.run.factors.q["columns"])
+    for share, is_hardly in ((0.5, False), (1.1e-3, False), (0.9e-3, True)):
+        assert ("Hardly used" in the_factors(results, [summary._replace(share=share)])) == is_hardly
+
+
+def test_the_rows_and_columns_that_scatter_most_come_first(results):
+    def with_most_at(index, size):
+        dispersion = np.where(np.arange(size) == index, 9.0, 0.0)
+        none = np.zeros(size)
+        return Residuals(none, Moments(none, none), none, dispersion)
+
+    html = the_worst(results, with_most_at(41, 90), with_most_at(23, 70))
+    found = re.findall(r'<tbody><tr><th scope="row" class="words">(.*?)</th>', html)
+    assert found == ["row 41", "column 23"]
+
+
 def test_the_config_file_of_a_page_is_the_config():
     for config in KINDS.values():
         space = {}
@@ -266,6 +324,10 @@ def test_names_and_numbers_for_people():
     assert cut.count("x") == 39 + 300
     assert page.number(-1234567.8) == "−1,234,568"
     assert page.number(0.012345) == "0.0123"
+    assert [page.number(x) for x in (999.4, 999.7, 1000, -1000.4)] == [
+        "999", "1,000", "1,000", "−1,000"
+    ]  # fmt: skip
+    assert page.percent(9.9996, 3) == "1,000 %"
     assert page.number(0) == "0"
     assert page.percent(0.12345) == "12.3 %"
     assert page.text("<&>\"'") == ("&lt;&amp;&gt;&quot;&#x27;")

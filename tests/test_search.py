@@ -30,7 +30,7 @@ from vigamma import (
 from vigamma.data.count_rows import lay_out_rows
 from vigamma.fits import coordinate_ascent
 from vigamma.inference.info import StepInfo
-from vigamma.search import Rung, Trial, default_grid, halve, neighbours
+from vigamma.search import Rung, Trial, _Trials, default_grid, halve, neighbours
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
 CONFIG = Experiment(
@@ -267,6 +267,25 @@ def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
         10,
     ]  # the config's own is never dropped
     assert outcome.best.sweeps == CONFIG.num_steps
+
+
+def test_what_was_searched_is_named_and_of_equal_scores_the_winner_is_first(monkeypatch):
+    def climb(trials, candidate, sweeps):
+        trials._scores[candidate].append((sweeps or 50, -1.0))
+        trials._arrays[candidate] = None
+        return -1.0
+
+    monkeypatch.setattr(_Trials, "_climb", climb)
+    monkeypatch.setattr(_Trials, "report", lambda *_: {})
+    inference = CoordinateAscent(num_restarts=3)
+    outcome = search(
+        dataclasses.replace(CONFIG, inference=inference),
+        model_grid(CONFIG.model, row_shapes=[1.0, 0.1]),
+    )
+    assert outcome.best.model == outcome.config.model == CONFIG.model
+    assert outcome.changes == {
+        "heldout.valid_fraction": 0.1, "inference.num_restarts": 1, "model.row_shape": 0.3
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,12 @@ def test_parameters_of_steps_out_of_range_are_refused(name, value, counts):
         PoissonFactorizer(3, **{name: value}).partial_fit(counts)
 
 
+def test_an_elbo_that_is_not_finite_is_an_error(counts, fitted, monkeypatch):
+    monkeypatch.setattr(sklearn_api, "minibatch_step", lambda *_: (fitted.posterior_, np.nan))
+    with pytest.raises(NonFiniteError, match="not finite; are there very large numbers"):
+        PoissonFactorizer(3).partial_fit(counts)
+
+
 def test_rows_without_counts_have_the_smallest_factors(counts, fitted):
     theta = fitted.transform(np.vstack([counts[:5], np.zeros((2, NUM_COLUMNS))]))
     assert (theta[5:].sum(axis=1) < 0.2 * theta[:5].sum(axis=1).min()).all()

@@ -32,6 +32,7 @@ from vigamma import (
 )
 from vigamma.checkpointing import read_checkpoint
 from vigamma.fits.conjugate import ConjugateFit
+from vigamma.mesh import make_mesh
 from vigamma.metrics import ProgressLine, read_metrics
 from vigamma.train import load_fit
 
@@ -89,6 +90,15 @@ def test_the_certificate_of_a_bad_fit_says_so(tmp_path, no_figures):
     outcome = run_experiment(experiment(num_steps=2), tmp_path)
     assert outcome.summary["kl_to_exact"] > 1
     assert outcome.summary["within_tolerance"] is False
+
+
+def test_the_tolerance_is_for_all_latents_together():
+    mesh, fit = make_mesh(), load_fit(experiment())
+    summary = fit.report(fit.start(mesh)).summary
+    for share, is_within in ((1.01, True), (0.99, False)):
+        fit = load_fit(experiment(tolerance=share * summary["kl_to_exact"]))
+        assert fit.report(fit.start(mesh)).summary["within_tolerance"] is is_within
+    assert summary["max_kl_to_exact"] < 0.9 * summary["kl_to_exact"]
 
 
 @pytest.mark.parametrize("stops", [(7,), (13, 20, 33)])

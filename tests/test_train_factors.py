@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, save_npz
@@ -24,7 +25,10 @@ from vigamma import (
     run_experiment,
 )
 from vigamma.data import files
+from vigamma.data.files import LoadedCounts
+from vigamma.data.parts import Parts
 from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+from vigamma.inference.info import StepInfo
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
 from vigamma.train import load_fit
@@ -179,6 +183,22 @@ def test_the_best_of_several_starts_goes_on():
     assert np.isfinite(jax.tree.leaves(jax.tree.map(np.sum, state.q))).all()
 
 
+def test_a_climb_looks_when_it_is_due_and_where_it_ends(monkeypatch):
+    fit = load_fit(experiment())
+    state = fit.start(make_mesh())
+    found = {"valid_log_likelihood": -1.0}
+    monkeypatch.setattr(CoordinateAscentFit, "look", lambda _, arrays: (arrays, found))
+    info = StepInfo(jnp.zeros(9), {"elbo": jnp.ones(9, bool)})
+
+    def advance(arrays, last_step):  # it has converged after 19
+        step = min(last_step, 19)
+        calm = jnp.int32(3 if step == 19 else 0)
+        return arrays.replace(step=jnp.uint32(step), calm=calm), info
+
+    _, looks = fit.climb(state, advance, 100, "")
+    assert looks == [(step, -1.0) for step in (*range(1, 17), 18, 19)]
+
+
 def test_rows_are_in_the_order_of_the_counts_though_stored_in_another():
     fit, mesh = load_fit(experiment()), make_mesh()
     first = fit.start(mesh)
@@ -199,6 +219,16 @@ def test_counts_of_a_file_that_changed_are_another_run(tmp_path, no_figures):
     save_npz(tmp_path / "counts.npz", other)
     with pytest.raises(CheckpointError, match=r"another run .*checksum"):
         run_experiment(config, tmp_path / "run")
+
+
+def test_test_counts_that_changed_are_another_run():
+    train, config = SYNTHETIC.load().counts, experiment(heldout=HeldOut(protocol="entries"))
+
+    def identity(count: float):
+        test = csr_array((np.float32([count]), ([0], [69])), shape=train.shape)
+        return CoordinateAscentFit(config, LoadedCounts(train, Parts(train, None, test))).identity
+
+    assert identity(1) == identity(1) != identity(2)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vigamma import (
     CoordinateAscent,
     evaluate,
     export,
+    fitted,
     load_run,
     load_run_data,
     recommend,
@@ -23,6 +24,7 @@ from vigamma import (
     run_experiment,
     train,
 )
+from vigamma.checkpointing import read_checkpoint
 from vigamma.config import check_config
 from vigamma.generate import generate
 from vigamma.mixture import mixture_means, mixture_moments
@@ -123,6 +125,16 @@ def test_a_folder_of_another_run_is_not_a_start(workdir, tmp_path, no_figures):
     (tmp_path / "run" / "starts" / "2").rename(tmp_path / "run" / "starts" / "1")
     with pytest.raises(CheckpointError, match=r"starts.1 is not a start of the run in"):
         load_run(tmp_path / "run", lambda _: None)
+
+
+def test_a_start_of_another_seed_is_not_one_of_the_run(workdir, monkeypatch):
+    def changed(folder, *rest):
+        step, leaves, identity = read_checkpoint(folder, *rest)
+        return step, leaves, identity | ({"seed": 7} if folder.name == "2" else {})
+
+    monkeypatch.setattr(fitted, "read_checkpoint", changed)
+    with pytest.raises(CheckpointError, match=r"starts.2 is not a start of the run in"):
+        load_run(workdir)
 
 
 def test_rates_and_intervals_are_those_of_the_mixture(workdir):

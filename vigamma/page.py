@@ -36,9 +36,9 @@ def number(value: float, digits: int = 3) -> str:
     """A number for people: so many significant digits, thousands apart, no exponent if it can."""
     if value == 0 or not abs(value) < 1e15:
         return text(f"{value:g}").replace("-", "−")
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}".replace("-", "−")
     rounded = f"{value:.{digits}g}" if abs(value) >= 1e-4 else f"{value:.2g}"
+    if abs(float(rounded)) >= 10**digits:  # 999.7, too, which would be 1e+03
+        rounded = f"{value:,.0f}"
     return rounded.replace("-", "−")
 
 

@@ -5,12 +5,14 @@ import sys
 import warnings
 
 import anndata
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.fitted_runs import NUM_COLUMNS, NUM_FACTORS, NUM_ROWS, random_run
 from vigamma import ConfigError, export
+from vigamma.answers.export import _in_order_of
 from vigamma.config import flatten
 
 RUNS = {kind: random_run(kind) for kind in ("flat", "hierarchical")}
@@ -107,6 +109,16 @@ def check_moments(values: np.ndarray, q) -> None:
     assert np.abs(z).max() < 5
     ratio = values[0].var(axis=0) / q.variance
     assert 0.97 < ratio.mean() < 1.03
+
+
+def test_factors_of_another_start_are_put_in_the_order_of_the_best():
+    best, cycle = random_run().factors.q, np.array([1, 2, 0])  # which is not its own inverse
+    other = best | {
+        n: jax.tree.map(lambda leaf: leaf[:, cycle], best[n]) for n in ("rows", "columns")
+    }
+    found = _in_order_of(best, other)
+    for name in best:
+        np.testing.assert_array_equal(found[name].rate, best[name].rate)
 
 
 @pytest.mark.parametrize(

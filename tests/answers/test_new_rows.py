@@ -251,6 +251,8 @@ def test_what_does_not_fit_the_run_is_refused(tmp_path):
         read_new_rows(RUN, write_npz(tmp_path, new_counts(), twice))
     with pytest.raises(FileNotFoundError, match="there is no file"):
         read_new_rows(RUN, tmp_path / "nothing.npz")
+    with pytest.raises(ConfigError, match="a score needs two columns or more"):
+        next(answer_new_rows(RUN, new_counts()[:, :1], ["x"]))
     (tmp_path / "new.npz").write_bytes(b"PK\x03\x04 but cut")
     with pytest.raises(ConfigError, match="is cut short or damaged"):
         read_new_rows(RUN, tmp_path / "new.npz")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vigamma.config import check_config
 from vigamma.data.files import LoadedCounts, Parts
-from vigamma.data.heldout import PROTOCOLS, HeldOut
+from vigamma.data.heldout import PROTOCOLS, HeldOut, HeldOutCounts, Split
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.errors import ConfigError
 
@@ -232,3 +232,22 @@ def test_entries_are_validated_unless_told_otherwise(protocol, share):
     assert none.split(LoadedCounts(counts)).valid is None
     tiny = check_sparse_counts(np.eye(5, dtype=int))  # too little to hold out a twentieth of
     assert heldout.split(LoadedCounts(tiny)).valid is None
+
+
+def test_a_split_does_not_use_the_random_numbers_of_its_source():
+    """Sources draw from default_rng(seed), whose uniforms would decide both count and coins."""
+    counts = 1 + np.random.default_rng(7).binomial(2, 0.5, (100, 100))
+    split = HeldOut(protocol="thinning", test_fraction=0.3, seed=7).split(loaded(counts))
+    of_three = (counts - split.train.toarray())[counts == 3]
+    assert abs(of_three.mean() - 0.9) < 5 * np.sqrt(3 * 0.3 * 0.7 / of_three.size)
+
+
+def test_a_cell_is_seen_if_its_row_and_its_column_are():
+    train = check_sparse_counts(np.array([[1, 0, 0], [0, 0, 0], [0, 2, 0]]))
+    cells = HeldOutCounts(np.repeat(range(3), 3), np.tile(range(3), 3), np.ones(9), 1.0)
+    split = Split("entries", train, None, None, cells)
+    assert split.is_seen(cells).reshape(3, 3).tolist() == [
+        [True, True, False],
+        [False, False, False],
+        [True, True, False],
+    ]

@@ -104,6 +104,13 @@ def test_known_values(family, count, expected):
     np.testing.assert_allclose(family.log_prob(count), expected, rtol=1e-5)
 
 
+def test_a_negative_binomial_of_a_tiny_shape_is_the_logarithmic_series():
+    """p(x) is a q^x / x for a shape a near 0; x / a is no float."""
+    tiny = NegativeBinomial(jnp.float32(1e-37), jnp.float32(1.0))
+    expected = np.log(1e-37) - 1000 * np.log(2) - np.log(1000)
+    np.testing.assert_allclose(tiny.log_prob(1000), expected, rtol=1e-6)
+
+
 def test_the_predictive_of_20_000_rows_of_large_counts_sums_to_one():
     predictive = NegativeBinomial(jnp.float32(4e7), jnp.float32(20_000))
     log_probs = predictive.log_prob(jnp.arange(5000))

@@ -134,8 +134,8 @@ def test_bad_parameters_have_nan_densities_and_quantiles_everywhere(a, b):
 
 
 def test_log_prob_keeps_its_digits_near_the_mode_of_a_huge_shape():
-    a, b = np.float32([1e8, 3e10, 2e14]), np.float32([3.7, 0.013, 911])
-    x = ((a + np.float32([1, -2, 0.5]) * np.sqrt(a)) / b).astype(np.float32)
+    a, b = np.float32([1e8, 3e10, 2e14, 1e6, 1e6]), np.float32([3.7, 0.013, 911, 1e-3, 1e3])
+    x = ((a + np.float32([1, -2, 0.5, 7, 300]) * np.sqrt(a)) / b).astype(np.float32)
     expected = mp_values(
         lambda a, b, x: (a - 1) * mpmath.log(x) + a * mpmath.log(b) - b * x - mpmath.loggamma(a),
         a, b, x,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from vigamma.inference.best import is_past, next_look, noted, nothing_yet
+from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticState
 
 
@@ -57,3 +58,10 @@ def test_a_look_is_noted_where_it_is_better_than_those_before():
         after, rose = noted(state.replace(step=jnp.uint32(4)), score)
         assert not rose
         assert int(after.best.step) == 3
+
+
+def test_the_elbo_of_the_best_is_that_of_its_sweep():
+    state = CoordinateAscent().init(jnp.ones(1), jnp.ones(1), validates=True)
+    state, _ = noted(state.replace(step=jnp.uint32(3), elbo=jnp.float32(-70)), -2.0)
+    state, _ = noted(state.replace(step=jnp.uint32(4), elbo=jnp.float32(-60)), -3.0)
+    assert float(state.best.elbo) == -70

@@ -383,3 +383,11 @@ def test_fields_out_of_range_are_refused(field, value):
     CoordinateAscent().validate()
     with pytest.raises(ValueError, match=f"{field} must be at least .*got {value}"):
         CoordinateAscent(**{field: value}).validate()
+
+
+def test_a_finer_tolerance_than_float32_has_is_taken_for_a_millionth():
+    """Of an ELBO of a million nats that is one; it is lost where all counts are many millions."""
+    for tolerance in (1e-6, 1e-9):
+        inference = CoordinateAscent(tolerance=tolerance)
+        assert inference.sees(-1e6, 1e7, 6e-8)
+        assert not inference.sees(-1e6, 1e8, 6e-8)

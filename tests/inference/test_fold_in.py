@@ -57,6 +57,17 @@ def test_rows_do_not_depend_on_each_other():
     np.testing.assert_allclose(alone[0], together[7], rtol=1e-5, atol=1e-7)
 
 
+def test_rows_settle_alike_on_every_scale():
+    problem, model, scale = make_problem(num_rows=30), make_model("hierarchical"), 2.0**14
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    counts = check_sparse_counts(problem.counts)
+    theta = fold_in(model, columns, counts)["rows"].mean
+    of_rates = model.row_prior.rate
+    prior = model.row_prior.replace(rate=of_rates.replace(rate=of_rates.rate / np.float32(scale)))
+    small = fold_in(model.replace(row_prior=prior), columns, counts, np.full(30, scale))
+    np.testing.assert_allclose(scale * small["rows"].mean, theta, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypatch):
     """Rows that settle slowly show it where a round forgets how far the extrapolation is."""

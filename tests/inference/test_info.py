@@ -56,3 +56,11 @@ def test_a_late_change_is_that_of_the_second_half():
     np.testing.assert_allclose(StepInfo(elbo, {}).late_change(100), 40 / 49 + 2 * spread)
     with pytest.raises(ValueError, match="at least 20 steps, got 19"):
         StepInfo(elbo, {}).late_change(19)
+
+
+def test_steps_that_were_not_taken_are_not_seen():
+    elbo, q = np.arange(5) < 4, np.arange(5) < 3
+    info = StepInfo(np.zeros(5), {"elbo": elbo, "q": q})
+    assert info.first_not_finite(3) is None
+    assert info.first_not_finite(4) == info.first_not_finite(5) == (3, "q")
+    assert StepInfo(np.zeros(5), {"elbo": q, "q": q}).first_not_finite(4) == (3, "elbo, q")

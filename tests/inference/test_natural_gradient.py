@@ -62,6 +62,9 @@ def test_clipping_the_shape_leaves_the_mean_alone():
 def test_other_parameters_are_refused():
     with pytest.raises(ValueError, match="named log_shape and log_rate"):
         scale_by_inverse_fisher().init({"w": jnp.ones(3)})
+    pair = {"log_shape": jnp.ones(3), "log_rate": jnp.ones(3)}
+    with pytest.raises(ValueError, match="named log_shape and log_rate"):
+        scale_by_inverse_fisher().init(pair | {"log_scale": jnp.ones(3)})
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,7 @@ def test_other_parameters_are_refused():
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(bad, message):
+    NaturalGradient(learning_rate=1.0).validate()
     with pytest.raises(ValueError, match=message):
         NaturalGradient(**bad).validate()
 

@@ -490,7 +490,7 @@ def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
     theta = Gamma(jnp.full((12, 1), 1e6), 1e6 / jnp.arange(1.0, 13)[:, None])
     generate = jax.jit(FactorModel.generate_rows, static_argnums=2)
 
-    def generated(a: float) -> list[np.ndarray]:
+    def generated(a: float, theta: Gamma = theta) -> list[np.ndarray]:
         q = {"rows": theta, "columns": Gamma(jnp.full((9, 1), a), jnp.full((9, 1), a))}
         return [np.asarray(part, float) for part in generate(jax.random.key(0), q, 100)]
 
@@ -503,9 +503,11 @@ def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
     assert abs((counts - rates).sum()) < 4 * np.sqrt(rates.sum())
     rates, _ = generated(2.0)
     assert (rates / rows[:, None]).std() == pytest.approx(np.sqrt(1 / 2), rel=0.15)
+    rates, _ = generated(1.0, Gamma(jnp.ones((12, 1)), jnp.ones((12, 1))))
+    assert np.abs(rates.mean(axis=0) - 1).max() < 0.6  # twice as much, were θ and β alike
 
 
-@pytest.mark.parametrize("scale", [1e-22, 1e22])
+@pytest.mark.parametrize("scale", [1e-29, 1e-22, 1e22])
 def test_shares_do_not_mind_rates_that_leave_float32(scale):
     problem, model = make_problem("plain"), make_model("flat")
     q, batch = random_posterior(model, 0), problem.batch()

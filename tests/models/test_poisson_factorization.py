@@ -56,6 +56,7 @@ def test_a_hierarchical_model_has_rates_of_the_same_mean():
     [
         ("num_factors", 0, "num_factors must be at least 1, got 0"),
         ("row_shape", 0.0, "row_shape must be finite and at least 0.01, got 0.0"),
+        ("row_shape", 0.0099, "row_shape must be finite and at least 0.01, got 0.0099"),
         ("row_shape", float("inf"), "row_shape must be finite"),
         ("column_shape", float("nan"), "column_shape must be finite .* got nan"),
         ("column_shape", -1.0, "column_shape must be finite .* got -1.0"),
