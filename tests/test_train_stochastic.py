@@ -122,3 +122,24 @@ def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch):
     )
     with pytest.raises(train.NonFiniteError, match=r"not finite at step 7: parameter column_rates"):
         run_experiment(experiment(), tmp_path)
+
+
+def test_steps_are_of_the_schedule_and_the_last_pass_moves_rows_only(monkeypatch):
+    config = experiment()
+    fit, mesh, asked = load_fit(config), make_mesh(jax.devices()[:1]), []
+
+    def batch_of(self, seed, step, num_batches):
+        asked.append((seed, step, num_batches))
+        return (2 * step) % num_batches
+
+    monkeypatch.setattr(StochasticVariationalInference, "batch_of", batch_of)
+    start = fit.start(mesh)
+    before = np.array(start.q["rows"].rate)  # (B, J, K)
+    state, _ = fit.compile(start, mesh, 100)(start, 2)
+    assert asked == [(config.seed, 0, 5), (config.seed, 1, 5)]
+    has_moved = (np.asarray(state.q["rows"].rate) != before).any(axis=(0, 2))
+    assert has_moved.tolist() == [True, False, True, False, False]
+    q, summary = fit.outcome(state)
+    np.testing.assert_array_equal(q["columns"].rate, state.q["columns"].rate)
+    assert (np.asarray(q["rows"].rate) != np.asarray(state.q["rows"].rate)).any()
+    assert summary["sweeps"] == 2 / 5
