@@ -15,10 +15,10 @@ and does not count.
 """
 
 import concurrent.futures
+import multiprocessing
 import os
 import queue
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -30,6 +30,18 @@ from absl import app, flags
 
 _WANTED = 0.95
 _LEFT_OUT = ".*", "__pycache__", "checkpoints", "venv"
+_IMPORTED = (
+    "anndata chex flax.nnx hypothesis.extra.numpy jax.numpy matplotlib.pyplot mpmath optax "
+    "orbax.checkpoint pandas pyarrow.feather pyarrow.parquet pytest rich.console scipy.stats "
+    "sklearn.utils.estimator_checks"
+)
+"""By the process that all tests are forked from: these take longer than most tests."""
+
+_SETTINGS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",  # files that change within a second look unchanged
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
 
 _HERE = Path(__file__).resolve()
 _ROOT = flags.DEFINE_string("root", str(_HERE.parents[1]), "The checkout; nothing in it changes.")
@@ -90,24 +102,33 @@ def check_changes(root: Path, changes: Sequence[Change]) -> None:
 
 def run_tests(copy: Path, tests: Sequence[str], seconds: float | None) -> tuple[bool, str]:
     """Whether all tests pass in a copy within some seconds, and the end of what pytest says."""
-    settings = {
-        "PYTHONPATH": str(copy),
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # they take longer than many tests
-        "PYTHONDONTWRITEBYTECODE": "1",  # files that change within a second look unchanged
-        "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "programs"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=os.environ | settings, capture_output=True, text=True,
-            timeout=seconds, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+    report = copy.with_suffix(".txt")
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_run_pytest, args=(copy, tests, report))
+    process.start()
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return False, f"not done after {seconds:g} s"
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"pytest cannot run {' '.join(tests)}:\n{done.stdout}{done.stderr}")
-    return done.returncode == 0, done.stdout[-3000:]
+    said = report.read_text(encoding="utf-8", errors="replace")
+    if process.exitcode not in (0, 1):
+        raise SystemExit(f"pytest cannot run {' '.join(tests)}:\n{said}")
+    return process.exitcode == 0, said[-3000:]
+
+
+def _run_pytest(copy: Path, tests: Sequence[str], report: Path) -> None:
+    """In a process of its own, whose exit status is that of pytest."""
+    import pytest
+
+    with report.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)  # for the scripts that tests start
+    sys.path.insert(0, str(copy))
+    sys.dont_write_bytecode = True
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
 def outcome_of(change: Change, copy: Path, seconds: float) -> str:
@@ -130,6 +151,8 @@ def main(argv: list[str]) -> int:
     changes = [change for change in changes if _ONLY.value in str(change)]
     check_changes(root, changes)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(_SETTINGS, JAX_COMPILATION_CACHE_DIR=f"{folder}/programs")
+        multiprocessing.set_forkserver_preload(_IMPORTED.split())
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(_JOBS.value):
             copy = Path(folder, str(number))

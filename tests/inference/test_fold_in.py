@@ -63,7 +63,7 @@ def test_rows_settle_alike_on_every_scale():
     counts = check_sparse_counts(problem.counts)
     theta = fold_in(model, columns, counts)["rows"].mean
     of_rates = model.row_prior.rate
-    prior = model.row_prior.replace(rate=of_rates.replace(rate=of_rates.rate / np.float32(scale)))
+    prior = model.row_prior.replace(rate=of_rates.replace(rate=of_rates.rate / scale))
     small = fold_in(model.replace(row_prior=prior), columns, counts, np.full(30, scale))
     np.testing.assert_allclose(scale * small["rows"].mean, theta, rtol=1e-6)
 

@@ -533,7 +533,7 @@ def test_shares_add_up_where_rows_and_columns_have_no_component_in_common():
     means = np.full((2, 64, 3), 1e-37)
     means[0, :, 0], means[1, :, 1] = 1e-8, 1e-8
     q = {
-        name: Gamma(jnp.full((64, 3), 5.0), jnp.asarray(5 / mean, jnp.float32))
+        name: Gamma(jnp.full((64, 3), 5.0), jnp.asarray(5 / mean, float))
         for name, mean in zip(("rows", "columns"), means, strict=True)
     }
     rows = to_numpy(update_rows(model, q, problem.batch())["rows"].concentration)

@@ -44,7 +44,7 @@ def test_every_word_of_a_key_counts_and_threefry_keys_stay_as_they_are():
 
 @pytest.mark.parametrize("kind", ["rbg"])
 def test_a_seed_gives_the_same_numbers_whatever_the_default_kind(kind):
-    q = {"rows": Gamma(*np.float32([[[2.0]], [[1.0]]])), "columns": Gamma(*np.ones((2, 4, 1)))}
+    q = {"rows": Gamma(*np.float32([[[2.0]], [[1.0]]])), "columns": Gamma(*np.ones((2, 4, 1), "f"))}
     expected = generate_mixture(5, [q], 3)
     with jax.default_prng_impl(kind):
         np.testing.assert_array_equal(generate_mixture(5, [q], 3), expected)
