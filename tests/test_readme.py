@@ -23,7 +23,7 @@ def test_the_first_command_trains_and_the_second_tests():
     make, install = "python3 -m venv .venv", ".venv/bin/pip install -e"
     assert setups == [
         f"{make} && {install} . && .venv/bin/python scripts/train.py --config configs/zero.py",
-        f"{make} && {install} '.[test]' && .venv/bin/pytest",
+        f"{make} && {install} '.[test]' && .venv/bin/pytest -n auto --dist worksteal",
     ]
     assert f"    {setups[1]}\n" in README
     ci = (ROOT / ".ci" / "run").read_text()
