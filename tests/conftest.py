@@ -19,8 +19,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """`-n auto`: processes compile alike, and each takes up to 3 GB."""
-    return min(os.cpu_count() or 1, 8)
+    """Of `-n auto`: one a core, and no more than four, as each takes up to 3 GB."""
+    return min(os.cpu_count() or 1, 4)
 
 
 @pytest.fixture(autouse=True)
