@@ -120,6 +120,7 @@ def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, 
     whole = summary_of(workdir)
     for name in ("elbo", "heldout_log_likelihood", "valid_log_likelihood", "starts", "best_start"):
         assert summary[name] == whole[name], name
+    assert summary["resumed_from"] == whole["starts"][0]["sweeps"]  # where the first start was
     assert hashes(cut) == hashes(workdir)
     for index in (1, 2):
         assert hashes(folder_of_start(cut, index)) == hashes(folder_of_start(workdir, index))
