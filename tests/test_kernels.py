@@ -10,7 +10,14 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import make_blocks
-from vigamma.kernels import elementwise, split_counts, sum_over_entries, sum_over_factors
+from vigamma.kernels import (
+    elementwise,
+    gathered,
+    shares_given,
+    split_counts,
+    sum_over_entries,
+    sum_over_factors,
+)
 
 NUM_ROWS, NUM_COLUMNS = 40, 90
 SIZES = [1, 3, 8, 20, 33, 56, 100]  # below, at and above the padding and the unrolled copies
@@ -89,6 +96,20 @@ def test_zero_and_extreme_weights(num_factors):
     expected, _, _ = dense_split(own, other, counts)
     assert (np.asarray(shares[:, :2]) <= 1e-20 * counts.max()).all()
     np.testing.assert_allclose(shares[:, 2:], expected[:, 2:], rtol=1e-5)
+
+
+def test_shares_of_a_single_block_are_the_dense_ones():
+    """Padding refers to the first column, which here has no weight and no count."""
+    counts, (own, other) = skewed_counts(), tables(3)
+    counts[:, 0] = other[0] = 0
+    block = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), blocks_of(counts, 2**13))
+    assert (block.counts > 0).sum() == (counts > 0).sum()
+    assert ((block.counts == 0) & (block.columns == 0)).any()
+    shares = jax.jit(shares_given)(own, gathered(other, block.columns), block)
+    np.testing.assert_allclose(
+        shares[:, 0], dense_split(own, other[1:], counts[:, 1:])[0][:, 0], rtol=1e-5
+    )
+    np.testing.assert_allclose(shares.sum(axis=1), counts.sum(axis=1), rtol=1e-5)
 
 
 def test_rates_that_are_the_counts_fit_perfectly():

@@ -19,6 +19,7 @@ from vigamma.mesh import (
     by_rows,
     check_divisible,
     gathered,
+    in_default_float,
     keep_freed_memory,
     largest_of_processes,
     make_mesh,
@@ -62,6 +63,30 @@ def test_place_takes_a_prefix_of_shardings():
     assert [s.data.shape for s in placed["batch"]["b"].addressable_shards] == [(2,)] * 4
     assert [int(s.data) for s in placed["step"].addressable_shards] == [7] * 4
     assert placed["step"].dtype == jnp.uint32
+
+
+def test_keys_are_placed_as_what_they_are():
+    key = jax.random.key(3, impl="rbg")
+    placed = place(key, replicated(mesh_of(4)))
+    assert placed.dtype == key.dtype
+    np.testing.assert_array_equal(jax.random.key_data(placed), jax.random.key_data(key))
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_numbers_become_the_default_floats(x64):
+    with jax.enable_x64(x64):
+        (number,) = in_default_float((np.float64(1 / 3),))
+    assert float(number) == (1 / 3 if x64 else np.float32(1 / 3))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, AssertionError])
+def test_devices_that_do_not_start_are_one_line(monkeypatch, kind):
+    def devices():
+        raise kind("no plugin\nand more")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(RunError, match=r"^JAX cannot start with .* \(no plugin\); without"):
+        make_mesh()
 
 
 def test_replicas_are_whole():

@@ -1,7 +1,9 @@
 """Runs with several starts: each to its end, their rates mixed, in memory and read back."""
 
 import dataclasses
+import itertools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -37,9 +39,11 @@ CONFIG = experiment(
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run of three starts."""
+    """A run of three starts, by a clock that is looked at once a second."""
     path = tmp_path_factory.mktemp("starts") / "run"
     with pytest.MonkeyPatch.context() as patch:
+        clock = types.SimpleNamespace(monotonic=itertools.count().__next__)
+        patch.setattr(train, "time", clock)
         patch.setattr(train._Run, "_draw", lambda *_: None)
         run_experiment(CONFIG, path)
     return path
@@ -73,6 +77,8 @@ def test_the_summary_has_every_start_and_the_score_of_their_mixture(workdir):
     assert mixed > np.mean(singles)  # as the log-likelihood is concave in the rates
     found = [score_of(alone(run, factors), data, "valid") for factors in run.starts]
     assert found[0] == max(found) == pytest.approx(max(scores), rel=1e-5)
+    num_sweeps = sum(start["sweeps"] for start in summary["starts"])
+    assert summary["seconds_per_sweep"] == 3 / num_sweeps  # the steps of a start take a second
     assert run.which == f"3 starts, the best at step {run.step} of {run.last_step}, the best by " \
         "validation"  # fmt: skip
 
@@ -114,6 +120,7 @@ def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, 
     whole = summary_of(workdir)
     for name in ("elbo", "heldout_log_likelihood", "valid_log_likelihood", "starts", "best_start"):
         assert summary[name] == whole[name], name
+    assert summary["resumed_from"] == whole["starts"][0]["sweeps"]  # where the first start was
     assert hashes(cut) == hashes(workdir)
     for index in (1, 2):
         assert hashes(folder_of_start(cut, index)) == hashes(folder_of_start(workdir, index))

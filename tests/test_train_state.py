@@ -214,3 +214,15 @@ def test_a_state_checks_its_algorithm(problem, estimator, optimizer, message):
     algorithm = GradientAscent(estimator=estimator, optimizer=optimizer)
     with pytest.raises(ValueError, match=f"^{message}"):
         TrainState(MeanFieldGamma(problem[0].prior), algorithm, jax.random.key(0))
+
+
+def test_infos_of_steps_that_were_not_taken_are_zeros():
+    def take_step(count):
+        return count + 1, {"was": count + 5}
+
+    advance = jax.jit(
+        train_state.fuse_steps(take_step, lambda count, last_step: count < last_step, 4)
+    )
+    count, infos = advance(jnp.uint32(0), jnp.uint32(2))
+    assert count == 2
+    assert infos["was"].tolist() == [5, 6, 0, 0]

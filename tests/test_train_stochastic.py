@@ -19,6 +19,7 @@ from vigamma import (
 )
 from vigamma.checkpointing import read_checkpoint
 from vigamma.generate import generate
+from vigamma.inference.info import StepInfo
 from vigamma.mesh import make_mesh
 from vigamma.metrics import read_metrics
 from vigamma.train import load_fit
@@ -143,3 +144,6 @@ def test_steps_are_of_the_schedule_and_the_last_pass_moves_rows_only(monkeypatch
     np.testing.assert_array_equal(q["columns"].rate, state.q["columns"].rate)
     assert (np.asarray(q["rows"].rate) != np.asarray(state.q["rows"].rate)).any()
     assert summary["sweeps"] == 2 / 5
+    estimates = StepInfo(np.float32([1, 2, 6]), {})
+    monkeypatch.setattr(fit, "_take_steps", lambda state, schedule: (state, estimates))
+    assert fit.outcome(state)[1]["elbo"] == 3

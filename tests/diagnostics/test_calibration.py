@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+from scipy.sparse import csr_array
 
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts
@@ -99,3 +100,12 @@ def test_the_interval_of_a_ratio_is_that_of_jeffreys():
     low, high = found.interval(0.8)
     np.testing.assert_allclose(low, scipy.stats.gamma(shapes, scale=scales).ppf(0.1))
     np.testing.assert_allclose(high, scipy.stats.gamma(shapes, scale=scales).ppf(0.9))
+
+
+def test_of_entries_as_large_a_part_is_expected_as_was_held_out_whatever_their_counts():
+    split = split_of("entries")
+    counts = np.where(np.arange(split.train.nnz) < 9, np.float32(1e4), split.train.data)
+    train = csr_array((counts, split.train.indices, split.train.indptr), split.train.shape)
+    found = calibration(0.75 * THETA, BETA, split._replace(train=train), 0)
+    expected = 0.2 / 0.75 * 0.75 * (THETA @ BETA.T).sum()
+    assert found.expected.sum() == pytest.approx(expected, rel=1e-3)

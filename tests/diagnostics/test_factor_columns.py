@@ -41,3 +41,17 @@ def test_the_marks_of_a_factor_are_neither_its_heaviest_nor_its_rarest_columns()
         marks = summary.distinctive.columns.tolist()
         for other in (phi, lift):
             assert marks != np.argsort(-other[:, summary.index])[:5].tolist()
+
+
+def test_no_more_columns_and_rows_are_named_than_there_are():
+    for summary in factor_summaries(THETA, COLUMNS, num_columns=99, num_rows=99):
+        assert sorted(summary.heaviest.columns) == sorted(summary.distinctive.columns)
+        assert sorted(summary.heaviest.columns) == list(range(30))
+        assert sorted(summary.rows) == list(range(15))
+
+
+def test_of_many_columns_the_heaviest_come_in_order():
+    beta = np.random.default_rng(1).gamma(2.0, 1.0, (2000, 3))
+    for summary in factor_summaries(THETA, Gamma(beta, np.ones_like(beta)), num_columns=500):
+        heaviest = np.argsort(-beta[:, summary.index])[:500]
+        assert summary.heaviest.columns.tolist() == heaviest.tolist()

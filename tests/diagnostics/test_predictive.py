@@ -192,3 +192,13 @@ def test_one_huge_rate_does_not_hide_the_others():
     part = HeldOutCounts(rows, columns, counts[rows, columns], 1.0)
     expected = scipy.stats.poisson(rates).logpmf(counts).sum()
     np.testing.assert_allclose(total_log_likelihood(theta, beta, part), expected, atol=1e-3)
+
+
+def test_the_only_column_that_is_left_is_no_guess_whatever_rounding_leaves_of_it():
+    """Of the first row; in the second, one rate in a hundred is of the column that is held out."""
+    train = check_sparse_counts([[9, 0, 1], [1, 1, 0]])
+    theta = np.array([[1e17, 1, 1], [99, 0, 1]], np.float32)
+    for row, column in enumerate((1, 2)):
+        test = HeldOutCounts(np.array([row]), np.array([column]), np.ones(1, np.float32), 1.0)
+        whole = Split("entries", train, None, None, test)
+        assert perplexity(theta, np.eye(3, dtype=np.float32), whole, test) == 1

@@ -153,3 +153,20 @@ def test_hardly_any_counts_are_enough():
 def test_too_few_replicates_are_refused():
     with pytest.raises(ValueError, match="at least 40, got 20"):
         predictive_checks(problem(0), 0, num_replicates=20)
+
+
+def test_summaries_leave_out_what_was_not_observed():
+    """Column 1 was seen in 2 of 8 rows, in which it has more than column 2; but less in all."""
+    missing = np.zeros((8, 3))
+    missing[2:, 1] = 1
+    data = Observed(
+        certain(np.ones((8, 1))),
+        certain(np.array([[4.0], [0.4], [0.2]])),
+        np.ones(8),
+        check_sparse_counts(np.array([[4, 0, 0], [4, 1, 1], *[[4, 0, 1]] * 6])),
+        csr_array(missing.astype(np.uint8)),
+    )
+    found = predictive_checks(data, 0, num_replicates=40)
+    assert found.observed.zeros == pytest.approx(2 / 18)
+    np.testing.assert_allclose(found.bins.means, [0.2, 4.0], rtol=1e-4)
+    np.testing.assert_allclose(found.observed.variances, [np.var([0] + [1] * 7, ddof=1), 0])

@@ -192,3 +192,12 @@ def test_validate_names_the_parameter_and_the_index(bad, field):
     values[field][1] = bad
     with pytest.raises(ValueError, match=rf"prior\.{field} must be positive.*index \(1,\)"):
         Gamma(**values).validate("prior")
+
+
+def test_what_is_known_under_jit_is_validated():
+    @jax.jit
+    def validated(concentration):
+        Gamma(concentration, np.float32(-3)).validate("q")
+
+    with pytest.raises(ValueError, match=r"q\.rate must be positive and finite, but it is -3\.0"):
+        validated(jnp.ones(()))

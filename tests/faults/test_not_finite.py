@@ -284,16 +284,17 @@ def test_a_start_that_is_not_finite_is_not_passed_over(tmp_path):
 
 def test_a_report_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
     def scored(self, theta, beta, part):
-        return original(self, theta, beta, part)._replace(log_likelihood=-np.inf)
+        return original(self, theta, beta, part)._replace(log_likelihood=value)
 
     original = FactorFit._score
     monkeypatch.setattr(FactorFit, "_score", scored)
     said = (
         f"not finite in the report of step 2: heldout_log_likelihood; step 2 is kept in {tmp_path}"
     )
-    with pytest.raises(NonFiniteError, match=re.escape(said)):
-        run_experiment(dataclasses.replace(FLAT, num_steps=2), tmp_path)
-    assert not (tmp_path / "summary.json").exists()
+    for value in (-np.inf, np.nan):  # noqa: B007
+        with pytest.raises(NonFiniteError, match=re.escape(said)):
+            run_experiment(dataclasses.replace(FLAT, num_steps=2), tmp_path)
+        assert not (tmp_path / "summary.json").exists()
     monkeypatch.undo()
 
 

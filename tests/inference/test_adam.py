@@ -40,3 +40,8 @@ def test_the_second_moment_is_forgotten_as_fast_as_asked_for():
 def test_hyperparameters_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Adam(**bad).validate()
+
+
+def test_hyperparameters_at_the_ends_of_their_ranges_are_taken():
+    Adam(final_fraction=0.0, second_moment_decay=0.0, decay_steps=1).validate()
+    Adam(final_fraction=1.0).validate()

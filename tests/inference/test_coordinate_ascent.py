@@ -375,6 +375,21 @@ def test_extrapolation_waits_for_ten_sweeps_where_validation_counts_are_looked_a
         assert largest(jax.tree.map(lambda a, b: a / b - 1, ends[others], like)) > 0.01
 
 
+def test_the_first_sweep_that_starts_extrapolated_is_the_eleventh():
+    state = EXTRAPOLATED.init(jnp.ones(1), jnp.ones(1), validates=True)
+    end_sweep = jax.jit(EXTRAPOLATED._kept_or_discarded)
+    for num_sweeps, momentum in ((9, 0), (10, 1)):
+        after = end_sweep(
+            state.replace(step=jnp.uint32(num_sweeps - 1)),
+            state.model,
+            jnp.full(1, 1.1),
+            jnp.float32(-5),
+            jnp.float32(9),
+        )
+        assert (int(after.step), int(after.momentum)) == (num_sweeps, momentum)
+        assert bool(after.start > after.q) == bool(momentum)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("tolerance", -0.1), ("tolerance", 1.0), ("num_restarts", 0), ("restart_sweeps", 0)],

@@ -64,6 +64,7 @@ def test_a_hierarchical_model_has_rates_of_the_same_mean():
 )
 def test_fields_out_of_range_are_refused(kind, field, value, message):
     config = kind(**{field: value})
+    kind(num_factors=1, row_shape=0.01, column_shape=0.01).validate()
     for refuse in (config.validate, lambda: config.build(COUNTS, np.ones(20), 0)):
         with pytest.raises(ValueError, match=message):
             refuse()

@@ -150,3 +150,11 @@ def test_second_derivatives(dtype, tolerance):
 
 def test_second_derivatives_are_finite_at_extreme_shapes():
     assert jnp.all(jnp.isfinite(curvature(jnp.array([1e-6, 1e-4, 1e-2, 1.0, 1e6]))))
+
+
+def test_the_gradient_is_finite_where_draws_are_rounded_up_to_the_smallest_number():
+    a = jnp.full(1_000_000, 0.01)  # as many as above: the programs are there
+    gradient = np.asarray(jax.grad(lambda a: gamma(jax.random.key(8), a).sum())(a))
+    assert np.isfinite(gradient).all()
+    assert gradient.min() > 0
+    assert 0.4 < (gradient < 1e-33).mean() < 0.43

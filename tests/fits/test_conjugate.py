@@ -1,0 +1,33 @@
+"""What the fit of a conjugate model shows."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.test_train import experiment
+from vigamma import GammaPoisson, plotting
+from vigamma.fits import conjugate
+from vigamma.mesh import make_mesh
+from vigamma.train import load_fit
+
+
+def test_figures_are_of_the_posterior_that_is_given_whatever_was_reported_before(monkeypatch):
+    certificate, drawn = types.SimpleNamespace(log_evidence=0.0), []
+    monkeypatch.setattr(conjugate, "certify", lambda *_: certificate)
+    monkeypatch.setattr(plotting, "run_figures", lambda *data, **what: drawn.append(what))
+    monkeypatch.setattr(GammaPoisson, "generate", lambda self, key, q, num_rows: (None, q.mean))
+    fit = load_fit(experiment())
+    start = fit.start(make_mesh())
+    bright = jax.tree.map(jnp.copy, start)
+    bright.q.log_rate[...] -= 3.0
+    for arrays in (start, bright):
+        fit.figures(arrays, [])
+    dark, bright = (what["synthetic"] for what in drawn)
+    np.testing.assert_allclose(bright, dark * np.exp(3), rtol=1e-5)
+
+
+def test_a_run_says_which_keys_it_draws_from_whatever_the_default_kind_is():
+    with jax.default_prng_impl("rbg"):
+        assert load_fit(experiment()).identity["random keys"] == "threefry2x32"
