@@ -83,7 +83,7 @@ def read_changes(path: Path) -> list[Change]:
             changes.append(Change(*where, *("\n".join(parts[k]) for k in "-+=")))
             parts = {"-": [], "+": [], "=": []}
         if kind == "[":
-            file, tests = line.strip("[]").split("|")
+            file, tests = line.strip()[1:-1].split("|")
             where = file.strip(), tuple(tests.split())
         elif kind in parts:
             parts[kind].append(text)
