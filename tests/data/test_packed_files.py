@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from vigamma.data.files import SparseCounts
-from vigamma.data.text_files import FormatError, numbered_lines
+from vigamma.data.text_files import FormatError, numbered_lines, shown
 
 TEXT = "user,item,count\nann,jäzz,1\nbob,folk,2\n"
 MATRIX = "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 2 1\n2 1 2\n"
@@ -174,3 +174,8 @@ def test_lines_of_many_blocks_are_recoded_and_counted(tmp_path):
     (tmp_path / "a").write_bytes("\n".join(lines).encode("utf-16")[:-1])
     with pytest.raises(FormatError, match="a, line 50000: expected text in utf-16: truncated data"):
         list(numbered_lines(tmp_path / "a"))
+
+
+def test_long_pieces_of_a_file_are_cut_where_they_are_quoted():
+    assert shown("é" * 40) == f"'{'é' * 40}'"
+    assert shown("é" * 41) == f"'{'é' * 40}…'"

@@ -187,6 +187,10 @@ def test_the_advice_for_fractions_names_roundings_and_other_matrices():
     with pytest.raises(NotCountsError) as error:
         make_counts(RawCounts(np.array([[2.0**25]])), "a")
     assert error.value.advice == ""
+    for value, advice in ((2.0**25, "a: taken for times"), (np.nan, "")):
+        with pytest.raises(NotCountsError) as error:
+            make_counts(RawCounts(np.array([[value]]), notes=("a: taken for times",)), "a")
+        assert error.value.advice == advice
 
 
 @pytest.mark.parametrize(
