@@ -210,7 +210,7 @@ def test_fractions_that_hold_out_nothing_or_everything_are_refused(protocol):
 def test_more_cells_than_can_be_listed_are_refused(monkeypatch, test, valid):
     monkeypatch.setattr(heldout, "MOST_CELLS", 49)
     held = HeldOut(protocol="cells", test_fraction=test, valid_fraction=valid)
-    with pytest.raises(ValueError, match="^50 of 100 cells would be held out, more than 49;"):
+    with pytest.raises(ValueError, match=r"^50 of 100 cells would be held out, more than 49;"):
         held.split(loaded(np.ones((10, 10), int)))
     monkeypatch.setattr(heldout, "MOST_CELLS", 50)
     assert held.split(loaded(np.ones((10, 10), int))).missing.nnz == 50

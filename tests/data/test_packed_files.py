@@ -101,15 +101,22 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
     ("data", "problem"),
     [
         (zipped(b"", "a.csv", "b.csv"), r"has 2 files \(a.csv, b.csv\); unpack it, and name one"),
+        (zipped(b"", *"abcde"), r"has 5 files \(a, b, c, d, e\); unpack it"),
+        (zipped(b"", *"abcdef"), r"has 6 files \(a, b, c, d, e, ...\); unpack it"),
         (zipped(b"", "[Content_Types].xml", "xl/a.xml"), "is a workbook of a spreadsheet; save it"),
         (encrypted(b"u,i,3"), "is encrypted; unpack it first"),
         (as_tar(b""), "is an archive of tar; unpack it first"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), "is compressed by 7z; unpack it first"),
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),
+        (b"\x1f\x9d" + bytes(9), "is compressed by compress; unpack it first"),
+        (b"\x04\x22\x4d\x18" + bytes(9), "is compressed by lz4; unpack it first"),
         (gzip.compress(b"\x89HDF" + bytes(99)), "has single cells of AnnData in it, compressed: "),
     ],
-    ids=["zip", "workbook", "encrypted", "tar", "7z", "rar", "HDF5"],
-)
+    ids=[
+        "zip", "zip of 5", "zip of 6", "workbook", "encrypted", "tar", "7z", "rar", "compress",
+        "lz4", "HDF5",
+    ],
+)  # fmt: skip
 def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, problem):
     with pytest.raises(FormatError, match=f"counts.dat {problem}"):
         load(tmp_path / "counts.dat", data)

@@ -48,6 +48,11 @@ def test_zeros_that_are_stored_are_said():
         assert notes[1:] == (binary_notes if binary else ())
 
 
+def test_ones_that_stay_ones_are_not_told():
+    raw = RawCounts(np.array([[1, 0], [1, 1]]))
+    assert make_counts(raw, "a", CountRules(binary=True))[1] == ()
+
+
 @pytest.mark.parametrize(
     ("value", "fields", "message"),
     [

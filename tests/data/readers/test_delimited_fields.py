@@ -66,7 +66,7 @@ def test_a_matrix_may_have_names_of_columns_only(tmp_path, text, columns):
 
 
 def test_a_header_lacks_a_field_only_above_a_matrix(tmp_path):
-    with pytest.raises(FormatError, match="line 2: expected 2 fields .* got 3"):
+    with pytest.raises(FormatError, match=r"line 2: expected 2 fields .* got 3"):
         load(tmp_path / "a.txt", "user item\nann x 1\nbob y 2\n")
 
 
