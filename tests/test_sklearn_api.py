@@ -159,13 +159,17 @@ def test_another_number_of_features_is_refused(counts, fitted):
         ("rate_shape", -1.0),
         ("n_init", 0),
         ("tol", -1.0),
-        ("tol", 1.0),
         ("max_iter", 0),
     ],
 )
 def test_parameters_out_of_range_are_named(name, value, counts):
     with pytest.raises(ValueError, match="num_factors" if name == "num_factors" else name):
         PoissonFactorizer(**{name: value}).fit(counts)
+
+
+def test_a_tolerance_of_one_is_refused_by_the_name_it_has_here(counts):
+    with pytest.raises(ValueError, match=r"^tol == 1\.0, must be < 1"):
+        PoissonFactorizer(tol=1.0).fit(counts)
 
 
 @pytest.mark.parametrize(
