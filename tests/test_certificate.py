@@ -3,6 +3,7 @@ import pytest
 import scipy.special
 
 from vigamma import Gamma, MeanFieldGamma, certify
+from vigamma.certificate import Certificate
 
 
 def test_every_number_matches_scipy_in_float64(exact_problem, away_from_optimum):
@@ -35,3 +36,9 @@ def test_the_table_gives_the_verdict(exact_problem, away_from_optimum, tolerance
     lines = certificate.table(tolerance).splitlines()
     assert lines[-1].startswith(verdict)
     assert f"{certificate.elbo:,.6f}" in lines[1]
+
+
+@pytest.mark.parametrize(("tolerance", "verdict"), [(0.01, "  NOT within"), (0.02, "  within")])
+def test_the_promise_is_of_all_latents_together(tolerance, verdict):
+    certificate = Certificate(0.0, 0.02, kl_to_exact=0.02, max_kl_to_exact=0.005, worst_latent=3)
+    assert certificate.table(tolerance).splitlines()[-1].startswith(f"{verdict} the ")

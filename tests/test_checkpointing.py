@@ -31,7 +31,7 @@ from vigamma import (
 )
 from vigamma.checkpointing import Checkpointer, read_checkpoint
 from vigamma.mesh import make_mesh, place, replicated
-from vigamma.workdir import locked
+from vigamma.workdir import folder_of_start, locked
 
 IDENTITY = {"seed": 0, "model": "DomainKnowledge"}
 
@@ -92,6 +92,18 @@ def test_the_newest_steps_are_kept(tmp_path):
         for step in range(1, 6):
             checkpoints.save(step, make_arrays())
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["3", "4", "5"]
+
+
+def test_the_time_of_all_saves_adds_up(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.seconds_saving = 1000.0
+        checkpoints.save(1, make_arrays())
+        assert 1000 < checkpoints.seconds_saving < 1100
+
+
+def test_the_first_start_of_a_run_is_in_the_workdir_itself(tmp_path):
+    folders = [folder_of_start(tmp_path, index) for index in (0, 1, 2)]
+    assert folders == [tmp_path, tmp_path / "starts" / "1", tmp_path / "starts" / "2"]
 
 
 def damage(path: Path, how: str) -> None:
@@ -237,6 +249,20 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     refused = pytest.raises(CheckpointError, match="cannot write in the workdir")
     with refused, opened(tmp_path / "file"):
         pass
+
+
+def test_an_identity_is_compared_as_json_has_it(tmp_path):
+    for _ in range(2):
+        with opened(tmp_path, {"shape": (2, 3), "names": {1: "a"}}) as checkpoints:
+            checkpoints.restore(arrays := make_arrays(), pytest.fail)
+            checkpoints.save(1, arrays)
+
+
+def test_a_step_that_has_gone_meanwhile_is_not_damaged(tmp_path, monkeypatch):
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+    monkeypatch.setattr("vigamma.checkpointing.saved_steps", lambda _: [1, 5])
+    assert read_checkpoint(tmp_path, pytest.fail)[0] == 1
 
 
 def test_read_checkpoint_needs_no_template(tmp_path):

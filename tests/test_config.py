@@ -18,7 +18,14 @@ from vigamma import (
     PathwiseElbo,
     SparseCounts,
 )
-from vigamma.config import check_config, flatten, identity, load_config, unflatten
+from vigamma.config import (
+    check_config,
+    flatten,
+    identity,
+    load_config,
+    parse_flags,
+    unflatten,
+)
 
 ZERO = Path(__file__).parents[1] / "configs" / "zero.py"
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -137,3 +144,12 @@ def test_values_that_are_no_experiment_are_refused():
     del values["seed"]
     with pytest.raises(ConfigError, match="not those of an experiment: 'seed'"):
         unflatten(values)
+
+
+def test_what_is_no_flag_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("vigamma.config.flags.FLAGS", list)
+    monkeypatch.setattr("vigamma.config.take_any_character", lambda: None)
+    assert parse_flags(["train.py"]) == ["train.py"]
+    with pytest.raises(SystemExit) as end:
+        parse_flags(["train.py", "more"])
+    assert (end.value.code, capsys.readouterr().err) == (2, "error: unexpected argument 'more'\n")

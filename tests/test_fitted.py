@@ -9,10 +9,17 @@ import pytest
 from tests import test_train_stochastic
 from tests.test_checkpointing import IDENTITY, make_arrays, opened
 from tests.test_train_factors import experiment
-from vigamma import CheckpointError, CoordinateAscent, PoissonFactorization, run_experiment
+from vigamma import (
+    CheckpointError,
+    CoordinateAscent,
+    PoissonFactorization,
+    fitted,
+    run_experiment,
+)
+from vigamma.config import flatten, identity
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.fitted import _score, load_run
+from vigamma.fitted import FittedFactors, FittedRun, _config_of, _score, load_run
 from vigamma.train import load_fit
 
 EXPERIMENTS = {
@@ -104,3 +111,25 @@ def test_starts_compare_by_validation_counts_or_else_by_their_elbo():
     assert _score(looked | {"best.step": 0}) == -60
     assert _score({"elbo": -60.0}) == -60
     assert _score({}) == -np.inf
+
+
+def test_what_a_run_started_with_goes_before_what_ran_last(tmp_path):
+    last, first = experiment(num_steps=50, seed=1), experiment(num_steps=10, seed=2)
+    (tmp_path / "config.json").write_text(json.dumps(flatten(last)))
+    config = _config_of(tmp_path, identity(first))
+    assert (config.num_steps, config.seed) == (50, 2)
+
+
+def test_a_start_without_a_checkpoint_is_left_out(tmp_path, monkeypatch):
+    factors = FittedFactors(None, {}, None, None)
+    run = FittedRun(experiment(num_starts=3), 1, 1, factors, {})
+
+    def read_checkpoint(folder, warn, wanted=None):
+        return 1, {"elbo": -1.0}, {"start": 2} if folder.name == "2" else {}
+
+    monkeypatch.setattr(fitted, "read_checkpoint", read_checkpoint)
+    monkeypatch.setattr(fitted, "run_of", lambda *_, best: run)
+    monkeypatch.setattr(fitted, "saved_steps", lambda folder: [1] if folder.name == "2" else [])
+    said = []
+    assert len(load_run(tmp_path, said.append).starts) == 2
+    assert said == ["start 2 has no checkpoint yet, and is left out"]

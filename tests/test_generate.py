@@ -24,6 +24,16 @@ def test_rows_are_a_function_of_the_seed_and_not_of_their_number(workdir):
     assert first.image_shape is None
 
 
+@pytest.mark.parametrize(("step", "wanted"), [(4, 4), ("best", None), ("newest", None)])
+def test_rows_are_of_the_step_that_is_wanted(tmp_path, monkeypatch, step, wanted):
+    def read_checkpoint(workdir, warn, wanted):
+        raise CheckpointError(f"looked for {wanted} in {workdir}")
+
+    monkeypatch.setattr("vigamma.generate.read_checkpoint", read_checkpoint)
+    with pytest.raises(CheckpointError, match=f"looked for {wanted} in {tmp_path}"):
+        generate(tmp_path, 2, 0, step=step)
+
+
 def test_rows_have_the_posterior_predictive_moments(workdir):
     theta, counts, *_ = generate(workdir, 20_000, 0)  # θ ~ Gamma(1 ... 5, 1)
     assert counts.dtype == np.int32

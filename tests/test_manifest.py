@@ -2,9 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from vigamma.manifest import MANIFEST, DamageError, check_files, commit, read_manifest
+from vigamma.manifest import (
+    MANIFEST,
+    DamageError,
+    check_files,
+    commit,
+    read_manifest,
+    size_on_disk,
+)
 
 
 @pytest.fixture
@@ -58,3 +66,10 @@ def test_a_file_that_has_become_a_folder_cannot_be_read(folder):
     manifest["files"]["first"][0] = (folder / "first").stat().st_size
     with pytest.raises(DamageError, match=r"^first cannot be read: Is a directory"):
         check_files(folder, manifest)
+
+
+def test_the_size_on_disk_is_that_of_all_files_in_all_folders(tmp_path):
+    (tmp_path / "partial" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "partial" / "a" / "b" / "data").write_bytes(np.random.default_rng(0).bytes(102_400))
+    commit(tmp_path / "partial", tmp_path / "whole", {})
+    assert 102_400 <= size_on_disk(tmp_path / "whole") < 202_400

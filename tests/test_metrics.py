@@ -23,6 +23,14 @@ def test_lines_come_back_and_steps_not_saved_are_dropped(tmp_path):
     assert lines[2]["seconds"] >= lines[1]["seconds"]
 
 
+@pytest.mark.parametrize("usual", [["step"], ["step", "elbo"], ["step", "elbo", "more"]])
+def test_lines_may_have_more_names_than_most_or_less(tmp_path, usual):
+    path = tmp_path / "metrics.jsonl"
+    lines = [usual, ["step", "elbo"], usual, usual]
+    path.write_text("".join(json.dumps(dict.fromkeys(names, 1)) + "\n" for names in lines))
+    assert list(map(list, read_metrics(path, pytest.fail))) == lines
+
+
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "elbo": 2, "seconds": 0}\n{"step": 2, "el')

@@ -195,6 +195,23 @@ def test_a_candidate_that_is_not_finite_is_dropped(monkeypatch):
         search(alone, [alone.model])
 
 
+def test_a_candidate_that_was_not_finite_takes_no_further_step():
+    trials = object.__new__(_Trials)
+    trials.models, trials._config = [CONFIG.model], CONFIG
+    trials._scores, trials._arrays = {0: [(3, math.nan)]}, {}
+    assert math.isnan(trials._climb(0, 10))
+    assert trials._scores[0][1:] == []
+
+
+def test_only_the_state_of_the_winner_stays(monkeypatch):
+    monkeypatch.setattr(_Trials, "_climb", lambda trials, number, _: trials._scores[number][-1][1])
+    trials = object.__new__(_Trials)
+    trials._scores = {0: [(1, -3.0)], 1: [(1, -1.0)], 2: [(1, -2.0)]}
+    trials._arrays, trials._tilts = dict(enumerate("abc")), {}
+    assert trials.choose([0, 1, 2], rungs=()) == 1
+    assert trials._arrays == {1: "b"}
+
+
 def test_a_grid_has_all_combinations_once_and_keeps_what_is_not_named():
     models = model_grid(CONFIG.model, row_shapes=[0.1, 1.0, 0.1], num_factors=[2, 3])
     assert [(m.row_shape, m.num_factors) for m in models] == [

@@ -138,6 +138,12 @@ def test_what_cannot_be_fitted_is_named(spoil, message, counts):
         PoissonFactorizer(3).fit(spoil(counts.astype(float)))
 
 
+@pytest.mark.parametrize("kind", ["M8[s]", "m8[s]"])
+def test_times_are_no_counts(kind):
+    with pytest.raises(TypeError, match=r"X must be numbers, got an array of .*\[s\]"):
+        PoissonFactorizer(3).fit(np.ones((3, 2), kind))
+
+
 def test_another_number_of_features_is_refused(counts, fitted):
     for method in (fitted.transform, fitted.score, clone(fitted).fit(counts).partial_fit):
         with pytest.raises(ValueError, match="11 features, but PoissonFactorizer is expecting 12"):
@@ -159,6 +165,11 @@ def test_another_number_of_features_is_refused(counts, fitted):
 def test_parameters_out_of_range_are_named(name, value, counts):
     with pytest.raises(ValueError, match="num_factors" if name == "num_factors" else name):
         PoissonFactorizer(**{name: value}).fit(counts)
+
+
+def test_a_tolerance_of_one_is_refused_by_the_name_it_has_here(counts):
+    with pytest.raises(ValueError, match=r"^tol == 1\.0, must be < 1"):
+        PoissonFactorizer(tol=1.0).fit(counts)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +274,7 @@ def test_intervals_hold_what_they_promise(counts, fitted):
 def test_samples_are_like_the_counts(counts, fitted):
     drawn = fitted.sample(600, random_state=0)
     assert drawn.shape == (600, NUM_COLUMNS)
+    assert drawn.dtype == fitted.components_.dtype == np.float64
     assert (drawn == np.floor(drawn)).all()
     np.testing.assert_allclose(drawn.mean(axis=0), counts.mean(axis=0), rtol=0.2)
     correlation, wanted = np.corrcoef(drawn.T), np.corrcoef(counts.T)
@@ -299,7 +311,8 @@ def test_a_pickle_is_the_estimator(counts, fitted):
 
 def test_too_few_sweeps_are_told_and_progress_is_printed(counts, capsys):
     with pytest.warns(ConvergenceWarning, match="2 sweeps"):
-        PoissonFactorizer(3, max_iter=2, n_init=2, verbose=1, random_state=0).fit(counts)
+        few = PoissonFactorizer(3, max_iter=2, n_init=2, verbose=1, random_state=0).fit(counts)
+    assert few.n_iter_ == 2
     assert "start 2/2: ELBO" in capsys.readouterr().out
     best = PoissonFactorizer(3, n_init=3, random_state=0).fit(counts)
     assert best.n_iter_ > 3

@@ -24,6 +24,12 @@ def test_words_stand_left_and_numbers_right():
 
 def test_blocks_stand_beside_each_other():
     assert beside(["a", "bb"], ["c"], gap=1) == ["a  c", "bb  "]
+    assert beside(["日本"], ["c"]) == ["日本  c"]
+    assert beside(["a", "日本"], ["c"], gap=1) == ["a    c", "日本  "]
+
+
+def test_names_with_line_ends_stay_in_their_line():
+    assert aligned({"name": ["a\nb", "c"]}) == ["name", "a\\nb", "c"]
 
 
 def test_tables_are_written_whole_or_not_at_all(tmp_path):
@@ -49,3 +55,11 @@ def test_progress_is_told_every_two_seconds():
     for done in (100, 200, 300, 400):
         pace.update(done)
     assert lines == ["200/1,000 rows  8 s left", "400/1,000 rows  6 s left"]
+
+
+def test_no_time_is_told_before_anything_is_done():
+    seconds, lines = iter([0.0, 5.0, 5.5]), []
+    pace = Pace(10, "rows", lines.append, clock=lambda: next(seconds))
+    for done in (0, 5):
+        pace.update(done)
+    assert lines == ["5/10 rows  6 s left"]

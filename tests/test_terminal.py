@@ -124,3 +124,9 @@ def test_bytes_that_are_no_text_are_still_an_error():
     broken = UnicodeDecodeError("ascii", b"\xe9", 0, 1, "not in range(128)")
     with pytest.raises(UnicodeDecodeError, match="not in range"):
         codecs.lookup_error(terminal._ERRORS)(broken)
+
+
+def test_what_is_written_has_the_length_of_the_text():
+    stream = io.StringIO()
+    assert terminal.PrintableText(stream).write("a\x1b") == 2
+    assert stream.getvalue() == "a\\x1b"

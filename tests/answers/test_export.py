@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import anndata
+import h5py
 import jax
 import numpy as np
 import pandas as pd
@@ -32,6 +33,17 @@ def test_npz_has_it_all_and_loads_without_pickle(tmp_path, kind):
     assert json.loads(str(arrays.pop("config"))) == flatten(run.config)
     assert arrays.pop("step") == 7
     assert not arrays
+
+
+def test_npz_numbers_the_other_starts(tmp_path):
+    others = tuple(random_run("flat", seed).factors for seed in (1, 2))
+    export(RUNS["flat"]._replace(others=others), tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as file:
+        assert sum(name.startswith("start_") for name in file) == 2 * 2 * 3
+        for number, start in enumerate(others, 1):
+            for side in ("rows", "columns"):
+                rate = file[f"start_{number}_{side}_rate"]
+                np.testing.assert_array_equal(rate, start.q[side].rate)
 
 
 @pytest.mark.parametrize("kind", RUNS)
@@ -99,6 +111,16 @@ def test_arviz_reads_draws_with_names(tmp_path):
     assert abs(float(one.mean()) / run.factors.q["columns"].mean[3, 1] - 1) < 0.2
     export(RUNS["flat"], tmp_path / "b.nc", draws=2)
     assert set(arviz.from_netcdf(tmp_path / "b.nc").posterior.data_vars) == set(sides)
+
+
+def test_draws_are_those_of_their_seed(tmp_path):
+    draws = []
+    for seed in (1, 1, 2):
+        export(RUNS["flat"], tmp_path / "a.nc", draws=2, seed=seed)
+        with h5py.File(tmp_path / "a.nc") as file:
+            draws.append(file["posterior/theta"][:])
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).all()
 
 
 def check_moments(values: np.ndarray, q) -> None:

@@ -279,7 +279,7 @@ def test_new_counts_may_come_in_parts(tmp_path):
     counts = new_counts()
     for name, part in (("train", counts * (counts < 2)), ("test", counts * (counts > 1))):
         sp.save_npz(tmp_path / f"{name}.npz", sp.csr_array(part))
-    new = read_new_rows(run_with(layer="counts"), tmp_path)
+    new = read_new_rows(run_with(layer="counts", encoding="latin-1"), tmp_path)
     np.testing.assert_array_equal(new.counts.toarray(), counts)
 
 

@@ -161,3 +161,10 @@ def test_what_cannot_be_is_refused():
     for wrong in ({"top": 0}, {"interval": 1.0}, {"draws": -1}, {"seed": -1}):
         with pytest.raises(ValueError, match="top must be at least 1"):
             recommend(RUN, USERS, **wrong)
+
+
+def test_every_start_has_draws_however_few_there_are():
+    several = RUN._replace(others=tuple(random_run(seed=s).factors for s in (1, 2)))
+    table = recommend(several, USERS, top=2, draws=1)
+    assert (table["low"] > 0).all()
+    assert (table["low"] < table["high"]).all()

@@ -48,3 +48,5 @@ def test_what_cannot_be_is_refused():
         similar(RUN, "row 5, é")
     with pytest.raises(ValueError, match="side column or row, got 10 and 'factor'"):
         similar(RUN, "row 5, é", "factor")
+    with pytest.raises(ValueError, match="top must be at least 1, side column or row, got 0 and"):
+        similar(RUN, "column 5, é", top=0)

@@ -173,3 +173,11 @@ def test_whole_row_blocks_hold_every_entry_once_at_the_place_of_its_row(num_rows
 def test_blocks_have_room_for_the_factors_of_their_entries_within_limits():
     sizes = [block_slots(num_factors) for num_factors in (1, 20, 50, 100, 200, 1000, 10**5)]
     assert sizes == [4096, 4096, 2048, 1024, 512, 512, 512]
+
+
+def test_whole_row_blocks_are_nearly_equally_full():
+    lengths = np.random.default_rng(0).integers(1, 40, 100)
+    counts = (np.arange(40) < lengths[:, None]).astype(np.uint8)
+    blocks, places = make_whole_row_blocks(sp.csr_array(counts), 128, multiple=1)
+    chunks = (blocks.rows < places.shape[1]).sum(axis=1)
+    assert chunks.min() > 0.9 * chunks.max()

@@ -8,7 +8,13 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from tests.data.test_blocks import matrices_of
-from vigamma.data.count_rows import balanced_order, in_order, lay_out_rows, padded_rows
+from vigamma.data.count_rows import (
+    balanced_order,
+    in_order,
+    lay_out_rows,
+    padded_rows,
+    with_ones,
+)
 
 NUM_ROWS, NUM_COLUMNS = 70, 11
 
@@ -143,3 +149,9 @@ def test_fractions_have_the_constants_of_the_gamma_function_and_no_counts_have_n
 def test_rows_come_back_in_order(num_rows):
     rows = np.arange(num_rows)
     np.testing.assert_array_equal(in_order(rows[balanced_order(num_rows)]), rows)
+
+
+def test_ones_follow_arrays_along_their_first_axis():
+    padded = with_ones({"a": np.zeros((2, 3)), "b": np.array([5.0])}, 4)
+    np.testing.assert_array_equal(padded["a"], [[0] * 3, [0] * 3, [1] * 3, [1] * 3])
+    np.testing.assert_array_equal(padded["b"], [5, 1, 1, 1])

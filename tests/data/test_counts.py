@@ -26,6 +26,10 @@ def test_values_that_are_not_counts_are_named(bad, message):
         check_counts([[1, 2], [bad, 3]])
 
 
+def test_the_largest_count_is_one():
+    assert check_counts([[2**24]]).tolist() == [[16_777_216.0]]
+
+
 def test_large_int64_is_not_wrapped():
     with pytest.raises(ValueError, match="at most 16777216, but it is 2147483653"):
         check_counts(np.array([[2147483653]], np.int64))

@@ -40,6 +40,7 @@ def test_unknown_items_are_told_once(tmp_path):
     assert counts.toarray().tolist() == [[0, 0, 0, 5, 2]]
     assert unknown == ["Dune", "Solaris"]
     assert shown(unknown) == "2 unknown: 'Dune', 'Solaris'"
+    assert shown(list("abcde")) == "5 unknown: 'a', 'b', 'c', 'd', 'e'"
     assert shown(list("abcdefg")) == "7 unknown: 'a', 'b', 'c', 'd', 'e' and 2 more"
 
 

@@ -119,6 +119,11 @@ def test_only_a_large_file_is_announced(tmp_path, monkeypatch):
         file.truncate(20_000_000)
     assert SparseCounts(path=str(large)).announcement() == f"reading {large} (20 MB)"
     large.unlink()
+    (tmp_path / "more").mkdir()
+    with open(large, "wb") as file:
+        file.truncate(2**24 - 1 - sum(part.stat().st_size for part in tmp_path.glob("t*.npz")))
+    assert SparseCounts(path=path).announcement() is None
+    large.unlink()
     monkeypatch.setattr(files, "_ANNOUNCED_BYTES", 1)
     assert SparseCounts(path=path).announcement() == f"reading {path} (0 MB)"
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vigamma.config import check_config
+from vigamma.data import heldout
 from vigamma.data.files import LoadedCounts, Parts
 from vigamma.data.heldout import PROTOCOLS, HeldOut, HeldOutCounts, Split
 from vigamma.data.sparse_counts import check_sparse_counts
@@ -197,10 +198,22 @@ def test_fractions_that_hold_out_nothing_or_everything_are_refused(protocol):
     one = loaded([[0, 0, 1]])
     with pytest.raises(ValueError, match=r"test_fraction = 1e-09 holds out nothing"):
         HeldOut(protocol=protocol, test_fraction=1e-9).split(one)
+    with pytest.raises(ValueError, match=r"valid_fraction = 1e-09 holds out nothing"):
+        HeldOut(protocol=protocol, test_fraction=0.0, valid_fraction=1e-9).split(one)
     many = loaded([[1] + [0] * 999])
     if protocol != "entries":  # which leaves at least one
         with pytest.raises(ValueError, match="training counts has no nonzero"):
             HeldOut(protocol=protocol, test_fraction=0.999).split(many)
+
+
+@pytest.mark.parametrize(("test", "valid"), [(0.5, 0.0), (0.0, 0.5), (0.25, 0.25)])
+def test_more_cells_than_can_be_listed_are_refused(monkeypatch, test, valid):
+    monkeypatch.setattr(heldout, "MOST_CELLS", 49)
+    held = HeldOut(protocol="cells", test_fraction=test, valid_fraction=valid)
+    with pytest.raises(ValueError, match=r"^50 of 100 cells would be held out, more than 49;"):
+        held.split(loaded(np.ones((10, 10), int)))
+    monkeypatch.setattr(heldout, "MOST_CELLS", 50)
+    assert held.split(loaded(np.ones((10, 10), int))).missing.nnz == 50
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from vigamma.data.files import SparseCounts
-from vigamma.data.text_files import FormatError, numbered_lines
+from vigamma.data.text_files import FormatError, numbered_lines, shown
 
 TEXT = "user,item,count\nann,jäzz,1\nbob,folk,2\n"
 MATRIX = "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 2 1\n2 1 2\n"
@@ -101,15 +101,22 @@ def test_names_beside_and_parts_may_be_compressed(tmp_path):
     ("data", "problem"),
     [
         (zipped(b"", "a.csv", "b.csv"), r"has 2 files \(a.csv, b.csv\); unpack it, and name one"),
+        (zipped(b"", *"abcde"), r"has 5 files \(a, b, c, d, e\); unpack it"),
+        (zipped(b"", *"abcdef"), r"has 6 files \(a, b, c, d, e, ...\); unpack it"),
         (zipped(b"", "[Content_Types].xml", "xl/a.xml"), "is a workbook of a spreadsheet; save it"),
         (encrypted(b"u,i,3"), "is encrypted; unpack it first"),
         (as_tar(b""), "is an archive of tar; unpack it first"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), "is compressed by 7z; unpack it first"),
         (b"Rar!\x1a\x07" + bytes(9), "is compressed by rar; unpack it first"),
+        (b"\x1f\x9d" + bytes(9), "is compressed by compress; unpack it first"),
+        (b"\x04\x22\x4d\x18" + bytes(9), "is compressed by lz4; unpack it first"),
         (gzip.compress(b"\x89HDF" + bytes(99)), "has single cells of AnnData in it, compressed: "),
     ],
-    ids=["zip", "workbook", "encrypted", "tar", "7z", "rar", "HDF5"],
-)
+    ids=[
+        "zip", "zip of 5", "zip of 6", "workbook", "encrypted", "tar", "7z", "rar", "compress",
+        "lz4", "HDF5",
+    ],
+)  # fmt: skip
 def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, problem):
     with pytest.raises(FormatError, match=f"counts.dat {problem}"):
         load(tmp_path / "counts.dat", data)
@@ -174,3 +181,8 @@ def test_lines_of_many_blocks_are_recoded_and_counted(tmp_path):
     (tmp_path / "a").write_bytes("\n".join(lines).encode("utf-16")[:-1])
     with pytest.raises(FormatError, match="a, line 50000: expected text in utf-16: truncated data"):
         list(numbered_lines(tmp_path / "a"))
+
+
+def test_long_pieces_of_a_file_are_cut_where_they_are_quoted():
+    assert shown("é" * 40) == f"'{'é' * 40}'"
+    assert shown("é" * 41) == f"'{'é' * 40}…'"

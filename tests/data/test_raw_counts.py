@@ -48,6 +48,11 @@ def test_zeros_that_are_stored_are_said():
         assert notes[1:] == (binary_notes if binary else ())
 
 
+def test_ones_that_stay_ones_are_not_told():
+    raw = RawCounts(np.array([[1, 0], [1, 1]]))
+    assert make_counts(raw, "a", CountRules(binary=True))[1] == ()
+
+
 @pytest.mark.parametrize(
     ("value", "fields", "message"),
     [
@@ -187,6 +192,10 @@ def test_the_advice_for_fractions_names_roundings_and_other_matrices():
     with pytest.raises(NotCountsError) as error:
         make_counts(RawCounts(np.array([[2.0**25]])), "a")
     assert error.value.advice == ""
+    for value, advice in ((2.0**25, "a: taken for times"), (np.nan, "")):
+        with pytest.raises(NotCountsError) as error:
+            make_counts(RawCounts(np.array([[value]]), notes=("a: taken for times",)), "a")
+        assert error.value.advice == advice
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,27 @@ def test_a_few_bursts_do_not_make_groups_of_their_own():
     rows, groups = group_rows(rng, check_sparse_counts(counts + burst), 6)
     assert np.bincount(groups).min() > 20
     assert purity(kinds[rows], groups) > 0.75
+
+
+def test_first_centers_are_all_directions_that_there_are():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        directions = np.eye(5)[rng.permutation(np.repeat(np.arange(5), 20))]
+        centers = row_groups._first_centers(rng, directions, np.ones(100), 5)
+        np.testing.assert_array_equal(centers.sum(axis=0), np.ones(5))
+
+
+def test_places_count_in_proportion_to_their_lengths():
+    (center,) = row_groups._updated(np.ones((1, 2)), np.eye(2), np.array([3.0, 4.0]))
+    np.testing.assert_allclose(center, [0.6, 0.8])
+
+
+def test_the_closest_of_several_tries_goes_on(monkeypatch):
+    def closeness(seed: int) -> float:
+        places = np.random.default_rng(seed).standard_normal((60, 4), np.float32)
+        groups = row_groups._spherical_k_means(np.random.default_rng(seed), places, 6)
+        return sum(np.linalg.norm(places[groups == k].sum(axis=0)) for k in range(6))
+
+    several = [closeness(seed) for seed in range(5)]
+    monkeypatch.setattr(row_groups, "_NUM_TRIES", 1)
+    assert sum(several) > 1.01 * sum(map(closeness, range(5)))

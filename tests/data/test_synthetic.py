@@ -117,3 +117,9 @@ def test_fields_out_of_range_are_refused(changes, message):
 def test_column_factors_have_a_mean_of_one_however_unequal_they_are():
     beta = SyntheticFactors(num_columns=20_000, column_exponent=1.0).load().beta
     np.testing.assert_allclose(beta.mean(), 1, rtol=0.3)
+
+
+def test_factors_too_small_for_float32_are_raised():
+    fields = SyntheticFactors(num_factors=3, concentration=0.01)
+    factors = fields._factors(200, 0.7, np.random.default_rng(0))
+    assert factors.min() == np.float32(1e-30)

@@ -61,6 +61,7 @@ def test_lines_of_two_columns_count_one(tmp_path):
         (pd.DataFrame({"cell": ["a", "b"], "CD4": 1, "CD8": 2}), "may be a matrix: save .*=1,2,3"),
         (pd.DataFrame(1, ["x", "y"], ["g1", "g2"]), "may be a matrix"),
         (TABLE.astype({"stars": "string"}), "counts must be numbers, but stars is of"),
+        (TABLE.astype({"stars": bool}), "counts must be numbers, but stars is of bool"),
         (TABLE.replace({"film": {"a": None}}), "2 values of film are missing"),
     ],
 )
@@ -91,3 +92,5 @@ def test_columns_are_chosen_by_name_or_number(tmp_path):
         assert loaded.notes[0].endswith("ignored: time")
     with pytest.raises(FormatError, match=r"asks for movie, .* there are user, film, stars, time"):
         SparseCounts(path=path, columns="user,movie").load()
+    with pytest.raises(FormatError, match=r"may be a matrix: save a matrix as \.npz or \.h5ad"):
+        SparseCounts(path=path, columns="all").load()

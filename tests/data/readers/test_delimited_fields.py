@@ -65,6 +65,11 @@ def test_a_matrix_may_have_names_of_columns_only(tmp_path, text, columns):
     assert names_of(loaded) == (None, columns)
 
 
+def test_a_header_lacks_a_field_only_above_a_matrix(tmp_path):
+    with pytest.raises(FormatError, match=r"line 2: expected 2 fields .* got 3"):
+        load(tmp_path / "a.txt", "user item\nann x 1\nbob y 2\n")
+
+
 def test_more_than_eight_numbers_a_line_are_a_matrix(tmp_path):
     loaded = load(tmp_path / "a.txt", "0 1 2 0 1 2 0 1 2\n" * 3)
     assert loaded.counts.toarray().tolist() == [[0, 1, 2] * 3] * 3
@@ -91,6 +96,7 @@ def test_the_config_can_say_that_it_is_a_matrix(tmp_path, text, names, counts):
     [
         GENES,
         "0 1 3 1\n2 0 1 0\n4 5 6 0\n",
+        "0 1 2 0 1 2 0 1\n" * 3,
         "gene,s1,s2\nA,0,1\nB,2,0\n",
         "gene,what,c1,c2,c3\nA,tumor,0,1,3\nB,breast,2,0,1\n",
         "gene,c1,c2,c3\nA,0,1,3\nA,2,0,1\n",
@@ -245,6 +251,26 @@ def test_a_broken_line_of_a_matrix_is_named(tmp_path, monkeypatch, line, problem
     assert loaded.counts.toarray().tolist() == [[0, 1, 3]] * 30
     with pytest.raises(FormatError, match=f"a.csv, line 32: {problem}"):
         load(tmp_path / "a.csv", f"{text}{line}g,1,2,3\n")
+
+
+def test_columns_may_be_called_like_counts_if_there_are_counts(tmp_path):
+    loaded = load(tmp_path / "a.csv", "cell,umi,reads\nA,ACGT,3\nB,ACGT,4\n")
+    assert loaded.counts.toarray().tolist() == [[3], [4]]
+    assert names_of(loaded) == (["A", "B"], ["ACGT"])
+
+
+def test_there_may_be_more_rows_than_16_bits_count(tmp_path):
+    loaded = load(tmp_path / "a.tsv", "".join(f"{i}\tx\t1\n" for i in range(70_000)))
+    assert loaded.counts.shape == (70_000, 1)
+    assert loaded.counts.sum() == 70_000
+
+
+def test_a_matrix_is_put_together_from_its_pieces(tmp_path, monkeypatch):
+    for at_once in (1, 8):  # less than a line, and two lines
+        monkeypatch.setattr(text_matrix, "_FIELDS_AT_ONCE", at_once)
+        loaded = load(tmp_path / "a.csv", f"gene,c1,c2,c3\n{GENES}")
+        assert loaded.counts.toarray().tolist() == COUNTS
+        assert names_of(loaded) == (["TP53", "BRCA", "MYC"], ["c1", "c2", "c3"])
 
 
 def test_titles():

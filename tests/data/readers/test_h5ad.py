@@ -116,6 +116,10 @@ def test_other_files_of_hdf5_are_refused(tmp_path):
         file["matrix"] = np.ones(3)
     with pytest.raises(FormatError, match=r"a.h5 is HDF5, but neither AnnData .* it has matrix"):
         SparseCounts(path=str(tmp_path / "a.h5")).load()
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["obs"] = np.ones(3)  # and no var
+    with pytest.raises(FormatError, match=r"neither AnnData .* it has matrix, obs"):
+        SparseCounts(path=str(tmp_path / "a.h5")).load()
     path = (tmp_path / "a.h5").rename(tmp_path / "a.h5ad")
     with pytest.raises(FormatError, match=r"a.h5ad is HDF5, but no AnnData file: it has no obs"):
         SparseCounts(path=str(path)).load()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data.file_kinds import LDA_C
+from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import SparseCounts, kind_of
 from vigamma.data.readers import lda_c
 from vigamma.data.text_files import FormatError
@@ -46,6 +46,14 @@ def test_the_format_is_known_by_its_lines(tmp_path, name):
         loaded.counts.toarray(), [[0] * 5, [2, 1, 0, 0, 1], [0, 0, 300, 0, 0]]
     )
     assert "terms have no names" in loaded.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("2 0:1.5 3:0.25\n", LDA_C), ("ann 12:30\nbob 13:45\n", TABLE)]
+)
+def test_weights_may_be_fractions_and_times_are_no_weights(tmp_path, text, kind):
+    (tmp_path / "a.txt").write_text(text)
+    assert kind_of(tmp_path / "a.txt") == kind
 
 
 def test_a_line_longer_than_what_is_looked_at_is_known_too(tmp_path):

@@ -139,12 +139,20 @@ def test_rows_and_columns_can_be_swapped_with_their_names(tmp_path):
             f"{BANNER} coordinate real symmetric\n2 3 0\n",
             "line 2: expected as many rows as columns",
         ),
+        (
+            f"{BANNER} coordinate real skew-symmetric\n3 2 1\n2 1 5\n",
+            "line 2: expected as many rows as columns, as it is skew-symmetric",
+        ),
         (f"{BANNER} coordinate real symmetric\n2 2 2\n1 1 1\n1 2 3\n", "line 4: .* below the diag"),
         (f"{BANNER} coordinate real symmetric\n2 2 2\n1 1 1\n\n1 2 3\n", "line 5: .* below the di"),
         (f"{BANNER} coordinate real skew-symmetric\n2 2 1\n1 1 1\n", "line 3: .* below the diag"),
         (
             f"{BANNER} coordinate real general\n2 2 2\n1 1 1\n2 2 inf\n",
             "line 4: expected a number, got 'inf'",
+        ),
+        (
+            f"{BANNER} coordinate real general\n2 2 1\n1 1 1\n2 2 5\n",
+            "line 2: expected 1 entries below, got 2$",
         ),
         (f"{HEADER}1 1 1\r1 1 1\r", "line 2: a carriage return stands inside the line"),
     ],

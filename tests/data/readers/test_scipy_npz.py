@@ -30,6 +30,9 @@ def test_names_are_read_from_files_beside(tmp_path):
     assert scipy_npz.read(tmp_path / "counts.npz", "latin-1").column_names[2] == "ç"
     (tmp_path / "rows.txt").write_text("1\n2\n")
     with pytest.raises(ValueError, match=r"rows\.txt has 2 lines, but .*counts\.npz needs 4 names"):
+        scipy_npz.read(tmp_path / "counts.npz")
+    (tmp_path / "rows.txt").write_text("1\n2\n3\n4\n5\n")
+    with pytest.raises(ValueError, match=r"rows\.txt has 5 lines, but .*counts\.npz needs 4 names"):
         SparseCounts(path=str(tmp_path / "counts.npz")).load()
 
 

@@ -44,6 +44,11 @@ def test_the_older_file_of_genes_is_read(tmp_path):
     assert ten_x.read(tmp_path).column_names.tolist() == NAMES
 
 
+def test_features_without_symbols_are_called_by_their_ids(tmp_path):
+    write(tmp_path, [fields[:1] for fields in FEATURES])
+    assert ten_x.read(tmp_path).column_names.tolist() == ["ENSG1", "ENSG2", "ENSG3"]
+
+
 def test_features_that_are_no_genes_are_left_out_and_said(tmp_path):
     write(tmp_path, [FEATURES[0], ("CD4", "CD4", "Antibody Capture"), FEATURES[2]])
     raw = ten_x.read(tmp_path)
