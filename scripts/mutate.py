@@ -1,6 +1,6 @@
 """Makes one small change at a time in the package, and tells whether the tests notice it.
 
-python scripts/mutate.py                            # all changes of scripts/mutations.txt: an hour or two
+python scripts/mutate.py                            # all of scripts/mutations.txt: 1 to 2 hours
 python scripts/mutate.py --jobs 4 --only inference  # those with "inference" in what is printed
 
 A change is made in a temporary copy of the checkout, and the tests that are named with it run
