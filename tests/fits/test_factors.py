@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.test_train_factors import SYNTHETIC, experiment
-from vigamma import CoordinateAscent, Gamma, HeldOut, PoissonFactorization
+from vigamma import ConfigError, CoordinateAscent, Gamma, HeldOut, PoissonFactorization
 from vigamma.data.files import LoadedCounts
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.fits import factors
@@ -117,3 +117,9 @@ def test_a_run_of_a_fixed_length_need_not_see_its_convergence(monkeypatch):
         fit = load_fit(experiment(inference=CoordinateAscent(tolerance=tolerance)))
         state = fit._config.inference.init(fit.model, {})
         assert fit.sees_convergence(state) == (tolerance == 0)
+
+
+def test_a_split_that_holds_out_nothing_names_its_field():
+    config = experiment(heldout=HeldOut(protocol="cells", test_fraction=1e-9))
+    with pytest.raises(ConfigError, match=r"config\.heldout: test_fraction = 1e-09 holds out noth"):
+        load_fit(config)
