@@ -19,7 +19,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Of `-n auto`: one a core, and no more than four, as each takes up to 3 GB."""
+    """Of `-n auto`: one a core, up to four; two take 10 GB, as compiled programs stay."""
     return min(os.cpu_count() or 1, 4)
 
 
