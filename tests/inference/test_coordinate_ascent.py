@@ -383,8 +383,8 @@ def test_the_first_sweep_that_starts_extrapolated_is_the_eleventh():
             state.replace(step=jnp.uint32(num_sweeps - 1)),
             state.model,
             jnp.full(1, 1.1),
-            jnp.float32(-5),
-            jnp.float32(9),
+            jnp.asarray(-5.0),
+            jnp.asarray(9.0),
         )
         assert (int(after.step), int(after.momentum)) == (num_sweeps, momentum)
         assert bool(after.start > after.q) == bool(momentum)
