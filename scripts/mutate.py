@@ -127,7 +127,6 @@ def _run_pytest(copy: Path, tests: Sequence[str], report: Path) -> None:
     os.chdir(copy)
     os.environ["PYTHONPATH"] = str(copy)  # for the scripts that tests start
     sys.path.insert(0, str(copy))
-    sys.dont_write_bytecode = True
     sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
