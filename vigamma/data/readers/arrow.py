@@ -25,8 +25,8 @@ def read(path: Path, columns: str = "") -> RawCounts:
 
     Raises:
       ValueError: if pyarrow is not installed.
-      FormatError: for a file that is broken, one of many columns or with an index of pandas, an id
-        or a count that is missing, and counts that are no numbers.
+      FormatError: for a file that is broken, one that may be a matrix (see `arrangement`), an id or
+        a count that is missing, and counts that are no numbers.
     """
     try:
         import pyarrow as pa
