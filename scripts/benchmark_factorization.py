@@ -25,12 +25,12 @@ import jax
 import numpy as np
 import scipy.sparse
 from absl import app, flags, logging
+from vigamma.runs.fits.coordinate_ascent import CoordinateAscentFit
 
 import vigamma
 from vigamma.data.files import LoadedCounts
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.mesh import keep_freed_memory, make_mesh, use_all_cores
-from vigamma.metrics import peak_memory_bytes, read_metrics
+from vigamma.runs.metrics import peak_memory_bytes, read_metrics
 
 _ONLY = flags.DEFINE_enum("only", "sweeps", ["sweeps", "stop", "scaling"], "Which table.")
 _COUNTS = flags.DEFINE_string("counts", None, "An .npz of scipy.sparse, or a folder of three.")

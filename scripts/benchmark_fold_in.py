@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 from absl import app, flags, logging
+from vigamma.runs.fits.coordinate_ascent import CoordinateAscentFit
 
 import vigamma
 from vigamma.data.files import LoadedCounts
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.inference.fold_in import fold_in
 from vigamma.mesh import keep_freed_memory, make_mesh, use_all_cores
 

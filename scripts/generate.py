@@ -7,8 +7,8 @@ from absl import app, flags
 
 from vigamma import plotting
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.config import parse_flags
 from vigamma.generate import generate
+from vigamma.runs.config import parse_flags
 from vigamma.whole_files import replacing
 
 _RUN = RunFlags()

@@ -21,8 +21,8 @@ from absl import app, flags
 
 import vigamma
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.config import parse_flags
-from vigamma.names import read_names, split_names
+from vigamma.data.names import read_names, split_names
+from vigamma.runs.config import parse_flags
 from vigamma.tables import aligned, csv_file, write_csv
 
 _FEW_DRAWN = 10_000

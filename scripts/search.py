@@ -21,10 +21,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
-from vigamma.search import write_search
-from vigamma.signals import StopSignals
+from vigamma.runs.config import load_config, parse_flags
+from vigamma.runs.search import write_search
+from vigamma.runs.signals import StopSignals
 from vigamma.terminal import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(

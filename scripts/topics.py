@@ -12,7 +12,7 @@ from absl import app, flags
 
 import vigamma
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.config import parse_flags
+from vigamma.runs.config import parse_flags
 from vigamma.tables import write_csv
 
 _RUN = RunFlags()

@@ -15,8 +15,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.config import load_config, parse_flags
 from vigamma.mesh import keep_freed_memory, use_all_cores
+from vigamma.runs.config import load_config, parse_flags
 from vigamma.terminal import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson, train
+from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson
 from vigamma.data.digits import KnowledgeAndCounts
+from vigamma.inference import train_state
 from vigamma.mesh import in_default_float
+from vigamma.runs import train
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -39,6 +41,14 @@ def x64():
 def no_figures(monkeypatch):
     """Figures take most of the time of a short run; most tests do not look at them."""
     monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
+
+
+@pytest.fixture
+def fresh_programs():
+    """No program that was compiled before is used, and those of this test are not used after it."""
+    train_state._program.cache_clear()
+    yield
+    train_state._program.cache_clear()
 
 
 @pytest.fixture

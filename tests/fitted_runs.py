@@ -6,7 +6,7 @@ import numpy as np
 from tests.factors import make_model, random_posterior
 from tests.test_train_factors import experiment
 from vigamma import PoissonFactorization
-from vigamma.fitted import FittedFactors, FittedRun
+from vigamma.runs.fitted import FittedFactors, FittedRun
 
 NUM_ROWS, NUM_COLUMNS, NUM_FACTORS = 12, 30, 3
 

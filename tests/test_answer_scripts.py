@@ -15,13 +15,13 @@ from vigamma import (
     check_sparse_counts,
     recommend,
     run_experiment,
-    train,
 )
 from vigamma.data.files import LoadedCounts
 from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.diagnostics.residuals import factor_moments
-from vigamma.fitted import load_run
-from vigamma.run_data import load_run_data
+from vigamma.runs import train
+from vigamma.runs.fitted import load_run
+from vigamma.runs.loading import load_run_data
 
 BEST = "step 3 of 24, the best by validation"
 

@@ -18,7 +18,7 @@ from vigamma import (
     PathwiseElbo,
     SparseCounts,
 )
-from vigamma.config import (
+from vigamma.runs.config import (
     check_config,
     flatten,
     identity,
@@ -64,9 +64,16 @@ def test_every_config_is_valid_and_says_what_it_is(path):
         ({"seed": -1}, "config.seed must be 0 to"),
         ({"seed": 2**32}, "config.seed must be 0 to 2^32 - 1, got 4294967296"),
         ({"data": Digits(digit=12)}, "config.data.digit must be 0 to 9, got 12"),
-        ({"data": DomainKnowledge()}, "config.data must be Digits"),
+        (
+            {"data": DomainKnowledge()},
+            "config.data must be a DataSource, but DomainKnowledge has no lo",
+        ),
         ({"model": DomainKnowledge(weight=-2.0)}, "config.model.weight must be positive"),
-        ({"inference": CoordinateAscent()}, "config.data, model, inference: Digits, DomainKn"),
+        (
+            {"inference": Adam()},
+            "config.inference must be a Algorithm, but Adam has no num_ba",
+        ),
+        ({"model": 3}, "config.model must be a Spec, got 3"),
         (
             {"inference": CoordinateAscent(num_restarts=2, restart_sweeps=9), "num_steps": 9},
             "config.num_steps must be more than inference.restart_sweeps (9), got 9",
@@ -147,8 +154,8 @@ def test_values_that_are_no_experiment_are_refused():
 
 
 def test_what_is_no_flag_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("vigamma.config.flags.FLAGS", list)
-    monkeypatch.setattr("vigamma.config.take_any_character", lambda: None)
+    monkeypatch.setattr("vigamma.runs.config.flags.FLAGS", list)
+    monkeypatch.setattr("vigamma.runs.config.take_any_character", lambda: None)
     assert parse_flags(["train.py"]) == ["train.py"]
     with pytest.raises(SystemExit) as end:
         parse_flags(["train.py", "more"])

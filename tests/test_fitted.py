@@ -13,14 +13,14 @@ from vigamma import (
     CheckpointError,
     CoordinateAscent,
     PoissonFactorization,
-    fitted,
     run_experiment,
 )
-from vigamma.config import flatten, identity
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.fitted import FittedFactors, FittedRun, _config_of, _score, load_run
-from vigamma.train import load_fit
+from vigamma.runs import fitted
+from vigamma.runs.config import flatten, identity
+from vigamma.runs.fitted import FittedFactors, FittedRun, _config_of, _score, load_run
+from vigamma.runs.train import load_fit
 
 EXPERIMENTS = {
     "ascent": experiment(num_steps=10),
@@ -42,7 +42,7 @@ def test_a_run_is_read_back_as_it_was_fitted(tmp_path, name):
     q, shape = run.factors.q, (summary["num_rows"], summary["num_columns"])
     assert (len(q["rows"].rate), len(q["columns"].rate)) == shape
     assert ("row_rates" in q) == (name != "flat")
-    split = load_fit(config).split
+    split = load_fit(config).data.split
     rates = q["rows"].mean @ q["columns"].mean.T
     means = rates.sum(axis=1), split.train.sum(axis=1)
     assert np.corrcoef(*means)[0, 1] > 0.9  # rows are in their order

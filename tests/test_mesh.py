@@ -23,12 +23,10 @@ from vigamma.mesh import (
     keep_freed_memory,
     largest_of_processes,
     make_mesh,
-    mean_over_devices,
     on_every_device,
     on_first_process,
     place,
     replicated,
-    sum_over_devices,
     use_all_cores,
     whole,
 )
@@ -102,7 +100,7 @@ def test_sums_and_means_over_devices(num_devices):
 
     def totals(tree):
         local = jax.tree.map(lambda leaf: leaf.sum(axis=0), tree)
-        return sum_over_devices(local), mean_over_devices(local)
+        return ACROSS_DEVICES.total(local), ACROSS_DEVICES.mean(local)
 
     program = jax.jit(on_every_device(totals, mesh, (by_rows(mesh),)))
     summed, mean = program(place(TREE, by_rows(mesh)))
@@ -113,7 +111,7 @@ def test_sums_and_means_over_devices(num_devices):
 
 def test_a_tree_is_summed_in_one_all_reduce():
     mesh = mesh_of(4)
-    program = jax.jit(on_every_device(sum_over_devices, mesh, (by_rows(mesh),)))
+    program = jax.jit(on_every_device(ACROSS_DEVICES.total, mesh, (by_rows(mesh),)))
     text = program.lower(place(TREE, by_rows(mesh))).compile().as_text()
     assert len(re.findall(r"= .* all-reduce(?:-start)?\(", text)) == 1
 
@@ -150,7 +148,9 @@ def test_parts_come_together(num_devices):
 
 
 def test_alone_there_is_nothing_to_do():
-    assert all(collective(TREE) is TREE for collective in ALONE)
+    *collectives, index, size = ALONE
+    assert all(collective(TREE) is TREE for collective in collectives)
+    assert (index(), size()) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vigamma.metrics import MetricsLog, ProgressLine, peak_memory_bytes, read_metrics, write_json
+from vigamma.runs.metrics import (
+    MetricsLog,
+    ProgressLine,
+    peak_memory_bytes,
+    read_metrics,
+    write_json,
+)
 from vigamma.terminal import PlainConsole
 
 
@@ -91,7 +97,7 @@ def test_plain_lines_are_not_too_many_but_the_last_comes():
 
 def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
     now = itertools.count(0, 2)
-    monkeypatch.setattr("vigamma.metrics.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("vigamma.runs.metrics.time.monotonic", lambda: next(now))
     stream = io.StringIO()
     with ProgressLine(150, console=PlainConsole(file=stream, width=120)) as progress:
         progress.start(100)

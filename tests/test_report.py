@@ -24,9 +24,7 @@ from vigamma import (
     SparseCounts,
     page,
     run_experiment,
-    train,
 )
-from vigamma.config import flatten
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
 from vigamma.diagnostics.factor_columns import factor_summaries
@@ -34,6 +32,8 @@ from vigamma.diagnostics.predictive import Score
 from vigamma.diagnostics.predictive_checks import PredictiveChecks, Summary
 from vigamma.diagnostics.residuals import Moments, Residuals
 from vigamma.report import _in_short, load_results, write_report
+from vigamma.runs import train
+from vigamma.runs.config import flatten
 from vigamma.sections.checks import check_verdicts
 from vigamma.sections.factors import the_factors
 from vigamma.sections.outcome import equation, what_was_fitted

@@ -7,7 +7,9 @@ import shlex
 import signal
 import time
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import scipy.sparse
 from hypothesis import HealthCheck, given, settings
@@ -27,10 +29,12 @@ from vigamma import (
     run_experiment,
     search,
 )
+from vigamma.contracts import StepInfo
 from vigamma.data.count_rows import lay_out_rows
-from vigamma.fits import coordinate_ascent
-from vigamma.inference.info import StepInfo
-from vigamma.search import Rung, Trial, _Trials, default_grid, halve, neighbours
+from vigamma.inference.train_state import TrainState
+from vigamma.runs import search as search_module
+from vigamma.runs.fits import factors
+from vigamma.runs.search import Rung, Trial, _Trials, default_grid, halve, neighbours
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
 CONFIG = Experiment(
@@ -177,14 +181,14 @@ def test_the_default_grid_is_searched_and_then_what_is_near_the_best():
 
 
 def test_a_candidate_that_is_not_finite_is_dropped(monkeypatch):
-    climb = coordinate_ascent.CoordinateAscentFit.climb
+    take_steps = search_module.take_steps
 
-    def failing(fit, arrays, advance, last_step, name):
+    def failing(fit, state, last_step, where):
         if float(fit.model.row_prior.concentration) == 1.0:
-            raise NonFiniteError(f"not finite at step 3 {name}")
-        return climb(fit, arrays, advance, last_step, name)
+            raise NonFiniteError(f"not finite at step 3{where}")
+        return take_steps(fit, state, last_step, where=where)
 
-    monkeypatch.setattr(coordinate_ascent.CoordinateAscentFit, "climb", failing)
+    monkeypatch.setattr(search_module, "take_steps", failing)
     config, said = dataclasses.replace(CONFIG, num_steps=12), []
     outcome = search(config, model_grid(CONFIG.model, row_shapes=[0.1, 1.0]), say=said.append)
     assert outcome.best.model.row_shape != 1.0
@@ -198,7 +202,7 @@ def test_a_candidate_that_is_not_finite_is_dropped(monkeypatch):
 def test_a_candidate_that_was_not_finite_takes_no_further_step():
     trials = object.__new__(_Trials)
     trials.models, trials._config = [CONFIG.model], CONFIG
-    trials._scores, trials._arrays = {0: [(3, math.nan)]}, {}
+    trials._scores, trials._states = {0: [(3, math.nan)]}, {}
     assert math.isnan(trials._climb(0, 10))
     assert trials._scores[0][1:] == []
 
@@ -207,9 +211,9 @@ def test_only_the_state_of_the_winner_stays(monkeypatch):
     monkeypatch.setattr(_Trials, "_climb", lambda trials, number, _: trials._scores[number][-1][1])
     trials = object.__new__(_Trials)
     trials._scores = {0: [(1, -3.0)], 1: [(1, -1.0)], 2: [(1, -2.0)]}
-    trials._arrays, trials._tilts = dict(enumerate("abc")), {}
+    trials._states, trials._tilts = dict(enumerate("abc")), {}
     assert trials.choose([0, 1, 2], rungs=()) == 1
-    assert trials._arrays == {1: "b"}
+    assert trials._states == {1: "b"}
 
 
 def test_a_grid_has_all_combinations_once_and_keeps_what_is_not_named():
@@ -257,25 +261,24 @@ def test_a_run_fits_the_winner_again(tmp_path):
         assert again[name] == pytest.approx(outcome.summary[name], rel=1e-5)
 
 
-def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
+def test_the_counts_are_laid_out_once_and_every_k_has_one_shape(monkeypatch):
     calls = []
 
-    def compile_nothing(fit, arrays, mesh, most_steps):
-        calls.append(fit.model)
-        fit.batch(mesh)
-        info = StepInfo(jnp.zeros(200), {"elbo": jnp.ones(200, bool)})
-        return lambda arrays, last_step: (arrays.replace(step=jnp.uint32(last_step)), info)
+    def take_nothing(state, num_steps):
+        calls.append(jax.tree.map(jnp.shape, state.arrays.q))
+        state.arrays = state.arrays.replace(step=state.arrays.step + num_steps)
+        return StepInfo(np.zeros(num_steps), {"elbo": np.ones(num_steps, bool)})
 
     def lay_out(*args, **options):
         calls.append("layout")
         return lay_out_rows(*args, **options)
 
-    monkeypatch.setattr(coordinate_ascent.CoordinateAscentFit, "compile", compile_nothing)
-    monkeypatch.setattr(coordinate_ascent, "lay_out_rows", lay_out)
+    monkeypatch.setattr(TrainState, "step", take_nothing)
+    monkeypatch.setattr(factors, "lay_out_rows", lay_out)
     candidates = model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4])
     outcome = search(CONFIG, candidates)
-    assert len(calls) == 3
     assert calls.count("layout") == 1
+    assert len({str(shapes) for shapes in calls}) == 3
     assert sorted(t.dropped_at or 0 for t in outcome.trials) == [
         0,
         0,
@@ -289,7 +292,7 @@ def test_the_counts_are_laid_out_once_and_every_k_has_one_program(monkeypatch):
 def test_what_was_searched_is_named_and_of_equal_scores_the_winner_is_first(monkeypatch):
     def climb(trials, candidate, sweeps):
         trials._scores[candidate].append((sweeps or 50, -1.0))
-        trials._arrays[candidate] = None
+        trials._states[candidate] = None
         return -1.0
 
     monkeypatch.setattr(_Trials, "_climb", climb)

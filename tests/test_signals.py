@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from vigamma import Interrupted
-from vigamma.signals import StopSignals
+from vigamma.runs.signals import StopSignals
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -35,7 +35,7 @@ def test_interruptible_work_ends_at_once():
 def test_the_second_signal_leaves_at_once():
     program = (
         "import os, signal\n"
-        "from vigamma.signals import StopSignals\n"
+        "from vigamma.runs.signals import StopSignals\n"
         "with StopSignals():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

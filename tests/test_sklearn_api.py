@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from vigamma import NonFiniteError, PoissonFactorizer, SyntheticFactors, sklearn_api
-from vigamma.fits import coordinate_ascent
+from vigamma.inference import train_state
 
 NUM_ROWS, NUM_COLUMNS = 300, 12
 
@@ -335,7 +335,7 @@ def test_nothing_is_answered_before_a_fit(counts):
 
 
 def test_fits_of_nearly_one_shape_share_a_program(counts):
-    program = coordinate_ascent._program
+    program = train_state._program
     program.cache_clear()
     for num_rows in (300, 290, 280):
         PoissonFactorizer(3, random_state=0).fit(counts[:num_rows])

@@ -31,10 +31,10 @@ from vigamma import (
     run_experiment,
 )
 from vigamma.checkpointing import read_checkpoint
-from vigamma.fits.conjugate import ConjugateFit
+from vigamma.inference.train_state import TrainState
 from vigamma.mesh import make_mesh
-from vigamma.metrics import ProgressLine, read_metrics
-from vigamma.train import load_fit
+from vigamma.runs.metrics import ProgressLine, read_metrics
+from vigamma.runs.train import load_fit
 
 FIGURES = {"posterior_images", "posterior_densities", "synthetic_digits", "dial", "convergence"}
 
@@ -259,12 +259,12 @@ def test_nan_in_the_prior_stops_before_the_first_step(tmp_path, monkeypatch):
 @pytest.mark.parametrize("leaf", ["log_shape", "log_rate"])
 @pytest.mark.parametrize("bad_step", [1, 12, 23])
 def test_nan_in_a_gradient_is_seen_within_one_chunk(
-    tmp_path, no_figures, monkeypatch, bad_step, leaf
+    tmp_path, no_figures, monkeypatch, fresh_programs, bad_step, leaf
 ):
     original = GradientAscent.estimate
 
-    def estimate(self, model, q, batch, key):
-        elbo, gradient = original(self, model, q, batch, key)
+    def estimate(self, model, q, batch, key, devices):
+        elbo, gradient = original(self, model, q, batch, key, devices)
         # The state is not an argument, but the key of a step is a function of it.
         poisoned = jax.random.fold_in(jax.random.key(0), bad_step - 1)
         hit = (jax.random.key_data(key) == jax.random.key_data(poisoned)).all()
@@ -313,8 +313,8 @@ def test_errors_of_jax_are_of_a_lost_process_only_where_there_are_several(
     def fail(*_):
         raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed\nat some place")
 
-    monkeypatch.setattr(ConjugateFit, "compile", fail)
-    monkeypatch.setattr("vigamma.train.is_of_processes", lambda error: num_processes > 1)
+    monkeypatch.setattr(TrainState, "compile", fail)
+    monkeypatch.setattr("vigamma.runs.train.is_of_processes", lambda error: num_processes > 1)
     with pytest.raises(raised or LostProcessError) as caught:
         run_experiment(experiment(), tmp_path)
     if raised is None:

@@ -24,14 +24,16 @@ from vigamma import (
     load_run,
     run_experiment,
 )
+from vigamma.contracts import StepInfo
 from vigamma.data import files
 from vigamma.data.files import LoadedCounts
 from vigamma.data.parts import Parts
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
-from vigamma.inference.info import StepInfo
+from vigamma.inference.train_state import TrainState
 from vigamma.mesh import make_mesh
-from vigamma.metrics import read_metrics
-from vigamma.train import load_fit
+from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.loop import take_steps
+from vigamma.runs.metrics import read_metrics
+from vigamma.runs.train import load_fit
 
 SYNTHETIC = SyntheticFactors(num_rows=90, num_columns=70, num_factors=3, num_nonzeros=1200)
 
@@ -70,7 +72,7 @@ def test_a_run_writes_all_it_promises(digits):
     assert json.loads((workdir / "summary.json").read_text()) == summary
     assert summary.items() >= {
         "model": "PoissonFactorization", "num_rows": 178, "num_columns": 64, "num_factors": 10,
-        "num_nonzeros": load_fit(config).split.train.nnz, "heldout_protocol": "cells",
+        "num_nonzeros": load_fit(config).data.split.train.nnz, "heldout_protocol": "cells",
         "num_heldout": 178 * 64 // 5, "converged": True, "num_devices": 4, "resumed_from": None,
     }.items()  # fmt: skip
     assert 5 < summary["sweeps"] == summary["steps"] < 500
@@ -98,9 +100,7 @@ def test_factors_of_digits_beat_independent_pixels_and_did_not_at_the_start(digi
 
 def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeypatch):
     config, workdir, summary = digits
-    monkeypatch.setattr(
-        CoordinateAscentFit, "compile", lambda *_: pytest.fail("nothing is left to do")
-    )
+    monkeypatch.setattr(TrainState, "compile", lambda *_: pytest.fail("nothing is left to do"))
     again = run_experiment(config, workdir).summary
     assert again["resumed_from"] == again["steps"] == summary["steps"]
     assert again["elbo"] == summary["elbo"]
@@ -161,7 +161,7 @@ def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
     fit = load_fit(config)
     for step, line in (("best", best), ("newest", lines[-1])):
         q = load_run(tmp_path, step=step).factors.q
-        score = fit._score(q["rows"].mean, q["columns"].mean, fit.split.test).log_likelihood
+        score = fit._score(q["rows"].mean, q["columns"].mean, fit.data.split.test).log_likelihood
         assert score == pytest.approx(line["heldout_log_likelihood"], rel=1e-6)
 
 
@@ -169,44 +169,47 @@ def test_the_best_of_several_starts_goes_on():
     inference = CoordinateAscent(num_restarts=3, restart_sweeps=4, tolerance=0)
     fit, said = load_fit(experiment(inference=inference)), []
     mesh = make_mesh()
-    first = fit.start(mesh)
-    advance = fit.compile(first, mesh, 3)  # less than the sweeps of a start
-    state = fit.before_the_first_step(first, advance, mesh, said.append)
+    state = fit.start(mesh)
+    fit.before_the_first_step(state, said.append)
     assert [line.split(":")[0] for line in said] == [f"restart {i}/3" for i in (1, 2, 3)]
     elbos, scores = (
         [float(line.split()[word].replace(",", "")) for line in said] for word in (3, 6)
     )
     assert len(set(elbos)) == len(set(scores)) == 3
+    assert state.num_steps == 4
+    state = state.arrays
     assert abs(float(state.elbo) - elbos[np.argmax(scores)]) < 0.1
     assert float(state.best.log_likelihood) == pytest.approx(max(scores), abs=1e-4)
-    assert fit.step_of(state) == 4
     assert np.isfinite(jax.tree.leaves(jax.tree.map(np.sum, state.q))).all()
 
 
-def test_a_climb_looks_when_it_is_due_and_where_it_ends(monkeypatch):
+def test_the_loop_looks_when_it_is_due_and_where_it_ends(monkeypatch):
     fit = load_fit(experiment())
-    state = fit.start(make_mesh())
-    found = {"valid_log_likelihood": -1.0}
-    monkeypatch.setattr(CoordinateAscentFit, "look", lambda _, arrays: (arrays, found))
-    info = StepInfo(jnp.zeros(9), {"elbo": jnp.ones(9, bool)})
+    state, found = fit.start(make_mesh()), {"valid_log_likelihood": -1.0}
+    monkeypatch.setattr(FactorFit, "look", lambda _, state: found)
 
-    def advance(arrays, last_step):  # it has converged after 19
-        step = min(last_step, 19)
-        calm = jnp.int32(3 if step == 19 else 0)
-        return arrays.replace(step=jnp.uint32(step), calm=calm), info
+    def step(num_steps):  # it has converged after 19
+        last = min(state.num_steps + num_steps, 19)
+        taken, calm = last - state.num_steps, jnp.int32(3 if last == 19 else 0)
+        state.arrays = state.arrays.replace(step=jnp.uint32(last), calm=calm)
+        return StepInfo(np.zeros(taken), {"elbo": np.ones(taken, bool)})
 
-    _, looks = fit.climb(state, advance, 100, "")
-    assert looks == [(step, -1.0) for step in (*range(1, 17), 18, 19)]
+    monkeypatch.setattr(state, "step", step)
+    pauses = list(take_steps(fit, state, 100, every=(5, 17)))
+    looks = {pause.step: pause.seen for pause in pauses if pause.seen}
+    assert looks == dict.fromkeys((*range(1, 17), 18, 19), found)
+    assert [pause.step for pause in pauses if not pause.seen] == [17]
 
 
 def test_rows_are_in_the_order_of_the_counts_though_stored_in_another():
     fit, mesh = load_fit(experiment()), make_mesh()
-    first = fit.start(mesh)
-    state, _ = fit.compile(first, mesh, 20)(fit.start(mesh), 20)
-    theta, beta = fit._means(state.q)
-    sums = fit.split.train.sum(axis=1)
+    state = fit.start(mesh)
+    state.step(20)
+    q = state.arrays.q
+    theta, beta = fit._means(q)
+    sums = fit.data.split.train.sum(axis=1)
     assert np.corrcoef((theta @ beta.T).sum(axis=1), sums)[0, 1] > 0.99
-    stored = np.asarray(state.q["rows"].mean)[: len(sums)] @ beta.sum(axis=0)
+    stored = np.asarray(q["rows"].mean)[: len(sums)] @ beta.sum(axis=0)
     assert np.corrcoef(stored, sums)[0, 1] < 0.9
 
 
@@ -226,7 +229,7 @@ def test_test_counts_that_changed_are_another_run():
 
     def identity(count: float):
         test = csr_array((np.float32([count]), ([0], [69])), shape=train.shape)
-        return CoordinateAscentFit(config, LoadedCounts(train, Parts(train, None, test))).identity
+        return FactorFit(config, LoadedCounts(train, Parts(train, None, test))).identity
 
     assert identity(1) == identity(1) != identity(2)
 

@@ -18,18 +18,18 @@ from vigamma import (
     CoordinateAscent,
     evaluate,
     export,
-    fitted,
     load_run,
     load_run_data,
     recommend,
     recommend_new,
     run_experiment,
-    train,
 )
 from vigamma.checkpointing import read_checkpoint
-from vigamma.config import check_config
+from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.generate import generate
 from vigamma.mixture import mixture_means, mixture_moments
+from vigamma.runs import fitted, train
+from vigamma.runs.loading import load_fit
 from vigamma.workdir import folder_of_start
 
 CONFIG = experiment(
@@ -55,7 +55,7 @@ def summary_of(workdir):
 
 def score_of(run, data, part="test"):
     table = run.mean_factors(data.exposures)
-    return data._score(*table, getattr(data.split, part)).log_likelihood
+    return heldout_log_likelihood(*table, data.split, getattr(data.split, part)).log_likelihood
 
 
 def alone(run, factors):
@@ -231,8 +231,8 @@ def test_a_conjugate_model_has_one_start():
     from configs import zero  # a namespace package of files
 
     config = dataclasses.replace(zero.get_config(), num_starts=2)
-    with pytest.raises(ConfigError, match=r"config\.num_starts must be 1 where all starts lead to"):
-        check_config(config)
+    with pytest.raises(ConfigError, match=r"num_starts must be 1 where all starts lead to"):
+        load_fit(config)
 
 
 def test_moments_of_a_mixture_are_those_of_its_draws():

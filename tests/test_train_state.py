@@ -1,5 +1,6 @@
 """Fused steps: many at a time, on any number of devices, cut anywhere."""
 
+import itertools
 import re
 
 import chex
@@ -7,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from vigamma import (
     Adam,
@@ -18,29 +18,34 @@ from vigamma import (
     PathwiseElbo,
     ScoreFunctionElbo,
     TrainState,
-    compile_steps,
-    train_state,
 )
-from vigamma.mesh import local_sample_keys, make_mesh, on_every_device, place, replicated
+from vigamma.inference import train_state
+from vigamma.inference.fusing import fuse_steps
+from vigamma.mesh import ACROSS_DEVICES, local_sample_keys, make_mesh, on_every_device
 
 ADAM = GradientAscent(
     estimator=PathwiseElbo(num_samples=8), optimizer=Adam(learning_rate=0.05, decay_steps=500)
 )
 
 
-def take_steps(problem, algorithm, num_steps, *, num_devices=1, chunk_steps=50, cuts=()):
-    """The arrays after `num_steps`, and the ELBO of every step."""
+def take_steps(problem, algorithm, num_steps, *, num_devices=1, fused_steps=50, cuts=()):
+    """The state after `num_steps`, and the ELBO of every step."""
     model, batch = problem
-    mesh = make_mesh(jax.devices()[:num_devices])
-    state = TrainState(MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
-    advance = compile_steps(state, algorithm, model, batch, mesh, chunk_steps)
-    arrays, step, elbos = place(nnx.state(state), replicated(mesh)), 0, []
-    while step < num_steps:
-        last = min([step + chunk_steps, num_steps, *(cut for cut in cuts if cut > step)])
-        arrays, infos = advance(arrays, last)
-        elbos.extend(np.asarray(infos.elbo)[: last - step])
-        step = last
-    return arrays, np.array(elbos)
+    state = TrainState(
+        algorithm,
+        model,
+        model.prior,
+        batch,
+        key=jax.random.key(0),
+        mesh=make_mesh(jax.devices()[:num_devices]),
+        fused_steps=fused_steps,
+    )
+    elbos = [
+        state.step(last - first).elbo
+        for first, last in itertools.pairwise([0, *cuts, num_steps])
+        if last > first
+    ]
+    return state.arrays, np.concatenate([np.zeros(0), *elbos])
 
 
 def as_numpy(arrays):
@@ -48,15 +53,13 @@ def as_numpy(arrays):
         lambda x: np.asarray(
             jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
         ),
-        nnx.to_pure_dict(arrays),
+        arrays,
     )
 
 
 def kl_to_exact(problem, arrays) -> float:
     model, batch = problem
-    q = MeanFieldGamma(model.prior)
-    nnx.update(q, arrays.q)
-    return float(q.distribution().kl_divergence(model.exact_posterior(batch)).sum())
+    return float(arrays.q.distribution().kl_divergence(model.exact_posterior(batch)).sum())
 
 
 def test_there_are_as_many_devices_as_these_tests_need():
@@ -97,7 +100,7 @@ def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
     end, elbos = take_steps(problem, algorithm, num_steps)
     assert kl_to_exact(problem, start) > 1
     assert kl_to_exact(problem, end) < tolerance
-    assert int(end.optimizer.step[...]) == num_steps == len(elbos)
+    assert int(end.step) == num_steps == len(elbos)
     chex.assert_tree_all_finite(as_numpy(end))
 
 
@@ -122,7 +125,7 @@ def test_devices_share_the_keys_of_one():
         mesh = make_mesh(jax.devices()[:num_devices])
         gather = on_every_device(
             lambda: jax.lax.all_gather(
-                jax.random.key_data(local_sample_keys(key, 8)), "data", tiled=True
+                jax.random.key_data(local_sample_keys(key, 8, ACROSS_DEVICES)), "data", tiled=True
             ),
             mesh,
         )
@@ -140,10 +143,10 @@ def test_every_step_has_a_key_of_its_own(problem):
     assert np.unique(elbos).size == 20
 
 
-@pytest.mark.parametrize("chunk_steps", [1, 7, 50])
-def test_steps_are_bit_identical_wherever_they_are_cut(problem, chunk_steps):
+@pytest.mark.parametrize("fused_steps", [1, 7, 50])
+def test_steps_are_bit_identical_wherever_they_are_cut(problem, fused_steps):
     whole, elbos = take_steps(problem, ADAM, 60)
-    cut, cut_elbos = take_steps(problem, ADAM, 60, chunk_steps=chunk_steps, cuts=(3, 20, 21, 44))
+    cut, cut_elbos = take_steps(problem, ADAM, 60, fused_steps=fused_steps, cuts=(3, 20, 21, 44))
     chex.assert_trees_all_equal(as_numpy(cut), as_numpy(whole))
     np.testing.assert_array_equal(cut_elbos, elbos)
 
@@ -173,19 +176,32 @@ def test_one_compilation_serves_every_number_of_steps(problem, monkeypatch):
     monkeypatch.setattr(
         train_state,
         "on_every_device",
-        lambda function, mesh: original(chex.assert_max_traces(function, n=1), mesh),
+        lambda function, *args, **kwargs: original(
+            chex.assert_max_traces(function, n=1), *args, **kwargs
+        ),
     )
-    take_steps(problem, ADAM, 23, chunk_steps=5, cuts=(2, 11))
+    take_steps(problem, ADAM, 23, fused_steps=5, cuts=(2, 11))
+
+
+def test_so_many_steps_are_taken_as_are_asked_for_however_many_are_fused(problem):
+    model, batch = problem
+    state = TrainState(ADAM, model, model.prior, batch, key=jax.random.key(0), fused_steps=4)
+    assert state.step(11).elbo.shape == (11,)
+    assert state.step().elbo.shape == (1,)
+    assert state.num_steps == 12
+    with pytest.raises(ValueError, match="no step is left to take"):
+        state.step(0)
 
 
 def test_what_the_caller_has_is_not_used_up(problem):
     model, batch = problem
-    q, key, mesh = MeanFieldGamma(model.prior), jax.random.key(0), make_mesh(jax.devices()[:1])
-    before = jax.tree.map(jnp.copy, nnx.state(q))  # what NumPy looks at is not used up
-    state = TrainState(q, ADAM, key)
-    arrays, _ = compile_steps(state, ADAM, model, batch, mesh, 2)(nnx.state(state), 2)
-    assert arrays.optimizer.step[...] == 2
-    chex.assert_trees_all_equal(as_numpy(nnx.state(q)), as_numpy(before))
+    q, key = MeanFieldGamma(model.prior), jax.random.key(0)
+    before = jax.tree.map(jnp.copy, q)  # what NumPy looks at is not used up
+    mesh = make_mesh(jax.devices()[:1])
+    state = TrainState(ADAM, model, q, batch, key=key, mesh=mesh)
+    state.step(2)
+    assert state.num_steps == 2
+    chex.assert_trees_all_equal(as_numpy(q), as_numpy(before))
     chex.assert_trees_all_equal(jax.random.key_data(key), jax.random.key_data(jax.random.key(0)))
     chex.assert_tree_all_finite((model, batch))
 
@@ -197,8 +213,8 @@ def test_samples_that_cannot_be_spread_evenly_are_refused(problem):
 
 
 def test_programs_of_no_steps_are_refused(problem):
-    with pytest.raises(ValueError, match="chunk_steps must be at least 1, got 0"):
-        take_steps(problem, ADAM, 1, chunk_steps=0)
+    with pytest.raises(ValueError, match="fused_steps must be at least 1, got 0"):
+        take_steps(problem, ADAM, 1, fused_steps=0)
 
 
 @pytest.mark.parametrize(
@@ -213,16 +229,14 @@ def test_programs_of_no_steps_are_refused(problem):
 def test_a_state_checks_its_algorithm(problem, estimator, optimizer, message):
     algorithm = GradientAscent(estimator=estimator, optimizer=optimizer)
     with pytest.raises(ValueError, match=f"^{message}"):
-        TrainState(MeanFieldGamma(problem[0].prior), algorithm, jax.random.key(0))
+        TrainState(algorithm, problem[0], problem[0].prior, problem[1], key=jax.random.key(0))
 
 
 def test_infos_of_steps_that_were_not_taken_are_zeros():
     def take_step(count):
         return count + 1, {"was": count + 5}
 
-    advance = jax.jit(
-        train_state.fuse_steps(take_step, lambda count, last_step: count < last_step, 4)
-    )
+    advance = jax.jit(fuse_steps(take_step, lambda count, last_step: count < last_step, 4))
     count, infos = advance(jnp.uint32(0), jnp.uint32(2))
     assert count == 2
     assert infos["was"].tolist() == [5, 6, 0, 0]

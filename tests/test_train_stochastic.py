@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,14 +16,15 @@ from vigamma import (
     StochasticVariationalInference,
     SyntheticFactors,
     run_experiment,
-    train,
 )
 from vigamma.checkpointing import read_checkpoint
+from vigamma.contracts import StepInfo
+from vigamma.data.minibatches import Minibatches
 from vigamma.generate import generate
-from vigamma.inference.info import StepInfo
 from vigamma.mesh import make_mesh
-from vigamma.metrics import read_metrics
-from vigamma.train import load_fit
+from vigamma.runs import train
+from vigamma.runs.metrics import read_metrics
+from vigamma.runs.train import load_fit
 
 
 def experiment(**changes) -> Experiment:
@@ -110,16 +112,16 @@ def test_rows_are_generated_from_what_is_stored_in_batches(tmp_path, no_figures,
     run_experiment(experiment(num_steps=10), tmp_path)
     generated = generate(tmp_path, 400, seed=0)
     assert generated.counts.shape == (400, 100)
-    train_mean = load_fit(experiment()).split.train.toarray().mean(axis=0)
+    train_mean = load_fit(experiment()).data.split.train.toarray().mean(axis=0)
     assert np.corrcoef(generated.theta.mean(axis=0), train_mean)[0, 1] > 0.9
 
 
-def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch):
+def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch, fresh_programs):
     original = StochasticVariationalInference.step_size
     monkeypatch.setattr(
         StochasticVariationalInference,
         "step_size",
-        lambda self, step: np.nan if step == 6 else original(self, step),
+        lambda self, step: jnp.where(step == 6, jnp.nan, original(self, step)),
     )
     with pytest.raises(train.NonFiniteError, match=r"not finite at step 7: parameter column_rates"):
         run_experiment(experiment(), tmp_path)
@@ -129,21 +131,23 @@ def test_steps_are_of_the_schedule_and_the_last_pass_moves_rows_only(monkeypatch
     config = experiment()
     fit, mesh, asked = load_fit(config), make_mesh(jax.devices()[:1]), []
 
-    def batch_of(self, seed, step, num_batches):
-        asked.append((seed, step, num_batches))
-        return (2 * step) % num_batches
+    def batch_of(self, step):
+        asked.append((step, self.num_batches))
+        return (2 * step) % self.num_batches
 
-    monkeypatch.setattr(StochasticVariationalInference, "batch_of", batch_of)
-    start = fit.start(mesh)
-    before = np.array(start.q["rows"].rate)  # (B, J, K)
-    state, _ = fit.compile(start, mesh, 100)(start, 2)
-    assert asked == [(config.seed, 0, 5), (config.seed, 1, 5)]
-    has_moved = (np.asarray(state.q["rows"].rate) != before).any(axis=(0, 2))
+    monkeypatch.setattr(Minibatches, "batch_of", batch_of)
+    state = fit.start(mesh)
+    before = np.array(state.arrays.q["rows"].rate)  # (B, J, K)
+    state.step(2)
+    assert asked == [(0, 5), (1, 5)]
+    stepped = jax.tree.map(np.asarray, state.arrays.q)
+    has_moved = (stepped["rows"].rate != before).any(axis=(0, 2))
     assert has_moved.tolist() == [True, False, True, False, False]
     q, summary = fit.outcome(state)
-    np.testing.assert_array_equal(q["columns"].rate, state.q["columns"].rate)
-    assert (np.asarray(q["rows"].rate) != np.asarray(state.q["rows"].rate)).any()
+    np.testing.assert_array_equal(q["columns"].rate, stepped["columns"].rate)
+    assert (np.asarray(q["rows"].rate) != stepped["rows"].rate).any()
+    np.testing.assert_array_equal(state.arrays.q["rows"].rate, stepped["rows"].rate)
     assert summary["sweeps"] == 2 / 5
-    estimates = StepInfo(np.float32([1, 2, 6]), {})
-    monkeypatch.setattr(fit, "_take_steps", lambda state, schedule: (state, estimates))
+    estimates = StepInfo(np.array([1.0, 2.0, 6.0]), {})
+    monkeypatch.setattr(state, "pass_over", lambda arrays: (arrays, estimates))
     assert fit.outcome(state)[1]["elbo"] == 3

@@ -47,8 +47,11 @@ def test_public_methods_check_the_rules_of_all_fields():
         (vigamma.Adam(decay_steps=0), lambda bad: bad.transformation()),
         (vigamma.Adam(second_moment_decay=1.0), lambda bad: bad.transformation()),
         (vigamma.NaturalGradient(learning_rate=2.0), lambda bad: bad.transformation()),
-        (vigamma.PathwiseElbo(num_samples=0), lambda bad: bad.combine(None)),
-        (vigamma.ScoreFunctionElbo(num_samples=1), lambda bad: bad.combine(None)),
+        (vigamma.PathwiseElbo(num_samples=0), lambda bad: bad.estimate(*4 * [None])),
+        (
+            vigamma.ScoreFunctionElbo(num_samples=1),
+            lambda bad: bad.estimate(None, None, None, None),
+        ),
         (vigamma.CoordinateAscent(tolerance=-1.0), lambda bad: bad.init(None, None)),
         (vigamma.CoordinateAscent(num_restarts=0), lambda bad: bad.step(None, None)),
         (vigamma.StochasticVariationalInference(delay=-1.0), lambda bad: bad.step_size(0)),

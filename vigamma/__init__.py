@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from vigamma.certificate import Certificate, certify
-from vigamma.config import Experiment
 from vigamma.data.counts import check_counts
 from vigamma.data.digits import DigitCounts, Digits
 from vigamma.data.files import SparseCounts
@@ -25,24 +24,28 @@ from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
 from vigamma.estimators.score_function import ScoreFunctionElbo
 from vigamma.families.gamma import Gamma
-from vigamma.families.mean_field import MeanFieldGamma
+from vigamma.families.joint import log_prob
+from vigamma.families.mean_field import MeanFieldGamma, RowParam
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
-from vigamma.fitted import load_run
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
-from vigamma.inference.gradient_ascent import GradientAscent
+from vigamma.inference.gradient_ascent import GradientAscent, MeanField
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
 from vigamma.inference.stochastic import StochasticVariationalInference
+from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
-from vigamma.run_data import load_run_data
-from vigamma.search import SearchOutcome, model_grid, search
-from vigamma.train import run_experiment
-from vigamma.train_state import TrainState, compile_steps
+from vigamma.runs.config import Experiment
+from vigamma.runs.fitted import load_run
+from vigamma.runs.in_memory import Fitted, fit
+from vigamma.runs.loading import load_run_data
+from vigamma.runs.search import SearchOutcome, model_grid, search
+from vigamma.runs.train import run_experiment
+from vigamma.typing import spec
 
 if TYPE_CHECKING:
     from vigamma.answers.evaluation import evaluate
@@ -68,6 +71,7 @@ __all__ = [
     "DomainKnowledge",
     "Experiment",
     "FactorModel",
+    "Fitted",
     "Gamma",
     "GammaPoisson",
     "GradientAscent",
@@ -75,6 +79,7 @@ __all__ = [
     "HierarchicalPoissonFactorization",
     "Interrupted",
     "LostProcessError",
+    "MeanField",
     "MeanFieldGamma",
     "NaturalGradient",
     "NegativeBinomial",
@@ -84,6 +89,7 @@ __all__ = [
     "PoissonFactorization",
     "PoissonFactorizer",
     "ProductOfGammas",
+    "RowParam",
     "RunError",
     "ScoreFunctionElbo",
     "SearchOutcome",
@@ -96,11 +102,12 @@ __all__ = [
     "certify",
     "check_counts",
     "check_sparse_counts",
-    "compile_steps",
     "evaluate",
     "export",
+    "fit",
     "load_run",
     "load_run_data",
+    "log_prob",
     "model_grid",
     "read_new_rows",
     "recommend",
@@ -110,6 +117,7 @@ __all__ = [
     "scale_by_inverse_fisher",
     "search",
     "similar",
+    "spec",
     "topics",
     "write_report",
 ]

@@ -318,8 +318,14 @@ def _quiet(*loggers: logging.Logger) -> Iterator[None]:
 
 
 def _named_leaves(arrays: PyTree) -> dict[str, jax.Array]:
-    """The leaves of a pytree by path, typed PRNG keys as their data."""
-    pure = nnx.to_pure_dict(arrays) if isinstance(arrays, nnx.State) else arrays
+    """The leaves of a pytree by path, typed PRNG keys as their data, Variables as their arrays."""
+
+    def is_variable(leaf: Any) -> bool:
+        return isinstance(leaf, nnx.Variable)
+
+    pure = jax.tree.map(
+        lambda leaf: leaf[...] if is_variable(leaf) else leaf, arrays, is_leaf=is_variable
+    )
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): _key_data(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(pure)

@@ -9,9 +9,9 @@ from absl import flags, logging
 from rich.console import Console
 
 from vigamma.errors import Interrupted, RunError
-from vigamma.fitted import FittedRun, WantedStep, load_run
 from vigamma.mesh import start_devices
-from vigamma.signals import StopSignals
+from vigamma.runs.fitted import FittedRun, WantedStep, load_run
+from vigamma.runs.signals import StopSignals
 from vigamma.terminal import (
     PlainConsole,
     PrintableText,

@@ -13,10 +13,10 @@ from vigamma.checkpointing import read_checkpoint
 from vigamma.data.digits import IMAGE_SHAPE, DigitCounts, Digits
 from vigamma.errors import CheckpointError
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import WantedStep, load_run
 from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.gamma_poisson import GammaPoisson
 from vigamma.random.keys import key_of_seed
+from vigamma.runs.fitted import WantedStep, load_run
 
 _IMAGES = {Digits.__name__, DigitCounts.__name__}
 

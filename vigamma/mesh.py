@@ -94,8 +94,7 @@ def on_every_device(
 ) -> Callable[..., Any]:
     """Runs `function` on every device, each with its own part of what is spread over them.
 
-    Inside it, `local_sample_keys`, `mean_over_devices` and `sum_over_devices` are what may differ
-    between devices or combine them.
+    Inside it, `ACROSS_DEVICES` is what differs between devices, or combines them.
 
     Args:
       function: takes and returns arrays as one device sees them.
@@ -115,14 +114,20 @@ def on_every_device(
 
 
 def place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """Copies arrays, equal on all processes, to where `shardings`, a prefix, wants their parts."""
+    """Arrays, equal on all processes, where `shardings`, a prefix, wants their parts.
+
+    Those of NumPy are of the types that JAX has; those that are there already are not copied.
+    """
     shardings = jax.tree.broadcast(shardings, tree)
 
     def put(leaf: Any, sharding: NamedSharding) -> Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = put(jax.random.key_data(leaf), sharding)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         leaf = np.asarray(leaf)
+        leaf = leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
     return jax.tree.map(put, tree, shardings)
@@ -133,54 +138,56 @@ def in_default_float(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), tree)
 
 
-def local_sample_keys(key: Key, num_samples: int) -> Array:
-    """The keys of this device's share of `num_samples` Monte Carlo samples.
-
-    Sample s has the key fold_in(key, s) on whichever device it falls. To be called inside
-    `on_every_device`; raises ValueError unless the number of devices divides `num_samples`.
-    """
-    num_devices = jax.lax.axis_size(_AXIS)
-    check_divisible(num_samples, num_devices, "num_samples")
-    num_local = num_samples // num_devices
-    samples = jax.lax.axis_index(_AXIS) * num_local + jnp.arange(num_local, dtype=jnp.int32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(threefry_key(key), samples)
-
-
-def mean_over_devices(tree: PyTree) -> PyTree:
-    """The mean over devices of every leaf, in a single all-reduce."""
+def _reduced(reduce: Callable[..., Array], tree: PyTree) -> PyTree:
+    """Every leaf, reduced over the devices in a single operation."""
     flat, unravel = ravel_pytree(tree)
-    return unravel(jax.lax.pmean(flat, _AXIS))
-
-
-def sum_over_devices(tree: PyTree) -> PyTree:
-    """The sum over devices of every leaf, in a single all-reduce."""
-    flat, unravel = ravel_pytree(tree)
-    return unravel(jax.lax.psum(flat, _AXIS))
+    return unravel(reduce(flat, _AXIS))
 
 
 class Collectives(NamedTuple):
     """How the parts of a sum or a table that lie on several devices come together.
 
     Attributes:
-      total: the sum over devices of every leaf of a tree.
+      total: the sum over devices of every leaf of a tree, in a single all-reduce.
+      mean: their mean, likewise.
       gather: a whole array, on every device, of the parts of its leading axis.
       scatter_total: each device's part, along the leading axis, of the sum over devices.
+      index: which device this is, from 0.
+      size: how many there are.
     """
 
     total: Callable[[PyTree], PyTree]
+    mean: Callable[[PyTree], PyTree]
     gather: Callable[[Array], Array]
     scatter_total: Callable[[Array], Array]
+    index: Callable[[], Array | int]
+    size: Callable[[], int]
 
 
-ALONE = Collectives(*3 * (lambda tree: tree,))
+ALONE = Collectives(*4 * (lambda tree: tree,), index=lambda: 0, size=lambda: 1)
 """On one device there is nothing to do."""
 
 ACROSS_DEVICES = Collectives(
-    total=sum_over_devices,
+    total=lambda tree: _reduced(jax.lax.psum, tree),
+    mean=lambda tree: _reduced(jax.lax.pmean, tree),
     gather=lambda part: jax.lax.all_gather(part, _AXIS, tiled=True),
     scatter_total=lambda whole: jax.lax.psum_scatter(whole, _AXIS, tiled=True),
+    index=lambda: jax.lax.axis_index(_AXIS),
+    size=lambda: jax.lax.axis_size(_AXIS),
 )
 """Inside `on_every_device`, with leading axes that the number of devices divides."""
+
+
+def local_sample_keys(key: Key, num_samples: int, devices: Collectives = ALONE) -> Array:
+    """The keys of this device's share of `num_samples` Monte Carlo samples.
+
+    Sample s has the key fold_in(key, s) on whichever device it falls. Raises ValueError unless the
+    number of devices divides `num_samples`.
+    """
+    check_divisible(num_samples, devices.size(), "num_samples")
+    num_local = num_samples // devices.size()
+    samples = devices.index() * num_local + jnp.arange(num_local, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(threefry_key(key), samples)
 
 
 def check_divisible(num_samples: int, num_devices: int, name: str) -> None:

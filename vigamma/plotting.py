@@ -140,6 +140,36 @@ def convergence(
     return figure
 
 
+def elbo_path(steps: Sequence[int], elbo: Sequence[float]) -> Figure:
+    """The ELBO, or its estimate, against the step; the range is that of the second half."""
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, elbo, color=_FIT, marker="o", ms=3)
+    late = np.asarray(elbo)[len(elbo) // 2 :]
+    margin = max(late.max() - late.min(), 1e-6 * abs(late.max()), 1e-6)
+    axes.set_ylim(late.min() - 3 * margin, late.max() + margin)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.set(xlabel="step", ylabel="ELBO (nats)")
+    plain(axes)
+    return figure
+
+
+def intervals(lines: Sequence[tuple[str, float, float, float]]) -> Figure:
+    """Means and intervals of named latents, on a logarithmic axis: (name, mean, low, high)."""
+    names, *numbers = zip(*lines, strict=True)
+    means, lows, highs = (np.array(values) for values in numbers)
+    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = -np.arange(len(names))
+    axes.hlines(places, lows, highs, color=_FIT, lw=3, alpha=0.5)
+    axes.plot(means, places, "o", color=_EXACT, ms=4)
+    axes.set_yticks(places, names)
+    axes.set_xscale("log")
+    axes.set_xlabel("mean and 90 % interval")
+    plain(axes)
+    return figure
+
+
 def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     """The exact posterior of one column as rows of data come in: from the prior to the data."""
     seen = [0, *(m for m in (1, 3, 10, 30, 100) if m < len(counts)), len(counts)]

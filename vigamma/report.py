@@ -18,10 +18,10 @@ from vigamma.diagnostics.predictive_checks import (
 )
 from vigamma.diagnostics.residuals import Residuals, factor_moments, residuals
 from vigamma.errors import CheckpointError
-from vigamma.fitted import WantedStep, load_run
-from vigamma.metrics import read_metrics
 from vigamma.progress import Pace
-from vigamma.run_data import load_run_data
+from vigamma.runs.fitted import WantedStep, load_run
+from vigamma.runs.loading import load_run_data
+from vigamma.runs.metrics import read_metrics
 from vigamma.sections.checks import (
     Verdict,
     check_verdicts,

@@ -1,6 +1,7 @@
 """Poisson factorization as a scikit-learn estimator."""
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, Self
 
@@ -16,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from vigamma.data.files import LoadedCounts
 from vigamma.errors import NonFiniteError
 from vigamma.families.gamma import Gamma
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
 from vigamma.generate import generate_mixture
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.halves import halves_log_likelihoods
 from vigamma.inference.minibatch import minibatch_step
-from vigamma.mesh import make_mesh
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
+from vigamma.runs.config import Experiment
+from vigamma.runs.in_memory import FittedStart, fitted_starts
 from vigamma.sklearn_border import (
     experiment_of,
     interval,
@@ -33,7 +34,7 @@ from vigamma.sklearn_border import (
     stochastic_inference_of,
 )
 
-_FUSED_SWEEPS = 100
+_NOT_FINITE = "the ELBO is not finite; are there very large numbers in X?"
 
 
 class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -138,27 +139,18 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         del y
         counts, dtype = read_table(self, X, reset=True)
-        config, max_iter = experiment_of(self), int(self.max_iter)
-        fit, mesh = CoordinateAscentFit(config, LoadedCounts(not_empty(counts))), make_mesh()
-        arrays = fit.start(mesh)
-        advance = fit.compile(arrays, mesh, _FUSED_SWEEPS)
-        ends = []
-        for index in range(config.num_starts):
-            arrays = fit.start(mesh, index) if index else arrays
-            arrays = fit.before_the_first_step(arrays, advance, mesh, self._say, index)
-            while fit.step_of(arrays) < max_iter and not fit.is_done(arrays):
-                arrays, _ = advance(arrays, max_iter)
-                self._say(f"sweep {fit.step_of(arrays)}: ELBO {float(arrays.elbo):,.1f} nats")
-            if not fit.is_done(arrays) and self.tol > 0:
+        config, max_iter, ends = experiment_of(self), int(self.max_iter), []
+        for fit, state, _ in self._starts(config, LoadedCounts(not_empty(counts))):
+            if not state.is_done and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
-                if not fit.sees_convergence(arrays):
+                if not fit.sees_convergence(state):
                     message += (
                         "; X has numbers so large that rises of the ELBO as small as that are lost "
                         "in its rounding, in fewer cases with JAX_ENABLE_X64=1"
                     )
                 warnings.warn(message, ConvergenceWarning, stacklevel=2)
-            elbo, model = float(arrays.elbo), jax.device_get(arrays.model)
-            ends.append((elbo, fit.step_of(arrays), model, fit.posterior(arrays)))
+            elbo, model = float(state.arrays.elbo), jax.device_get(state.arrays.model)
+            ends.append((elbo, state.num_steps, model, fit.posterior(state)))
         ends.sort(key=lambda end: end[0], reverse=True)
         elbo, self.n_iter_, self.model_, posterior = ends[0]
         self.n_samples_seen_, self.n_steps_ = counts.shape[0], 0
@@ -279,7 +271,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _with(self, posterior: Posterior, elbo: float, dtype: type) -> Self:
         """The estimator that has come to this posterior."""
         if not np.isfinite(elbo):
-            raise NonFiniteError("the ELBO is not finite; are there very large numbers in X?")
+            raise NonFiniteError(_NOT_FINITE)
         self.posterior_, self.elbo_ = posterior, elbo
         self.starts_ = [(self.model_, posterior)]
         self.components_ = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
@@ -292,6 +284,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tilts = random_tilts(seed_of(self.random_state), counts, counts.shape, spec.num_factors)
         q = self.model_.initial(tilts)
         self.posterior_, self.n_samples_seen_, self.n_steps_ = q, 0, 0
+
+    def _starts(self, config: Experiment, data: LoadedCounts) -> Iterator[FittedStart]:
+        try:
+            yield from fitted_starts(config, data, self._say)
+        except NonFiniteError as error:
+            raise NonFiniteError(_NOT_FINITE) from error
 
     def _say(self, line: str) -> None:
         if self.verbose:

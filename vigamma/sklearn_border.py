@@ -9,8 +9,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import validate_data
 
-from vigamma.config import Experiment
-from vigamma.data.files import SparseCounts
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.families.gamma import Gamma
 from vigamma.forks import check_not_forked
@@ -18,6 +16,8 @@ from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.runs.config import Experiment
+from vigamma.runs.in_memory import InMemory
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _TABLES = {
@@ -93,7 +93,7 @@ def experiment_of(estimator: BaseEstimator) -> Experiment:
         restart_sweeps=min(CoordinateAscent.restart_sweeps, int(estimator.max_iter)),
     )
     return Experiment(
-        data=SparseCounts(),
+        data=InMemory(),
         model=model_of(estimator),
         inference=inference,
         num_steps=int(estimator.max_iter),

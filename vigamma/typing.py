@@ -31,13 +31,21 @@ def spec(cls: type) -> type:
 
     It is not frozen, because `--config.field=value` sets fields; nothing else does. A Spec whose
     fields have bounds states them in `validate`, which raises ValueError. Every public method
-    checks these rules before it does anything, so that no road leads around them.
+    checks these rules before it does anything, so that no road leads around them. In a pytree a
+    Spec is a part of the structure, without arrays: a state may hold a model that is one.
     """
     cls = dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
+    jax.tree_util.register_static(cls)
+    cls._is_spec = True
     for name, member in list(vars(cls).items()):
         if inspect.isfunction(member) and not name.startswith("_") and name != "validate":
             setattr(cls, name, _checking_rules(member))
     return cls
+
+
+def is_spec(value: Any) -> bool:
+    """Whether this is a Spec, or the class of one."""
+    return getattr(value, "_is_spec", False)
 
 
 def check_rules(value: Any, path: str = "") -> None:

@@ -17,7 +17,7 @@ from vigamma import (
     load_run_data,
     run_experiment,
 )
-from vigamma.train import load_fit
+from vigamma.runs.train import load_fit
 
 PROTOCOLS = ("thinning", "cells", "entries")
 

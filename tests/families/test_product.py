@@ -1,12 +1,14 @@
 """A product of families does for each of its parts what the part does."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from flax import nnx
 
 from vigamma import Gamma, ProductOfGammas
+from vigamma.families import joint
 
 GAMMAS = {
     "rows": Gamma(jnp.float32([[2, 3], [0.4, 1]]), jnp.float32([[1, 2], [3, 4]])),
@@ -16,16 +18,12 @@ AT = {"rows": jnp.float32([[-1, 0.5], [2, -3]]), "columns": jnp.float32([0.1, 0.
 
 
 def test_values_are_those_of_the_parts():
-    log_prob, log_mean, distribution = jax.jit(
-        lambda gammas: [
-            f(ProductOfGammas(gammas))
-            for f in (
-                lambda q: q.log_prob(AT),
-                ProductOfGammas.log_mean,
-                ProductOfGammas.distribution,
-            )
-        ]
-    )(GAMMAS)
+    @jax.jit
+    def values(gammas):
+        q = ProductOfGammas(gammas).distribution()
+        return joint.log_prob(q, AT), joint.log_mean(q), q
+
+    log_prob, log_mean, distribution = values(GAMMAS)
     expected = sum(
         scipy.stats.gamma(g.concentration, scale=1 / g.rate).logpdf(np.exp(AT[name])).sum()
         for name, g in GAMMAS.items()
@@ -36,19 +34,27 @@ def test_values_are_those_of_the_parts():
         np.testing.assert_allclose(distribution[name].mean, gamma.mean, rtol=1e-6)
 
 
-def test_no_gradient_reaches_a_detached_copy():
-    @jax.jit
-    def gradients(gammas):
-        q = ProductOfGammas(gammas)
-        still = nnx.grad(lambda q: q.detached().log_prob(AT))(q)
-        return nnx.to_pure_dict(still), nnx.to_pure_dict(nnx.grad(lambda q: q.log_prob(AT))(q))
-
-    still, moving = map(jax.tree.leaves, gradients(GAMMAS))
-    assert all((leaf == 0).all() for leaf in still)
-    assert all((leaf != 0).any() for leaf in moving)
-
-
 def test_parts_that_are_alike_are_drawn_apart():
     alike = {"one": GAMMAS["columns"], "two": GAMMAS["columns"]}
-    drawn = jax.jit(lambda g: ProductOfGammas(g).log_sample(jax.random.key(0)))(alike)
+    log_sample = functools.partial(joint.log_sample, key=jax.random.key(0))
+    drawn = jax.jit(lambda g: log_sample(ProductOfGammas(g).distribution()))(alike)
     assert (drawn["one"] != drawn["two"]).all()
+
+
+def test_the_draw_of_a_row_is_a_function_of_its_number():
+    rows = Gamma(jnp.full((5, 2), 0.7), jnp.ones((5, 2)))
+    q, key = {"rows": rows, "columns": GAMMAS["columns"]}, jax.random.key(1)
+    all_rows = joint.log_sample(q, key, {"rows": jnp.arange(5, dtype=jnp.uint32)})
+    part = q | {"rows": jax.tree.map(lambda leaf: leaf[:2], rows)}
+    some = joint.log_sample(part, key, {"rows": jnp.array([3, 1], jnp.uint32)})
+    np.testing.assert_array_equal(some["rows"], all_rows["rows"][jnp.array([3, 1])])
+    np.testing.assert_array_equal(some["columns"], all_rows["columns"])
+    assert len(np.unique(all_rows["rows"])) == 10
+
+
+def test_rows_count_as_much_as_they_weigh():
+    weights = jnp.array([2.0, 0.0])
+    found = joint.log_prob(GAMMAS, AT, {"rows": weights})
+    rows = GAMMAS["rows"].log_prob_from_log(AT["rows"])
+    columns = GAMMAS["columns"].log_prob_from_log(AT["columns"])
+    np.testing.assert_allclose(found, 2 * rows[0].sum() + columns.sum(), rtol=1e-6)

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from tests.command import ROOT
-from vigamma import Experiment, SyntheticFactors
+from vigamma import Experiment, Gamma, SyntheticFactors
 from vigamma.checkpointing import Checkpointer
-from vigamma.fits.base import Advance
+from vigamma.inference.train_state import TrainState
 from vigamma.mesh import make_mesh, whole
-from vigamma.train import load_fit
+from vigamma.runs.train import load_fit
 from vigamma.workdir import locked
 
 MORE_STEPS = 200
@@ -66,24 +65,21 @@ def trials(
     """Saves after `first_step` steps on each number of devices, goes on on all others."""
     meshes = {count: make_mesh(jax.devices()[:count]) for count in device_counts}
     fits = {count: load_fit(config) for count in device_counts}
-    advances = {
-        count: fits[count].compile(fits[count].start(mesh), mesh, MORE_STEPS)
-        for count, mesh in meshes.items()
-    }
     found = []
     for saved_on in device_counts:
         folder = workdir / str(saved_on)
-        state = after(first_step, advances[saved_on], fits[saved_on].start(meshes[saved_on]))
-        saved = bits(state)
+        state = fits[saved_on].start(meshes[saved_on])
+        state.step(first_step)
+        saved = bits(state.arrays)
         ends = {}
         with locked(folder):
-            Checkpointer(folder, {}).save(first_step, state)
+            Checkpointer(folder, {}).save(first_step, state.arrays)
             for count, fit in fits.items():
-                restored = Checkpointer(folder, {}).restore(fit.start(meshes[count]), print)
-                is_bit_equal = bits(restored) == saved
-                end, infos = advances[count](restored, first_step + MORE_STEPS)
-                elbos = np.asarray(infos.elbo)[:MORE_STEPS]
-                ends[count] = is_bit_equal, elbos, outcome(fit, end)
+                end = fit.start(meshes[count])
+                end.arrays = Checkpointer(folder, {}).restore(end.arrays, print)
+                is_bit_equal = bits(end.arrays) == saved
+                infos = end.step(MORE_STEPS)
+                ends[count] = is_bit_equal, infos.elbo, outcome(fit, end)
         _, elbos, outcomes = ends[saved_on]
         found += [
             Trial(
@@ -98,13 +94,6 @@ def trials(
     return found
 
 
-def after(step: int, advance: Advance, arrays: Any) -> Any:
-    """The state after some steps from the start, at most `MORE_STEPS` at a time."""
-    for last_step in [*range(MORE_STEPS, step, MORE_STEPS), step]:
-        arrays, _ = advance(arrays, last_step)
-    return arrays
-
-
 def bits(arrays: Any) -> list[tuple[str, bytes]]:
     """The dtype and the bits of every leaf."""
     return [
@@ -117,15 +106,15 @@ def is_key(leaf: jax.Array) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def outcome(fit: Any, arrays: Any) -> list[np.ndarray]:
+def outcome(fit: Any, state: TrainState) -> list[np.ndarray]:
     """Shapes and rates of the digit; of factors the rates of all cells.
 
     The scale of a factor may move from its rows to its columns at hardly any change of the ELBO,
     as far as float32 can tell; so rows and columns are compared by their products.
     """
-    if isinstance(arrays, nnx.State):
-        return [np.exp(np.asarray(log)) for log in jax.tree.leaves(arrays.q)]
-    q = fit.posterior(arrays)
+    q = fit.posterior(state)
+    if isinstance(q, Gamma):
+        return [q.concentration, q.rate]
     return [q["rows"].mean @ q["columns"].mean.T]
 
 

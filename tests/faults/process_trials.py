@@ -12,27 +12,25 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tests.faults.device_trials import MORE_STEPS, after, bits, experiment, outcome
+from tests.faults.device_trials import MORE_STEPS, bits, experiment, outcome
 from vigamma.checkpointing import Checkpointer
 from vigamma.mesh import make_mesh
-from vigamma.train import load_fit
+from vigamma.runs.train import load_fit
 
 
 def main(action: str, name: str, step: int, folder: Path, output: str) -> None:
     fit, mesh = load_fit(experiment(name)), make_mesh()
-    start, checkpoints = fit.start(mesh), Checkpointer(folder, {})
-    advance = fit.compile(start, mesh, MORE_STEPS)
+    state, checkpoints = fit.start(mesh), Checkpointer(folder, {})
     if action == "save":
-        state = after(step, advance, start)
-        checkpoints.save(step, state)
+        state.step(step)
+        checkpoints.save(step, state.arrays)
     else:
-        state = checkpoints.restore(start, print)
-    digests = [f"{dtype} {hashlib.sha256(data).hexdigest()}" for dtype, data in bits(state)]
-    state, infos = advance(state, step + MORE_STEPS)
+        state.arrays = checkpoints.restore(state.arrays, print)
+    digests = [f"{kind} {hashlib.sha256(data).hexdigest()}" for kind, data in bits(state.arrays)]
+    infos = state.step(MORE_STEPS)
     found = dict(enumerate(outcome(fit, state)))
     if jax.process_index() == 0:
-        elbos = np.asarray(infos.elbo)[:MORE_STEPS]
-        np.savez(output, digests=digests, elbos=elbos, **{str(i): x for i, x in found.items()})
+        np.savez(output, digests=digests, elbos=infos.elbo, **{str(i): x for i, x in found.items()})
 
 
 if __name__ == "__main__":

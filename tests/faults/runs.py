@@ -11,7 +11,7 @@ import pytest
 
 from tests.command import ROOT, environment
 from vigamma.checkpointing import read_checkpoint
-from vigamma.metrics import read_metrics
+from vigamma.runs.metrics import read_metrics
 
 ZERO = (
     "--config", ROOT / "configs" / "zero.py",

@@ -6,16 +6,18 @@ import sys
 import time
 
 from tests.command import ROOT
-from vigamma import checkpointing, plotting, train
-from vigamma.fits.conjugate import ConjugateFit
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
+from vigamma import checkpointing, plotting
+from vigamma.inference.train_state import TrainState
+from vigamma.runs import train
+from vigamma.runs.fits.conjugate import ConjugateFit
+from vigamma.runs.fits.factors import FactorFit
 
 PHASES = {
     "data": [(train, "load_fit")],
-    "compilation": [(ConjugateFit, "compile"), (CoordinateAscentFit, "compile")],
-    "training": [(train._Run, "_check_finite")],
+    "compilation": [(TrainState, "compile")],
+    "training": [(train._Run, "_at")],
     "save": [(checkpointing, "commit")],
-    "evaluation": [(ConjugateFit, "report"), (CoordinateAscentFit, "report")],
+    "evaluation": [(ConjugateFit, "report"), (FactorFit, "report")],
     "figures": [(plotting, "save")],
 }
 

@@ -12,7 +12,7 @@ from vigamma import CheckpointError, CoordinateAscent, Experiment, HeldOut, Synt
 from vigamma import HierarchicalPoissonFactorization as Hierarchical
 from vigamma.checkpointing import read_checkpoint
 from vigamma.mesh import make_mesh
-from vigamma.train import load_fit
+from vigamma.runs.train import load_fit
 
 FACTORS = Experiment(
     data=SyntheticFactors(num_rows=60, num_columns=40, num_factors=3, num_nonzeros=500),
@@ -31,8 +31,9 @@ def of_zero():
 
 def of_factors():
     fit, mesh = load_fit(FACTORS), make_mesh(jax.devices()[:1])
-    older, start = fit.start(mesh), fit.start(mesh)
-    return older, fit.compile(start, mesh, 5)(start, 5)[0]
+    older, newer = fit.start(mesh), fit.start(mesh)
+    newer.step(5)
+    return older.arrays, newer.arrays
 
 
 KINDS = {"zero": of_zero, "factors": of_factors}

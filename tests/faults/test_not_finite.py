@@ -33,16 +33,15 @@ from vigamma import (
     SparseCounts,
     StochasticVariationalInference,
     run_experiment,
-    train,
 )
 from vigamma.checkpointing import read_checkpoint
 from vigamma.data.sparse_counts import rows_of
-from vigamma.fits import coordinate_ascent as coordinate_ascent_fit
-from vigamma.fits.factors import FactorFit
-from vigamma.inference import coordinate_ascent
+from vigamma.inference import coordinate_ascent, train_state
 from vigamma.mesh import make_mesh
-from vigamma.metrics import read_metrics
 from vigamma.models.factor_model import FactorModel
+from vigamma.runs import train
+from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.metrics import read_metrics
 
 NUM_STEPS = 24
 
@@ -154,9 +153,9 @@ def injected(fault: Fault) -> Iterator[None]:
         columns = q["columns"]
         return q | {"columns": columns.replace(rate=poisoned(columns.rate))}
 
-    coordinate_ascent_fit._program.cache_clear()
+    train_state._program.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        numbered(patch, GradientAscent, lambda optimizer: optimizer.step[...])
+        numbered(patch, GradientAscent, lambda state: state.step)
         numbered(patch, CoordinateAscent, lambda state: state.step)
         numbered(patch, StochasticVariationalInference, lambda state: state.step)
         wrap(patch, GradientAscent, "estimate", of_gradient)
@@ -176,7 +175,7 @@ def injected(fault: Fault) -> Iterator[None]:
         elif fault.place == "start":
             wrap(patch, coordinate_ascent, "extrapolated", of_start)
         yield
-    coordinate_ascent_fit._program.cache_clear()
+    train_state._program.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -31,12 +31,12 @@ from vigamma import (
     StochasticVariationalInference,
     SyntheticFactors,
     run_experiment,
-    train,
 )
 from vigamma.checkpointing import Checkpointer
-from vigamma.config import identity
 from vigamma.data.digits import KnowledgeAndCounts
 from vigamma.mesh import make_mesh
+from vigamma.runs import train
+from vigamma.runs.config import identity
 from vigamma.workdir import locked
 
 ADAM = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=Adam(decay_steps=60))

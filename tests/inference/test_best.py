@@ -40,7 +40,7 @@ def test_the_looks_do_not_depend_on_where_a_run_was_cut(steps_per_sweep):
 
 def state_at(step: int, best_step: int = 0) -> StochasticState:
     best = nothing_yet(jnp.ones(1), jnp.ones(1)).replace(step=jnp.uint32(best_step))
-    return StochasticState(jnp.uint32(step), jnp.ones(1), jnp.full(1, 2.0), best)
+    return StochasticState(jnp.uint32(step), jnp.ones(1), jnp.full(1, 2.0), jnp.bool_(False), best)
 
 
 def test_a_run_is_past_its_best_after_ten_sweeps_and_half_as_many_as_it_took():

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from scipy.sparse import csr_array
 
 from vigamma import (
@@ -13,14 +12,12 @@ from vigamma import (
     GradientAscent,
     PathwiseElbo,
     PoissonFactorization,
-    ProductOfGammas,
     ScoreFunctionElbo,
     TrainState,
     check_sparse_counts,
-    compile_steps,
 )
 from vigamma.data.count_rows import lay_out_rows
-from vigamma.mesh import make_mesh, place, replicated
+from vigamma.data.minibatches import Minibatches
 from vigamma.models.factor_model import random_tilts
 
 
@@ -28,11 +25,13 @@ def make_problem(num_factors: int):
     rng = np.random.default_rng(0)
     theta, beta = rng.gamma(1, 1, (12, num_factors)), rng.gamma(1, 3, (9, num_factors))
     counts = check_sparse_counts(csr_array(rng.poisson(theta @ beta.T)))
+    layout = {"num_batches": 1, "num_shards": 4, "block_slots": 64, "seed": 0}
+    batches = Minibatches.of_counts(counts, np.ones(12), None, **layout)
     batch = lay_out_rows(counts, np.ones(12), None, num_shards=1, block_slots=64)
     spec = PoissonFactorization(num_factors=num_factors, row_shape=1.0, column_shape=1.0)
     model = spec.build(counts, np.ones(12), 0)
     model, batch = jax.tree.map(jnp.asarray, (model, batch))
-    return model, batch, model.initial(random_tilts(0, counts, (64, 64), num_factors))
+    return model, batch, batches, model.initial(random_tilts(0, counts, (64, 64), num_factors))
 
 
 def by_coordinate_ascent(model, batch, start):
@@ -43,17 +42,15 @@ def by_coordinate_ascent(model, batch, start):
     return state
 
 
-def by_gradients(model, batch, start, estimator):
+def by_gradients(model, batches, start, estimator):
     """The distribution after 1,500 steps, and the mean of the last 100 estimates of its ELBO."""
     algorithm = GradientAscent(
         estimator=estimator, optimizer=Adam(learning_rate=0.1, decay_steps=1500)
     )
-    state, mesh = TrainState(ProductOfGammas(start), algorithm, jax.random.key(1)), make_mesh()
-    arrays = place(nnx.state(state), replicated(mesh))
-    advance = compile_steps(state, algorithm, model, batch, mesh, 1500)
-    arrays, infos = advance(arrays, 1500)
-    nnx.update(state, arrays)
-    return state.q.distribution(), float(infos.elbo[-100:].mean())
+    state = TrainState(algorithm, model, start, batches, key=jax.random.key(1))
+    infos, q = state.step(1500), state.arrays.q.distribution()
+    q["rows"] = jax.tree.map(lambda leaf: leaf[:, 0], q["rows"])
+    return q, float(infos.elbo[-100:].mean())
 
 
 @pytest.mark.parametrize(
@@ -65,9 +62,9 @@ def by_gradients(model, batch, start, estimator):
 )
 def test_with_one_factor_both_routes_end_at_the_same_posterior(estimator):
     # One factor leaves nothing to share, so that the ELBO of both is the same.
-    model, batch, start = make_problem(num_factors=1)
+    model, batch, batches, start = make_problem(num_factors=1)
     best = by_coordinate_ascent(model, batch, start)
-    q, estimate = by_gradients(model, batch, start, estimator)
+    q, estimate = by_gradients(model, batches, start, estimator)
     assert model.elbo(start, batch) < best.elbo - 20
     assert float(best.elbo) - 0.2 < float(model.elbo(q, batch)) < float(best.elbo) + 1e-3
     np.testing.assert_allclose(estimate, best.elbo, atol=0.2)
@@ -78,8 +75,8 @@ def test_with_one_factor_both_routes_end_at_the_same_posterior(estimator):
 @pytest.mark.slow
 def test_with_two_factors_the_gradients_reach_a_higher_bound():
     # Coordinate ascent also approximates the shares of the counts; its ELBO bounds the other.
-    model, batch, start = make_problem(num_factors=2)
+    model, batch, batches, start = make_problem(num_factors=2)
     best = by_coordinate_ascent(model, batch, start)
-    q, estimate = by_gradients(model, batch, start, PathwiseElbo(num_samples=32))
+    q, estimate = by_gradients(model, batches, start, PathwiseElbo(num_samples=32))
     assert estimate > best.elbo + 1
     assert model.elbo(q, batch) < best.elbo

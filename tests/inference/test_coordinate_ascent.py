@@ -22,10 +22,9 @@ from tests.factors import (
     random_posterior,
 )
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.fits.coordinate_ascent import _shardings
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
-from vigamma.mesh import ACROSS_DEVICES, by_rows, make_mesh, on_every_device, place, replicated
-from vigamma.train_state import fuse_steps
+from vigamma.inference.fusing import fuse_steps
+from vigamma.mesh import ACROSS_DEVICES, make_mesh, on_every_device, place, replicated
 
 PLAIN = CoordinateAscent(extrapolate=False, tolerance=0)
 EXTRAPOLATED = CoordinateAscent(tolerance=0)
@@ -254,16 +253,16 @@ def on_devices(num_devices: int, case: str = "exposures and missing"):
     problem = make_problem(case, num_rows=100, num_columns=40)
     mesh = make_mesh(jax.devices()[:num_devices])
     state = start(EXTRAPOLATED, "hierarchical", problem)
-    everywhere, spread = replicated(mesh), by_rows(mesh)
-    of_state = _shardings(state, mesh)
+    everywhere = replicated(mesh)
+    of_state = EXTRAPOLATED.shardings(state, mesh)
 
     def take_step(state, batch):
         return EXTRAPOLATED.step(state, batch, ACROSS_DEVICES)
 
     advance = fuse_steps(take_step, lambda state, last: state.step < last, 20)
-    inputs = (of_state, everywhere, spread)
-    program = jax.jit(on_every_device(advance, mesh, inputs, (of_state, everywhere)))
     batch = problem.batch(num_shards=num_devices)
+    inputs = (of_state, everywhere, batch.shardings(mesh))
+    program = jax.jit(on_every_device(advance, mesh, inputs, (of_state, everywhere)))
     arguments = place((state, np.uint32(20), batch), inputs)
     return program.lower(*arguments).compile(), arguments
 

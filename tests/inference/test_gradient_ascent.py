@@ -14,7 +14,7 @@ def test_an_optimizer_that_overflows_is_seen(monkeypatch):
     gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, large), nnx.state(q, nnx.Param))
     monkeypatch.setattr(GradientAscent, "estimate", lambda *_: (jnp.zeros(()), gradient))
     algorithm = GradientAscent(estimator=AnalyticElbo(), optimizer=Adam())
-    info = algorithm.step(algorithm.init(q), None, q, None, jax.random.key(0))
+    _, info = algorithm.step(algorithm.init(None, q, key=jax.random.key(0)), None)
     bad = [name for name, is_finite in info.finite.items() if not is_finite]
     assert len(bad) == 2
     assert all(name.startswith("optimizer ") for name in bad)

@@ -3,23 +3,20 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from vigamma import (
     Adam,
     Gamma,
     GammaPoisson,
     GradientAscent,
-    MeanFieldGamma,
     NaturalGradient,
     PathwiseElbo,
     TrainState,
 )
 from vigamma.certificate import kl_to_exact
-from vigamma.inference.info import StepInfo
-from vigamma.mesh import in_default_float, make_mesh, place, replicated
+from vigamma.contracts import StepInfo
+from vigamma.mesh import in_default_float, make_mesh
 from vigamma.models.gamma_poisson import CountStatistics
-from vigamma.train_state import compile_steps
 
 
 @pytest.mark.parametrize("total", [1e6])
@@ -33,15 +30,11 @@ def test_a_run_that_adam_leaves_far_off_was_still_on_its_way(total):
         (NaturalGradient(), 400),
     ):
         algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=optimizer)
-        q = MeanFieldGamma(in_default_float(model.prior))
-        state, mesh = TrainState(q, algorithm, jax.random.key(0)), make_mesh(jax.devices()[:1])
-        advance = compile_steps(
-            state, algorithm, *in_default_float((model, batch)), mesh, num_steps
-        )
-        arrays, infos = advance(place(nnx.state(state), replicated(mesh)), num_steps)
-        nnx.update(state, arrays)
-        changes.append(infos.late_change(num_steps))
-        end = state.q.distribution()
+        own, data = in_default_float((model, batch))
+        mesh = make_mesh(jax.devices()[:1])
+        state = TrainState(algorithm, own, own.prior, data, key=jax.random.key(0), mesh=mesh)
+        changes.append(state.step(num_steps).late_change(num_steps))
+        end = state.arrays.q.distribution()
         exact = model.exact_posterior(batch)
         distances.append(kl_to_exact(jax.tree.map(np.float64, end), exact).sum())
     assert distances[0] > 1

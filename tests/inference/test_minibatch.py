@@ -6,9 +6,9 @@ import numpy as np
 
 from tests.factors import make_model, random_posterior
 from vigamma import StochasticVariationalInference
+from vigamma.contracts import StepInfo
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.inference import minibatch
-from vigamma.inference.info import StepInfo
 
 
 def test_rows_come_back_in_their_order(monkeypatch):

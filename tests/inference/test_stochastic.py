@@ -14,6 +14,7 @@ from vigamma import (
     SyntheticFactors,
 )
 from vigamma.data.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
+from vigamma.data.minibatches import Minibatch, Minibatches
 from vigamma.models.factor_model import random_tilts
 from vigamma.typing import default_float
 
@@ -41,14 +42,24 @@ def problem(kind=HierarchicalPoissonFactorization, batch_rows=300, missing_share
     whole = lay_out_rows(counts, exposures, missing, **layout)
     sizes = (batches.exposures.size, padded_rows(counts.shape[1], 1))
     q = model.initial(random_tilts(0, counts, sizes, NUM_FACTORS))
-    return inference, inference.init(model, q, num_batches), batches, whole
+    return inference, inference.init(model, q, num_batches=num_batches), batches, whole
 
 
 def take(inference, state, batches, schedule):
-    elbos = []
+    """The state after a step for each (batch, ρ), and their ELBOs; 0 leaves the columns."""
+    elbos, rate = [], inference.forgetting_rate
     for index, size in schedule:
-        batch = jax.tree.map(jnp.asarray, batch_at(batches, index))
-        state, info = STEP(inference, state, batch, jnp.int32(index), default_float(size))
+        batch = Minibatch(
+            data=jax.tree.map(jnp.asarray, batch_at(batches, index)),
+            rows=jnp.zeros(0),
+            is_row=jnp.zeros(0, bool),
+            index=jnp.int32(index),
+            weight=default_float(len(batches.exposures)),
+            group_size=1,
+        )
+        sized = dataclasses.replace(inference, delay=(size or 1.0) ** (-1 / rate) - 1)
+        state = state.replace(step=jnp.uint32(0), only_rows=jnp.bool_(size == 0))
+        state, info = STEP(sized, state, batch)
         assert all(bool(ok) for ok in info.finite.values())
         elbos.append(float(info.elbo))
     return state, elbos
@@ -172,15 +183,23 @@ def test_batches_are_interleaved_and_of_one_shape():
         assert batch_at(batches, j).by_column.counts.sum() == own.sum()
 
 
-def test_the_schedule_is_a_function_of_seed_and_step():
+def test_rows_are_dealt_to_as_few_batches_as_hold_them():
     num_batches = StochasticVariationalInference(batch_rows=100).num_batches
     assert [num_batches(num_rows) for num_rows in (1, 100, 101, 250, 300)] == [1, 1, 2, 3, 3]
-    inference = StochasticVariationalInference()
-    epochs = [[inference.batch_of(3, step, 10) for step in range(e, e + 10)] for e in (0, 10, 20)]
+
+
+def test_the_order_of_batches_is_a_function_of_seed_and_step():
+    def batches(seed):
+        return Minibatches(None, np.arange(10)[:, None], 10, seed)
+
+    epochs = [[batches(3).batch_of(step) for step in range(e, e + 10)] for e in (0, 10, 20)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert inference.batch_of(3, 17, 10) == epochs[1][7]
-    assert [inference.batch_of(4, step, 10) for step in range(10)] != epochs[0]
+    assert batches(3).batch_of(17) == epochs[1][7]
+    assert [batches(4).batch_of(step) for step in range(10)] != epochs[0]
+
+
+def test_the_size_of_a_step_falls_as_the_schedule_says():
     sizes = [
         StochasticVariationalInference(delay=2.0, forgetting_rate=0.6).step_size(step)
         for step in range(3)

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import deviance, heldout_log_likelihood, perplexity
 from vigamma.diagnostics.rankings import Rankings, heldout_rankings
 from vigamma.errors import ConfigError
-from vigamma.fits.factors import FactorFit
-from vigamma.fitted import FittedRun
+from vigamma.runs.fitted import FittedRun
 from vigamma.tables import aligned
 
 
@@ -49,7 +49,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     run: FittedRun,
-    data: FactorFit,
+    data: SplitData,
     at: Sequence[int] = (20,),
     say: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
@@ -76,7 +76,7 @@ def evaluate(
 def _measures(
     theta: np.ndarray,
     beta: np.ndarray,
-    data: FactorFit,
+    data: SplitData,
     at: Sequence[int],
     say: Callable[[str], None],
 ) -> tuple[Measures, int]:

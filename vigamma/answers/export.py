@@ -29,12 +29,12 @@ import jax
 import numpy as np
 import pandas as pd
 
-from vigamma.config import flatten
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import FittedFactors, FittedRun
 from vigamma.models.factor_model import Posterior
+from vigamma.runs.config import flatten
+from vigamma.runs.fitted import FittedFactors, FittedRun
 from vigamma.tables import write_csv
 from vigamma.whole_files import replacing
 

@@ -24,14 +24,14 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
+from vigamma.data.names import indices_of
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import FittedRun
 from vigamma.inference.fold_in import fold_in
 from vigamma.mixture import mixture_means, mixture_moments
 from vigamma.models.factor_model import Posterior
-from vigamma.names import indices_of
 from vigamma.progress import Pace
 from vigamma.ranking import highest, rate_blocks
+from vigamma.runs.fitted import FittedRun
 
 
 class _Options(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vigamma.fitted import FittedRun
-from vigamma.names import indices_of
+from vigamma.data.names import indices_of
+from vigamma.runs.fitted import FittedRun
 
 
 def similar(

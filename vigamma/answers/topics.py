@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.special import gammaincinv, ndtri
 
 from vigamma.families.gamma import Gamma
-from vigamma.fitted import FittedRun
+from vigamma.runs.fitted import FittedRun
 from vigamma.tables import aligned, beside
 
 _NUM_DRAWS = 10_000

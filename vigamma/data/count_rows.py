@@ -1,14 +1,18 @@
 """Rows of sparse counts, with all that a factorization needs to know of them, per device."""
 
 import math
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks, make_blocks
+from vigamma.mesh import Collectives, by_rows, replicated
 from vigamma.typing import Array, PyTree, record
 
 ROW_MULTIPLE = 64
@@ -21,7 +25,7 @@ _ENTRIES_AT_ONCE = 2**20
 
 @record
 class CountRows:
-    """Rows of sparse counts, all of them or a batch; every leaf is spread over the devices.
+    """Rows of sparse counts, all of them or a batch; all but `is_column` is spread over devices.
 
     Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.
 
@@ -45,6 +49,36 @@ class CountRows:
     is_column: Array
     missing_by_row: SparseBlocks | None = None
     missing_by_column: SparseBlocks | None = None
+
+    def without_rows(self) -> Self:
+        """The same columns, and none of the rows."""
+        is_column = self.is_column
+        return jax.tree.map(lambda leaf: leaf[:0], self).replace(is_column=is_column)
+
+    def shardings(self, mesh: Mesh) -> PyTree:
+        """Where its parts live: all but `is_column` is spread over the devices."""
+        spread = jax.tree.map(lambda _: by_rows(mesh), self)
+        return spread.replace(is_column=replicated(mesh))
+
+    def own_columns(self, devices: Collectives) -> Array:
+        """Whether a column of this device's share is real; shape (M / number of devices,)."""
+        size = self.is_column.size // devices.size()
+        return jax.lax.dynamic_slice_in_dim(self.is_column, devices.index() * size, size)
+
+    def dense(self) -> tuple[Array, Array]:
+        """The counts, and whether a cell was observed, of the rows of one device; shape (N, M)."""
+        shape = self.exposures.size, self.is_column.size
+        counts = _dense(self.by_row, shape, self.exposures.dtype)
+        if self.missing_by_row is None:
+            return counts, jnp.ones(shape, bool)
+        return counts, _dense(self.missing_by_row, shape, counts.dtype) == 0
+
+
+def _dense(blocks: SparseBlocks, shape: tuple[int, int], dtype: DTypeLike) -> Array:
+    """A dense matrix; chunks and slots that only pad add nothing."""
+    rows, columns = jnp.broadcast_arrays(blocks.rows[..., None], blocks.columns.astype(jnp.int32))
+    counts = blocks.counts.astype(dtype)
+    return jnp.zeros(shape, dtype).at[rows, columns].add(counts, mode="drop")
 
 
 def padded_rows(num_rows: int, num_shards: int) -> int:

@@ -14,12 +14,11 @@ from scipy.sparse import coo_array, csr_array
 from vigamma.data.count_rules import CountRules
 from vigamma.data.delimited_fields import ALL, arrangement, fields_named
 from vigamma.data.delimited_layout import Layout, find_layout
-from vigamma.data.names import as_names, repeated
+from vigamma.data.names import as_names, places_of, repeated
 from vigamma.data.packed_files import plain_name
 from vigamma.data.raw_counts import RawCounts, make_counts
 from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines
 from vigamma.errors import ConfigError
-from vigamma.names import places_of
 
 _DELIMITERS = "\t,;"
 _FEW, _MANY = 20, 100_000

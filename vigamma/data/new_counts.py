@@ -11,11 +11,10 @@ from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import LoadedCounts, SparseCounts, as_rules_for, kind_of
-from vigamma.data.names import as_names, repeated
+from vigamma.data.names import as_names, places_of, repeated
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.data.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
-from vigamma.names import places_of
 
 
 class NewCounts(NamedTuple):

@@ -4,6 +4,9 @@ from typing import ClassVar
 
 from flax import nnx
 
+from vigamma.contracts import Family
+from vigamma.estimators.integrand import mean_over_devices
+from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, spec
 
 
@@ -15,18 +18,17 @@ class AnalyticElbo:
     """
 
     num_samples: ClassVar[int] = 0
+    model_members: ClassVar[tuple[str, ...]] = ("prior", "expected_log_likelihood")
 
-    def moments(self, model: PyTree, q: nnx.Module, batch: PyTree, keys: Array) -> PyTree:
+    def estimate(
+        self, model: PyTree, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
+    ) -> tuple[Array, nnx.State]:
         """The ELBO in nats and its gradient; `keys` is not used."""
         del keys
 
-        def elbo(q: nnx.Module) -> Array:
-            gamma = q.distribution()
+        def elbo(q: Family) -> Array:
+            gamma = q.distribution(batch)
             divergence = gamma.kl_divergence(model.prior).sum()
             return model.expected_log_likelihood(gamma, batch) - divergence
 
-        return nnx.value_and_grad(elbo)(q)
-
-    def combine(self, moments: PyTree) -> tuple[Array, nnx.State]:
-        """The (ELBO, gradient) themselves."""
-        return moments
+        return mean_over_devices(nnx.value_and_grad(elbo)(q), devices)

@@ -3,7 +3,17 @@
 import jax
 from flax import nnx
 
-from vigamma.typing import Array, PyTree, spec
+from vigamma.contracts import Family, Model
+from vigamma.estimators.integrand import (
+    log_joint,
+    log_prob,
+    log_sample,
+    mean_over_devices,
+    over,
+    weight_of_rows,
+)
+from vigamma.mesh import ALONE, Collectives
+from vigamma.typing import Array, Key, PyTree, spec
 
 
 @spec
@@ -28,20 +38,21 @@ class PathwiseElbo:
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
 
-    def moments(self, model: PyTree, q: nnx.Module, batch: PyTree, keys: Array) -> PyTree:
-        """The ELBO in nats and its gradient, averaged over the samples of `keys`."""
+    def estimate(
+        self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
+    ) -> tuple[Array, nnx.State]:
+        """The ELBO in nats and its gradient; one all-reduce."""
 
-        def elbo(q: nnx.Module) -> Array:
-            scored = q.detached() if self.sticking_the_landing else q
+        def elbo(q: Family) -> Array:
+            sampled = q.distribution(batch)
+            scored = jax.lax.stop_gradient(sampled) if self.sticking_the_landing else sampled
 
-            def integrand(key: Array) -> Array:
-                log_theta = q.log_sample(key)
-                return model.log_joint(log_theta, batch) - scored.log_prob(log_theta)
+            def integrand(key: Key) -> Array:
+                log_latents = log_sample(sampled, key, model, batch)
+                log_q = log_prob(scored, log_latents, model, batch, weight_of_rows(batch))
+                return log_joint(model, log_latents, batch) - log_q
 
             return jax.vmap(integrand)(keys).mean()
 
-        return nnx.value_and_grad(elbo)(q)
-
-    def combine(self, moments: PyTree) -> tuple[Array, nnx.State]:
-        """The estimate (ELBO, gradient) from moments averaged over all samples."""
-        return moments
+        value, gradient = nnx.value_and_grad(elbo)(q)
+        return mean_over_devices((value, over(gradient, devices.size())), devices)

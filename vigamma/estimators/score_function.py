@@ -4,6 +4,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vigamma.contracts import Family, Model
+from vigamma.data.minibatches import Minibatch
+from vigamma.estimators.integrand import (
+    log_joint,
+    log_prob,
+    log_sample,
+    mean_over_devices,
+    over,
+    weight_of_rows,
+)
+from vigamma.families.joint import log_mean
+from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, spec
 
 
@@ -27,30 +39,13 @@ class ScoreFunctionElbo:
         if self.num_samples < 2:
             raise ValueError(f"num_samples must be at least 2, got {self.num_samples}")
 
-    def moments(self, model: PyTree, q: nnx.Module, batch: PyTree, keys: Array) -> PyTree:
-        """Means over the samples of `keys` of f, ∇ log q and f ∇ log q, with f taken from f(E[θ]).
-
-        The center f(E[θ]) is the same on every device, changes nothing in exact arithmetic, and
-        keeps the covariance free of cancellation.
-        """
-        fixed = q.detached()
-
-        def integrand(log_theta: Array) -> Array:
-            return model.log_joint(log_theta, batch) - fixed.log_prob(log_theta)
-
-        center = integrand(fixed.log_mean())
-        log_theta_s = jax.vmap(fixed.log_sample)(keys)
-        f_s = jax.vmap(integrand)(log_theta_s) - center
-
-        def mean_log_prob(q: nnx.Module, weight_s: Array) -> Array:
-            return (weight_s * jax.vmap(q.log_prob)(log_theta_s)).mean()
-
-        score = nnx.grad(mean_log_prob)
-        return center, f_s.mean(), score(q, jnp.ones_like(f_s)), score(q, f_s)
-
-    def combine(self, moments: PyTree) -> tuple[Array, nnx.State]:
-        """The estimate (ELBO, gradient) from moments averaged over all samples."""
-        center, mean_f, mean_score, mean_product = moments
+    def estimate(
+        self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
+    ) -> tuple[Array, nnx.State]:
+        """The ELBO in nats and its gradient; one all-reduce, two where rows are spread."""
+        center, mean_f, mean_score, mean_product = mean_over_devices(
+            self.moments(model, q, batch, keys, devices), devices
+        )
         correction = self.num_samples / (self.num_samples - 1)
         gradient = jax.tree.map(
             lambda product, score: correction * (product - mean_f * score),
@@ -58,3 +53,34 @@ class ScoreFunctionElbo:
             mean_score,
         )
         return center + mean_f, gradient
+
+    def moments(
+        self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
+    ) -> PyTree:
+        """Means over the samples of `keys` of f, ∇ log q and f ∇ log q, with f taken from f(E[θ]).
+
+        The center f(E[θ]) is the same on every device, changes nothing in exact arithmetic, and
+        keeps the covariance free of cancellation. Where rows are spread, so is f: its parts come
+        together before they meet the scores.
+        """
+        fixed = jax.lax.stop_gradient(q.distribution(batch))
+
+        def integrand(log_latents: PyTree) -> Array:
+            log_q = log_prob(fixed, log_latents, model, batch, weight_of_rows(batch))
+            return log_joint(model, log_latents, batch) - log_q
+
+        log_latents_s = jax.vmap(lambda key: log_sample(fixed, key, model, batch))(keys)
+        center, f_s = integrand(log_mean(fixed)), jax.vmap(integrand)(log_latents_s)
+        if isinstance(batch, Minibatch):
+            center, f_s = devices.mean((center, f_s))
+        f_s = f_s - center
+
+        def mean_log_prob(q: Family, weight_s: Array) -> Array:
+            own = q.distribution(batch)
+            log_prob_s = jax.vmap(lambda latents: log_prob(own, latents, model, batch, num_devices))
+            return (weight_s * log_prob_s(log_latents_s)).mean()
+
+        num_devices = devices.size()
+        score = nnx.grad(mean_log_prob)
+        scores = over((score(q, jnp.ones_like(f_s)), score(q, f_s)), num_devices)
+        return center, f_s.mean(), *scores

@@ -1,6 +1,6 @@
 """The variational family: independent Gammas, trained through their log-shapes and log-rates."""
 
-from typing import Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,14 @@ from flax import nnx
 
 from vigamma.families.gamma import Gamma
 from vigamma.floats import as_floats
-from vigamma.typing import Array, Key
+from vigamma.typing import Array
+
+
+class RowParam(nnx.Param):
+    """A parameter of single rows: its leading axis is theirs, the next one that of their batches.
+
+    Over several devices it is spread, where any other `nnx.Param` is the same on all of them.
+    """
 
 
 class MeanFieldGamma(nnx.Module):
@@ -19,30 +26,27 @@ class MeanFieldGamma(nnx.Module):
       log_rate: logarithm of the rates, an `nnx.Param` of the same shape.
     """
 
-    def __init__(self, initial: Gamma):
-        """Starts at the distribution `initial`, usually the prior; rejects parameters ≤ 0."""
+    def __init__(self, initial: Gamma, kind: type[nnx.Param] = nnx.Param):
+        """Starts at the distribution `initial`, usually the prior; rejects parameters ≤ 0.
+
+        `kind` is `RowParam` for the latents of rows, (B, J, ...) for J batches.
+        """
         initial.validate("MeanFieldGamma")
         shape, rate = as_floats(initial.concentration, initial.rate)
-        self.log_shape = nnx.Param(jnp.log(shape))
-        self.log_rate = nnx.Param(jnp.log(rate))
+        self.log_shape, self.log_rate = kind(jnp.log(shape)), kind(jnp.log(rate))
 
-    def distribution(self) -> Gamma:
-        """The Gamma distribution that the parameters stand for."""
-        return Gamma(jnp.exp(self.log_shape[...]), jnp.exp(self.log_rate[...]))
+    def distribution(self, batch: Any = None) -> Gamma:
+        """The Gamma distribution that the parameters stand for, those of the rows of a `Minibatch`.
 
-    def log_sample(self, key: Key) -> Array:
-        """One draw of log θ, differentiable in both parameters; shape that of `log_shape`."""
-        return self.distribution().log_sample(key)
+        Without a batch it is that of all of them.
+        """
+        log_shape, log_rate = (
+            _of(parameter, batch) for parameter in (self.log_shape, self.log_rate)
+        )
+        return Gamma(jnp.exp(log_shape), jnp.exp(log_rate))
 
-    def log_mean(self) -> Array:
-        """log E_q[θ]; shape that of `log_shape`."""
-        return self.log_shape[...] - self.log_rate[...]
 
-    def log_prob(self, log_theta: Array) -> Array:
-        """log q(θ) in nats, summed over all latents, at θ = exp(log_theta); a scalar."""
-        return self.distribution().log_prob_from_log(log_theta).sum()
-
-    def detached(self) -> Self:
-        """The same distribution with parameters that no gradient reaches."""
-        graph, state = nnx.split(self)
-        return nnx.merge(graph, jax.tree.map(jax.lax.stop_gradient, state))
+def _of(parameter: nnx.Param, batch: Any) -> Array:
+    if batch is None or not isinstance(parameter, RowParam):
+        return parameter[...]
+    return jax.lax.dynamic_index_in_dim(parameter[...], batch.index, axis=1, keepdims=False)

@@ -1,54 +1,33 @@
 """A product of variational families, by name: for models with several kinds of latents."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jax
 from flax import nnx
 
 from vigamma.families.gamma import Gamma
-from vigamma.families.mean_field import MeanFieldGamma
-from vigamma.typing import Array, Key
+from vigamma.families.mean_field import MeanFieldGamma, RowParam
 
 
 class ProductOfGammas(nnx.Module):
-    """q = Π_name q_name, each a `MeanFieldGamma`; the siblings of its methods, by name.
+    """q = Π_name q_name, each a `MeanFieldGamma`.
 
     Attributes:
       parts: the families, an `nnx.Dict`.
     """
 
-    def __init__(self, initial: Mapping[str, Gamma]):
-        """Starts at the distributions `initial`; rejects parameters ≤ 0."""
-        self.parts = nnx.Dict({name: MeanFieldGamma(gamma) for name, gamma in initial.items()})
+    def __init__(self, initial: Mapping[str, Gamma], row_latents: Sequence[str] = ()):
+        """Starts at the distributions `initial`; rejects parameters ≤ 0.
 
-    def distribution(self) -> dict[str, Gamma]:
-        """The Gamma distributions that the parameters stand for."""
-        return {name: part.distribution() for name, part in self.parts.items()}
-
-    def log_sample(self, key: Key) -> dict[str, Array]:
-        """One draw of the logarithms of all latents, differentiable in all parameters."""
-        return {
-            name: part.log_sample(jax.random.fold_in(key, index))
-            for index, (name, part) in enumerate(self.parts.items())
-        }
-
-    def log_mean(self) -> dict[str, Array]:
-        """log E_q of all latents."""
-        return {name: part.log_mean() for name, part in self.parts.items()}
-
-    def log_prob(self, log_latents: Mapping[str, Array]) -> Array:
-        """log q in nats, summed over all latents, as a density of the latents; a scalar.
-
-        Raises ValueError unless the latents have the names of the parts.
+        Those named in `row_latents` belong to single rows, and have the axes (B, J, ...).
         """
-        if set(log_latents) != set(self.parts):
-            raise ValueError(
-                f"the latents must be {', '.join(self.parts)}, got {', '.join(log_latents)}"
-            )
-        return sum(part.log_prob(log_latents[name]) for name, part in self.parts.items())
+        self.parts = nnx.Dict(
+            {
+                name: MeanFieldGamma(gamma, RowParam if name in row_latents else nnx.Param)
+                for name, gamma in initial.items()
+            }
+        )
 
-    def detached(self) -> Self:
-        """The same distribution with parameters that no gradient reaches."""
-        graph, state = nnx.split(self)
-        return nnx.merge(graph, jax.tree.map(jax.lax.stop_gradient, state))
+    def distribution(self, batch: Any = None) -> dict[str, Gamma]:
+        """The Gamma distributions that the parameters stand for, by name."""
+        return {name: part.distribution(batch) for name, part in self.parts.items()}

@@ -1,10 +1,13 @@
 """The best posterior so far, by validation counts: when they are looked at, and what is kept."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from vigamma.mesh import by_rows, replicated
 from vigamma.typing import Array, PyTree, record
 
 _LOOKS_APART = 8
@@ -69,3 +72,21 @@ def is_past(state: Any, steps_per_sweep: int = 1) -> Array:
     """Whether the log-likelihood has not risen for ten sweeps, and half of those before."""
     patience = jnp.maximum(_LEAST_PATIENCE * steps_per_sweep, state.best.step // 2)
     return state.step - state.best.step >= patience
+
+
+def shardings_of(state: Any, mesh: Mesh, *spread: str) -> PyTree:
+    """Where the parts of a state live: the fields `spread` by their leading axes over devices.
+
+    Args:
+      state: a record; what is returned is one too, a prefix of it.
+      mesh: the devices.
+      spread: names of fields, of the state and of its `best`.
+    """
+
+    def placed(name: str, value: Any) -> PyTree:
+        if name == "best" and value is not None:
+            return shardings_of(value, mesh, *spread)
+        return None if value is None else (by_rows if name in spread else replicated)(mesh)
+
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return type(state)(**{name: placed(name, value) for name, value in fields.items()})

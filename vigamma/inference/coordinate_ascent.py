@@ -4,12 +4,14 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from vigamma.inference.best import Best, is_past, noted, nothing_yet
+from vigamma.contracts import CONDITIONALS, StepInfo
+from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_of
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.inference.info import StepInfo, all_finite
+from vigamma.inference.finite import all_finite
 from vigamma.mesh import ALONE, Collectives
-from vigamma.typing import Array, PyTree, record, spec
+from vigamma.typing import Array, Key, PyTree, record, spec
 
 _CALM_SWEEPS = 3
 _PLAIN_SWEEPS = 10
@@ -89,6 +91,7 @@ class CoordinateAscent:
     restart_sweeps: int = 20
 
     spreads_over_cores: ClassVar[bool] = True
+    model_members: ClassVar[tuple[str, ...]] = CONDITIONALS
 
     def validate(self) -> None:
         """Raises ValueError for a field out of range."""
@@ -98,8 +101,24 @@ class CoordinateAscent:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def init(self, model: PyTree, q: PyTree, *, validates: bool = False) -> AscentState:
-        """The state before the first sweep; `validates` if there are validation counts."""
+    def num_batches(self, num_rows: int) -> None:
+        """None: a sweep takes all rows at once."""
+        del num_rows
+
+    def init(
+        self,
+        model: PyTree,
+        q: PyTree,
+        *,
+        key: Key | None = None,
+        num_batches: int = 1,
+        validates: bool = False,
+    ) -> AscentState:
+        """The state before the first sweep.
+
+        `validates` if there are validation counts; `key` and `num_batches` are not used.
+        """
+        del key, num_batches
         lowest = jnp.asarray(-jnp.inf, jnp.result_type(float))
         return AscentState(
             step=jnp.uint32(0),
@@ -151,18 +170,18 @@ class CoordinateAscent:
           batch: the data, all of them or those of one device.
           devices: how the parts of several devices come together, if there are several.
         """
-        model, start = state.model, state.start
-        own_table = model.table(start, batch.is_column)
+        model, start, is_column = state.model, state.start, batch.own_columns(devices)
+        own_table = model.table(start, is_column)
         table = own_table.gathered(devices, batch)
         q = model.with_local_conditionals(start, table, batch)
         statistics = model.statistics(q, table, batch)
         if not self.learn_priors:  # a sum over devices would keep work that nobody looks at
             statistics = statistics.replace(row_prior=None)
         statistics = statistics.total(devices)
-        of_columns = model.global_elbo(q, own_table, statistics, batch.is_column)
+        of_columns = model.global_elbo(q, own_table, statistics, is_column)
         elbo = statistics.elbo + devices.total(of_columns)
         if self.learn_priors:  # before the columns, whose statistics are of where they started
-            of_columns = devices.total(model.column_statistics(q, batch.is_column))
+            of_columns = devices.total(model.column_statistics(q, is_column))
             model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
         expected = (statistics.exposure * table.total).sum()
@@ -173,6 +192,10 @@ class CoordinateAscent:
             "parameter": jax.tree.map(jnp.add, q, after.start),  # one pass over both
         }
         return after, StepInfo(after.elbo, all_finite(checked, devices))
+
+    def shardings(self, state: AscentState, mesh: Mesh) -> AscentState:
+        """Rows and columns are spread over the devices."""
+        return shardings_of(state, mesh, "q", "start")
 
     def _kept_or_discarded(
         self, state: AscentState, model: PyTree, q: PyTree, elbo: Array, num_counts: Array

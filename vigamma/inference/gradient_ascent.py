@@ -1,19 +1,66 @@
-"""Gradient ascent of the ELBO: any estimator, any Optax transformation."""
+"""Gradient ascent of the ELBO: any estimator, any Optax transformation, any family."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from vigamma.estimators.analytic import AnalyticElbo
-from vigamma.estimators.pathwise import PathwiseElbo
-from vigamma.estimators.score_function import ScoreFunctionElbo
-from vigamma.inference.adam import Adam
-from vigamma.inference.info import StepInfo, all_finite
-from vigamma.inference.natural_gradient import NaturalGradient
-from vigamma.mesh import local_sample_keys, mean_over_devices
-from vigamma.typing import Array, Key, PyTree, spec
+from vigamma.contracts import Estimator, Family, FamilyBuilder, Model, Optimizer, StepInfo
+from vigamma.data.minibatches import Minibatch, row_latents_of
+from vigamma.families.gamma import Gamma
+from vigamma.families.mean_field import MeanFieldGamma, RowParam
+from vigamma.families.product import ProductOfGammas
+from vigamma.inference.best import Best, noted, nothing_yet
+from vigamma.inference.finite import all_finite
+from vigamma.mesh import ALONE, Collectives, by_rows, local_sample_keys, replicated
+from vigamma.random.keys import threefry_key
+from vigamma.typing import Array, Key, PyTree, record, spec
+
+
+@record
+class GradientState:
+    """Everything that decides the next step.
+
+    Attributes:
+      step: the number of completed updates.
+      model: the model.
+      q: the variational family, an `nnx.Module`.
+      optimizer: the Optax state.
+      key: the PRNG key that the keys of all steps are folded from.
+      best: the best so far by validation counts; None where there are none.
+    """
+
+    step: Array
+    model: Model
+    q: Family
+    optimizer: optax.OptState
+    key: Key
+    best: Best | None = None
+
+
+@spec
+class MeanField:
+    """All latents independent, each with a Gamma of its own: a `MeanFieldGamma` or several."""
+
+    def build(self, model: Model, initial: PyTree, num_batches: int, key: Key) -> Family:
+        """The family that starts at `initial`, one `Gamma` or several by name.
+
+        The latents of rows have a leading axis of rows in `initial`, and in the family two, (B, J).
+        """
+        del key
+        if isinstance(initial, Gamma):
+            return MeanFieldGamma(initial)
+        rows = row_latents_of(model)
+
+        def in_batches(name: str, gamma: Gamma) -> Gamma:
+            if name not in rows:
+                return gamma
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), gamma)
+
+        return ProductOfGammas({n: in_batches(n, g) for n, g in initial.items()}, rows)
 
 
 @spec
@@ -22,45 +69,133 @@ class GradientAscent:
 
     Attributes:
       estimator: how the ELBO and its gradient are estimated.
-      optimizer: what makes a step of the gradient.
+      optimizer: what makes a step of the gradient; has `transformation()`, which is Optax's.
+      family: what q is; has `build`, as `MeanField` has.
+      batch_rows: the most rows of a minibatch; None for all rows in every step.
     """
 
-    estimator: PathwiseElbo | ScoreFunctionElbo | AnalyticElbo
-    optimizer: Adam | NaturalGradient
+    estimator: Estimator
+    optimizer: Optimizer
+    family: FamilyBuilder = MeanField()
+    batch_rows: int | None = None
 
     spreads_over_cores: ClassVar[bool] = False
 
-    def init(self, q: nnx.Module) -> nnx.Optimizer:
-        """The state of the optimizer before the first step; its `step` counts updates."""
-        return nnx.Optimizer(q, self.optimizer.transformation(), wrt=nnx.Param)
+    def validate(self) -> None:
+        """Raises ValueError for a field out of range."""
+        if self.batch_rows is not None and self.batch_rows < 1:
+            raise ValueError(f"batch_rows must be at least 1, got {self.batch_rows}")
+
+    @property
+    def model_members(self) -> tuple[str, ...]:
+        """What the estimator needs of a model."""
+        return getattr(self.estimator, "model_members", ("log_joint",))
+
+    def num_batches(self, num_rows: int) -> int:
+        """J, the least number of batches that hold all rows."""
+        return 1 if self.batch_rows is None else -(-num_rows // self.batch_rows)
+
+    def init(
+        self,
+        model: Model,
+        q: PyTree,
+        *,
+        key: Key,
+        num_batches: int = 1,
+        validates: bool = False,
+    ) -> GradientState:
+        """The state before the first step.
+
+        Args:
+          model: the model.
+          q: an `nnx.Module`, or the distribution that one of `family` starts from.
+          key: the PRNG key of the run.
+          num_batches: J.
+          validates: whether there are validation counts.
+        """
+        key = threefry_key(key)
+        if not isinstance(q, nnx.Module):
+            q = self.family.build(model, q, num_batches, jax.random.fold_in(key, 0))
+        return GradientState(
+            step=jnp.uint32(0),
+            model=model,
+            q=q,
+            optimizer=self.optimizer.transformation().init(nnx.state(q, nnx.Param)),
+            key=key,
+            best=nothing_yet(model, q) if validates else None,
+        )
 
     def estimate(
-        self, model: PyTree, q: nnx.Module, batch: PyTree, key: Key
+        self, model: Model, q: Family, batch: PyTree, key: Key, devices: Collectives = ALONE
     ) -> tuple[Array, nnx.State]:
-        """(ELBO, gradient), the samples spread over devices; inside `mesh.on_every_device`.
+        """(ELBO, gradient), of the batch or of the part of it on this device.
 
-        Sample s draws from fold_in(key, s). One all-reduce.
+        The rows of a `Minibatch` are spread over devices, of other batches the samples. Sample s
+        draws from fold_in(key, s).
         """
-        keys = local_sample_keys(key, self.estimator.num_samples)
-        moments = self.estimator.moments(model, q, batch, keys)
-        return self.estimator.combine(mean_over_devices(moments))
+        num_samples = self.estimator.num_samples
+        if not isinstance(batch, Minibatch):
+            keys = local_sample_keys(key, num_samples, devices)
+            return self.estimator.estimate(model, q, batch, keys, devices)
+        batch = batch.replace(weight=batch.weight * devices.size())
+        keys = local_sample_keys(key, num_samples)
+        return self.estimator.estimate(model, q, batch, keys, devices)
 
     def step(
-        self, optimizer: nnx.Optimizer, model: PyTree, q: nnx.Module, batch: PyTree, key: Key
-    ) -> StepInfo:
-        """One update of `q` and `optimizer` in place; inside `mesh.on_every_device`.
+        self, state: GradientState, batch: PyTree, devices: Collectives = ALONE
+    ) -> tuple[GradientState, StepInfo]:
+        """One update.
 
         The key of a step is fold_in(key, step), so a step depends on nothing before it but the
         state.
         """
-        elbo, gradient = self.estimate(
-            model, q, batch, jax.random.fold_in(key, optimizer.step[...])
+        key = jax.random.fold_in(state.key, state.step)
+        elbo, gradient = self.estimate(state.model, state.q, batch, key, devices)
+        graph, params, rest = nnx.split(state.q, nnx.Param, ...)
+        updates, optimizer = self.optimizer.transformation().update(
+            jax.tree.map(jnp.negative, gradient),  # Optax minimizes: loss = -elbo
+            state.optimizer,
+            params,
         )
-        optimizer.update(q, jax.tree.map(jnp.negative, gradient))  # Optax minimizes: loss = -elbo
-        trees = {
+        params = optax.apply_updates(params, updates)
+        checked = {
             "elbo": elbo,
-            "gradient of": nnx.to_pure_dict(gradient),
-            "parameter": nnx.to_pure_dict(nnx.state(q, nnx.Param)),
-            "optimizer": nnx.to_pure_dict(nnx.state(optimizer, nnx.OptState)),
+            "gradient of": _without_variables(gradient),
+            "parameter": _without_variables(params),
+            "optimizer": _without_variables(optimizer),
         }
-        return StepInfo(elbo, all_finite(trees))
+        finite = all_finite(checked, devices if isinstance(batch, Minibatch) else ALONE)
+        q = nnx.merge(graph, params, rest)
+        return state.replace(step=state.step + 1, q=q, optimizer=optimizer), StepInfo(elbo, finite)
+
+    def is_done(self, state: GradientState) -> bool:
+        """Never: the schedule of the optimizer has its end."""
+        del state
+        return False
+
+    def after_validation(self, state: GradientState, log_likelihood: float) -> GradientState:
+        """The state that has noted the log-likelihood of the validation counts."""
+        return noted(state, log_likelihood)[0]
+
+    def shardings(self, state: GradientState, mesh: Mesh) -> PyTree:
+        """The parameters of rows are spread over devices, with what the optimizer has of them."""
+        return shardings_of_params(state, mesh)
+
+
+def shardings_of_params(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Where its leaves live: those of `RowParam`s are spread over the devices."""
+
+    def of(leaf: Any) -> PyTree:
+        where = by_rows(mesh) if isinstance(leaf, RowParam) else replicated(mesh)
+        return jax.tree.map(lambda _: where, leaf)
+
+    return jax.tree.map(of, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+
+
+def _without_variables(tree: PyTree) -> PyTree:
+    """The arrays in place of the Variables that hold them."""
+
+    def array_of(leaf: Any) -> Any:
+        return leaf[...] if isinstance(leaf, nnx.Variable) else leaf
+
+    return jax.tree.map(array_of, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

@@ -7,9 +7,9 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
+from vigamma.contracts import StepInfo
 from vigamma.data.blocks import block_slots
 from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows, with_ones
-from vigamma.inference.info import StepInfo
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.mesh import (
     ACROSS_DEVICES,
@@ -63,7 +63,7 @@ def minibatch_step(
     size = padded_rows(num_columns, mesh.size)
     q |= {name: with_ones(gamma, size) for name, gamma in columns.items()}
     model, q, *scalars = in_default_float((model, q, num_batches, step_size))
-    q, batch = place((q, batch), by_rows(mesh))
+    q, batch = place((q, batch), (by_rows(mesh), batch.shardings(mesh)))
     q, info = _program(inference, mesh)(model, q, batch, *scalars)
     return without_padding(q, counts.shape, is_balanced=False), float(info.elbo)
 
@@ -75,6 +75,10 @@ def _program(inference: StochasticVariationalInference, mesh: Mesh):
     ) -> tuple[Posterior, StepInfo]:
         return inference.moved(model, q, batch, num_batches, step_size, ACROSS_DEVICES)
 
-    whole, spread = replicated(mesh), by_rows(mesh)
-    inputs = whole, spread, spread, whole, whole
-    return jax.jit(on_every_device(moved, mesh, inputs, outputs=(spread, whole)))
+    def program(model: FactorModel, q: Posterior, batch: CountRows, *scalars: Array):
+        whole, spread = replicated(mesh), by_rows(mesh)
+        inputs = whole, spread, batch.shardings(mesh), whole, whole
+        run = on_every_device(moved, mesh, inputs, outputs=(spread, whole))
+        return run(model, q, batch, *scalars)
+
+    return jax.jit(program)

@@ -65,17 +65,23 @@ def _solve(gradient: Mapping, params: Mapping) -> dict:
     return {"log_shape": common, "log_rate": common + gradient["log_rate"] / shape}
 
 
+_NAMES = ("log_rate", "log_shape")
+"""Sorted, as mappings are in a pytree."""
+
+
 def _is_pair(tree: PyTree) -> bool:
-    return isinstance(tree, Mapping) and set(tree) == {"log_shape", "log_rate"}
+    return isinstance(tree, Mapping) and set(tree) == set(_NAMES)
 
 
 def _map_pairs(function, *trees: PyTree) -> PyTree:
-    """Applies `function` to every {log_shape, log_rate} mapping of the trees."""
+    """Applies `function` to the arrays of every {log_shape, log_rate} mapping of the trees."""
 
     def apply(pair: PyTree, *rest: PyTree) -> PyTree:
         if not _is_pair(pair):
             raise ValueError("natural gradients need parameters named log_shape and log_rate")
-        return type(pair)(function(pair, *rest))
+        arrays = (dict(zip(_NAMES, jax.tree.leaves(p), strict=True)) for p in (pair, *rest))
+        found = function(*arrays)
+        return jax.tree.unflatten(jax.tree.structure(pair), [found[name] for name in _NAMES])
 
     return jax.tree.map(apply, *trees, is_leaf=_is_pair)
 

@@ -1,17 +1,20 @@
 """Stochastic variational inference: natural-gradient steps from minibatches of rows."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from vigamma.inference.best import Best, is_past, noted, nothing_yet
+from vigamma.contracts import CONDITIONALS, StepInfo
+from vigamma.data.minibatches import Minibatch
+from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_of
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.inference.info import StepInfo, all_finite
+from vigamma.inference.finite import all_finite
 from vigamma.mesh import ALONE, Collectives
 from vigamma.models.factor_model import ROW_LATENTS, Posterior
-from vigamma.typing import Array, PyTree, record, spec
+from vigamma.typing import Array, Key, PyTree, record, spec
 
 
 @record
@@ -23,12 +26,14 @@ class StochasticState:
       model: the model.
       q: the posterior approximation, rows in J batches: "rows" has the shape (B, J, K), and
         "row_rates", if there are any, (B, J); row n is [n // J, n % J].
+      only_rows: whether steps leave the columns as they are, and bring the rows up to date.
       best: the best so far by validation counts; None where there are none.
     """
 
     step: Array
     model: PyTree
     q: PyTree
+    only_rows: Array
     best: Best | None = None
 
 
@@ -68,6 +73,7 @@ class StochasticVariationalInference:
     stop_on_validation: bool = False
 
     spreads_over_cores: ClassVar[bool] = True
+    model_members: ClassVar[tuple[str, ...]] = CONDITIONALS
 
     def validate(self) -> None:
         """Raises ValueError for a field out of range."""
@@ -85,66 +91,61 @@ class StochasticVariationalInference:
         """J, the least number of batches that hold all rows."""
         return -(-num_rows // self.batch_rows)
 
-    def step_size(self, step: int) -> float:
-        """ρ_t of the step after `step` completed ones: t = step + 1."""
-        return (step + 1 + self.delay) ** -self.forgetting_rate
+    def step_size(self, step: Any) -> Any:
+        """ρ_t of the step after `step` completed ones, a float or an array: t = step + 1."""
+        return (step + 1.0 + self.delay) ** -self.forgetting_rate
 
-    def batch_of(self, seed: int, step: int, num_batches: int) -> int:
-        """The batch of the step after `step` completed ones: each once in every epoch."""
-        epoch, position = divmod(step, num_batches)
-        return int(np.random.default_rng([seed, epoch]).permutation(num_batches)[position])
-
-    def is_done(self, state: StochasticState, num_batches: int) -> Array | bool:
+    def is_done(self, state: StochasticState) -> Array | bool:
         """Whether the stopping rule holds, if there is one."""
         if state.best is None or not self.stop_on_validation:
             return False
-        return is_past(state, num_batches)
+        return is_past(state, _num_batches(state))
 
     def after_validation(self, state: StochasticState, log_likelihood: float) -> StochasticState:
         """The state that has noted the log-likelihood of the validation counts."""
         return noted(state, log_likelihood)[0]
 
     def init(
-        self, model: PyTree, q: Posterior, num_batches: int, *, validates: bool = False
+        self,
+        model: PyTree,
+        q: Posterior,
+        *,
+        key: Key | None = None,
+        num_batches: int = 1,
+        validates: bool = False,
     ) -> StochasticState:
         """The state before the first step; the batches divide the rows of q.
 
-        `validates` if there are validation counts.
+        `validates` if there are validation counts; `key` is not used.
         """
+        del key
         rows, columns = _sides(q)
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), rows)
         q = rows | columns
         best = nothing_yet(model, q) if validates else None
-        return StochasticState(step=jnp.uint32(0), model=model, q=q, best=best)
+        return StochasticState(jnp.uint32(0), model, q, jnp.bool_(False), best)
 
     def step(
-        self,
-        state: StochasticState,
-        batch: PyTree,
-        index: Array,
-        step_size: Array,
-        devices: Collectives = ALONE,
+        self, state: StochasticState, batch: Minibatch, devices: Collectives = ALONE
     ) -> tuple[StochasticState, StepInfo]:
-        """One step; of size 0 it leaves the columns as they are.
+        """One step, with a batch of `CountRows`.
 
         The ELBO of the info is an estimate: J times what the batch contributes to that of the
         updated rows and the columns before the step, plus what the columns alone do. Its mean over
         the batches is the ELBO itself.
-
-        Args:
-          state: where the last step has led to.
-          batch: the counts of the batch, or the part of one device.
-          index: which batch this is; a scalar.
-          step_size: ρ; a scalar.
-          devices: how the parts of several devices come together, if there are several.
         """
-        num_batches = state.q["rows"].rate.shape[1]
         rows, columns = _sides(state.q)
-        q = columns | jax.tree.map(lambda leaf: _at(leaf, index), rows)
-        q, info = self.moved(state.model, q, batch, num_batches, step_size, devices)
+        q = columns | jax.tree.map(lambda leaf: _at(leaf, batch.index), rows)
+        step_size = self.step_size(state.step.astype(q["columns"].rate.dtype))
+        step_size = jnp.where(state.only_rows, 0, step_size)
+        q, info = self.moved(state.model, q, batch.data, _num_batches(state), step_size, devices)
         own_rows, columns = _sides(q)
-        rows = jax.tree.map(lambda leaf, own: _with(leaf, index, own), rows, own_rows)
+        rows = jax.tree.map(lambda leaf, own: _with(leaf, batch.index, own), rows, own_rows)
         return state.replace(step=state.step + 1, q=rows | columns), info
+
+    def shardings(self, state: StochasticState, mesh: Mesh) -> StochasticState:
+        """Rows and columns are spread over the devices."""
+        return shardings_of(state, mesh, "q")
 
     def moved(
         self,
@@ -165,12 +166,13 @@ class StochasticVariationalInference:
           step_size: ρ; a scalar.
           devices: how the parts of several devices come together, if there are several.
         """
-        own_table = model.table(q, batch.is_column)
+        is_column = batch.own_columns(devices)
+        own_table = model.table(q, is_column)
         table = own_table.gathered(devices, batch)
         q = self._with_rows_updated(model, q, table, batch)
         statistics = model.statistics(q, table, batch).replace(row_prior=None).total(devices)
         statistics = jax.tree.map(lambda leaf: num_batches * leaf, statistics)
-        of_columns = model.global_elbo(q, own_table, statistics, batch.is_column)
+        of_columns = model.global_elbo(q, own_table, statistics, is_column)
         elbo = statistics.elbo + devices.total(of_columns)
         rows, columns = _sides(q)
         _, target = _sides(model.with_global_conditionals(q, statistics))
@@ -193,6 +195,11 @@ class StochasticVariationalInference:
         rows, columns = _sides(q)
         rows, _ = jax.lax.fori_loop(0, self.local_updates, update, (rows, rows))
         return rows | columns
+
+
+def _num_batches(state: StochasticState) -> int:
+    """J."""
+    return state.q["rows"].rate.shape[1]
 
 
 def _at(leaf: Array, index: Array) -> Array:

@@ -128,6 +128,11 @@ class FactorModel:
     row_prior: FixedRatePrior | RandomRatePrior
     column_prior: FixedRatePrior | RandomRatePrior
 
+    @property
+    def row_latents(self) -> tuple[str, ...]:
+        """The names of the latents that belong to single rows."""
+        return ROW_LATENTS if isinstance(self.row_prior, RandomRatePrior) else ROW_LATENTS[:1]
+
     def initial(self, tilts: tuple[np.ndarray, np.ndarray]) -> Posterior:
         """The prior, its means tilted: where coordinate ascent may start.
 
@@ -249,11 +254,13 @@ class FactorModel:
     def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
 
-        The density is that of the latents, not of their logarithms. `batch` has all rows. Rows and
-        columns that only pad have their prior density, and add nothing else; columns that do may be
-        left out.
+        The density is that of the latents, not of their logarithms. Rows that only pad add nothing.
+        Columns that do have their prior density, and add nothing else; they may be left out.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
+        of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates")).sum()
+        if not len(log_theta):
+            return of_columns
         theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
         shares, fit = split_counts(
             jnp.exp(log_beta - beta_shift[:, None]),
@@ -270,8 +277,8 @@ class FactorModel:
         beta = jnp.where(is_column, jnp.exp(log_beta), 0.0)
         log_likelihood = fit + batch.log_constants.sum() - (exposure * beta).sum()
         of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
-        of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
-        return log_likelihood + of_rows.sum() + of_columns.sum()
+        of_rows = jnp.where(batch.exposures > 0, of_rows, 0)
+        return log_likelihood + of_rows.sum() + of_columns
 
     @staticmethod
     def generate_rows(key: Key, q: Posterior, num_rows: int) -> tuple[Array, Array]:

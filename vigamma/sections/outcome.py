@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from vigamma import page, plotting_factors
-from vigamma.config import Experiment
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization, row_shape_of
+from vigamma.runs.config import Experiment
 from vigamma.sections.results import Results
 
 _HOW_HELD_OUT = {
@@ -93,7 +93,7 @@ def how_it_went(results: Results) -> str:
     if results.metrics:
         independent = results.scores["independent"].log_likelihood if results.scores else None
         figure = plotting_factors.convergence(
-            results.metrics, independent, results.fit.steps_per_sweep, results.best_step
+            results.metrics, independent, results.run.steps_per_sweep, results.best_step
         )
         figure.set_size_inches(6.4, 5.0 if results.scores else 3.2)
         alt = "The ELBO against the sweep" + (
@@ -131,12 +131,12 @@ def _held_out(results: Results) -> str:
 def _pace(results: Results) -> str:
     """Sweeps, seconds, and whether the run came to its end."""
     summary, run = results.summary, results.run
-    sweeps = page.number(run.last_step / results.fit.steps_per_sweep, 4)
+    sweeps = page.number(run.last_step / results.run.steps_per_sweep, 4)
     if not summary:
         return f"{sweeps} sweeps so far; the run has not come to its end"
     words = [f"{sweeps} sweeps, {page.number(summary['seconds'])} s"]
     if results.best_step is not None:
-        best = page.number(results.best_step / results.fit.steps_per_sweep, 4)
+        best = page.number(results.best_step / results.run.steps_per_sweep, 4)
         words.append(f"kept is the posterior after {best}, the best by validation")
     if summary["resumed_from"] is not None:
         words.append(f"of which the seconds are those after step {summary['resumed_from']:,}")

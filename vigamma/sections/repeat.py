@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from vigamma import page
-from vigamma.config import Experiment, flatten
+from vigamma.runs.config import Experiment, flatten
 from vigamma.sections.results import Results
 
 

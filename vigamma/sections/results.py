@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vigamma import page
+from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import Score
-from vigamma.fits.factors import FactorFit
-from vigamma.fitted import FittedRun
+from vigamma.runs.fitted import FittedRun
 
 _UNITS = {"thinning": "count", "cells": "cell", "entries": "nonzero"}
 
@@ -20,7 +20,7 @@ class Results(NamedTuple):
     Attributes:
       workdir: of the run.
       run: the posterior that it has come to.
-      fit: its data and model, loaded again.
+      fit: its data, loaded again.
       metrics: the lines of `metrics.jsonl` up to that checkpoint.
       summary: what `summary.json` holds of that checkpoint; {} if the run has not come to its end.
       theta: e_n E[θ_nk], float64 of shape (N, K).
@@ -30,7 +30,7 @@ class Results(NamedTuple):
 
     workdir: Path
     run: FittedRun
-    fit: FactorFit
+    fit: SplitData
     metrics: list[dict[str, Any]]
     summary: Mapping[str, Any]
     theta: np.ndarray

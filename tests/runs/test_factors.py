@@ -11,11 +11,10 @@ from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import ConfigError, CoordinateAscent, Gamma, HeldOut, PoissonFactorization
 from vigamma.data.files import LoadedCounts
 from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.fits import factors
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
-from vigamma.fits.factors import FactorFit
 from vigamma.mesh import make_mesh
-from vigamma.train import load_fit
+from vigamma.runs.fits import factors
+from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.train import load_fit
 
 CELLS = experiment(
     heldout=HeldOut(protocol="cells", test_fraction=0.3),
@@ -24,16 +23,16 @@ CELLS = experiment(
 COUNTS = np.random.default_rng(0).poisson(np.geomspace(0.3, 3, 40)[:, None], (40, 30))
 
 
-def fit_of_cells() -> CoordinateAscentFit:
+def fit_of_cells() -> FactorFit:
     """Of rows with different exposures, in which some cells are missing."""
-    return CoordinateAscentFit(CELLS, LoadedCounts(check_sparse_counts(COUNTS)))
+    return FactorFit(CELLS, LoadedCounts(check_sparse_counts(COUNTS)))
 
 
 def test_independent_columns_have_their_counts_over_the_exposures_that_saw_them():
     fit = fit_of_cells()
-    train, seen = fit.split.train.toarray(), 1.0 - fit.split.missing.toarray()
+    train, seen = fit.data.split.train.toarray(), 1.0 - fit.data.split.missing.toarray()
     exposures = train.sum(axis=1) / train.sum(axis=1).mean()
-    theta, beta = fit.independent_columns()
+    theta, beta = fit.data.independent_columns()
     np.testing.assert_allclose(theta[:, 0], exposures, rtol=1e-6)
     expected = (train.sum(axis=0) + 0.5) / (exposures @ seen + 1)
     np.testing.assert_allclose(beta[:, 0], expected, rtol=1e-6)
@@ -41,13 +40,15 @@ def test_independent_columns_have_their_counts_over_the_exposures_that_saw_them(
 
 def test_exposures_of_new_rows_are_in_units_of_those_trained_on():
     fit = fit_of_cells()
-    np.testing.assert_allclose(fit.exposures_of(fit.split.train), fit.exposures)
-    np.testing.assert_allclose(fit.exposures_of(fit.split.train[5:8]), fit.exposures[5:8])
+    np.testing.assert_allclose(fit.data.exposures_of(fit.data.split.train), fit.data.exposures)
+    np.testing.assert_allclose(
+        fit.data.exposures_of(fit.data.split.train[5:8]), fit.data.exposures[5:8]
+    )
 
 
 def test_no_cell_on_the_devices_has_a_count_and_is_missing():
     fit = fit_of_cells()
-    batch = jax.device_get(fit.batch(make_mesh(jax.devices()[:1])))
+    batch = jax.device_get(fit.batches(make_mesh(jax.devices()[:1])))
 
     def cells(blocks):
         rows, columns = jnp.broadcast_arrays(blocks.rows[..., None], blocks.columns)
@@ -55,8 +56,8 @@ def test_no_cell_on_the_devices_has_a_count_and_is_missing():
         return set(zip(rows[there].tolist(), columns[there].tolist(), strict=True))
 
     counted, missing = cells(batch.by_row), cells(batch.missing_by_row)
-    assert len(counted) == fit.split.train.nnz
-    assert len(missing) == fit.split.missing.nnz
+    assert len(counted) == fit.data.split.train.nnz
+    assert len(missing) == fit.data.split.missing.nnz
     assert not counted & missing
 
 
@@ -66,9 +67,9 @@ def test_another_model_leaves_the_fit_as_it_was():
     other = fit.with_model(dataclasses.replace(CELLS.model, num_factors=5, column_shape=0.7))
     assert fit.model is before
     assert other.model.column_prior.concentration == np.float32(0.7)
-    assert other.split is fit.split
-    assert other.start(make_mesh()).q["rows"].rate.shape[1] == 5
-    assert fit.start(make_mesh()).q["rows"].rate.shape[1] == 3
+    assert other.data is fit.data
+    assert other.start(make_mesh()).arrays.q["rows"].rate.shape[1] == 5
+    assert fit.start(make_mesh()).arrays.q["rows"].rate.shape[1] == 3
 
 
 def test_true_rates_are_those_of_the_counts_that_were_trained_on(monkeypatch):
@@ -79,14 +80,14 @@ def test_true_rates_are_those_of_the_counts_that_were_trained_on(monkeypatch):
     )
     q = {
         name: Gamma(table.astype(np.float32), np.ones_like(table, np.float32))
-        for name, table in (("rows", truth.theta), ("columns", truth.beta))
+        for name, table in (("rows", truth.theta[fit._order]), ("columns", truth.beta))
     }
     summary = fit._recovery(q)
     assert summary == {
         "smallest_cosine": pytest.approx(1, abs=1e-6), "coverage_of_90_percent": 0.9,
     }  # fmt: skip
     ((rows, columns, rates),) = asked
-    share = fit.split.train.sum() / truth.counts.sum()
+    share = fit.data.split.train.sum() / truth.counts.sum()
     assert 0.6 < share < 0.8
     of_truth = (np.asarray(rows.mean) * np.asarray(columns.mean)).sum(axis=1)
     np.testing.assert_allclose(rates, share * of_truth, rtol=1e-5)
@@ -96,18 +97,18 @@ def test_the_best_step_is_told_where_it_is_not_the_last():
     fit = load_fit(experiment())
     state = fit.start(make_mesh())
     for step, best_step, told in ((6, 4, 4), (4, 4, None), (6, 0, None)):
-        best = state.best.replace(step=jnp.uint32(best_step))
-        assert fit._best_step(state.replace(step=jnp.uint32(step), best=best)) == told
+        best = state.arrays.best.replace(step=jnp.uint32(best_step))
+        state.arrays = state.arrays.replace(step=jnp.uint32(step), best=best)
+        assert fit._best_step(state) == told
 
 
 def test_starts_share_no_restart(monkeypatch):
-    fit, asked, mesh = load_fit(experiment(inference=CoordinateAscent(num_restarts=3))), [], None
-    monkeypatch.setattr(fit, "tilts", lambda index, mesh: asked.append(index))
-    monkeypatch.setattr(fit, "start_from", lambda tilts, mesh: state)
-    monkeypatch.setattr(fit, "climb", lambda state, *_: (state, []))
-    state = fit._config.inference.init(fit.model, {}, validates=True)
+    fit, asked = load_fit(experiment(inference=CoordinateAscent(num_restarts=3))), []
+    mesh, tilts = make_mesh(), fit.tilts
+    monkeypatch.setattr(fit, "tilts", lambda index, mesh: asked.append(index) or tilts(0, mesh))
+    monkeypatch.setattr(factors, "take_steps", lambda *_, **__: ())
     for index in range(2):
-        fit.before_the_first_step(fit.start(mesh, index), None, mesh, lambda line: None, index)
+        fit.before_the_first_step(fit.start(mesh, index), lambda line: None, index)
     assert asked == [0, 0, 1, 2, 3, 3, 4, 5]
 
 
@@ -115,8 +116,7 @@ def test_a_run_of_a_fixed_length_need_not_see_its_convergence(monkeypatch):
     monkeypatch.setattr(CoordinateAscent, "sees", lambda *_: False)
     for tolerance in (0.0, 1e-5):
         fit = load_fit(experiment(inference=CoordinateAscent(tolerance=tolerance)))
-        state = fit._config.inference.init(fit.model, {})
-        assert fit.sees_convergence(state) == (tolerance == 0)
+        assert fit.sees_convergence(fit.start(make_mesh())) == (tolerance == 0)
 
 
 def test_a_split_that_holds_out_nothing_names_its_field():

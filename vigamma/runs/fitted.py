@@ -9,15 +9,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from vigamma.checkpointing import read_checkpoint, saved_steps
-from vigamma.config import Experiment, unflatten
+from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of_names
 from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.fits.base import NAMES_CHECKSUM, checksum_of_names
-from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.runs.config import Experiment, unflatten
 from vigamma.workdir import folder_of_start
 
 WantedStep = int | Literal["best", "newest"]
@@ -67,6 +66,11 @@ class FittedRun(NamedTuple):
     def starts(self) -> tuple[FittedFactors, ...]:
         """The factorizations of all starts, the best first: rates are those of their mixture."""
         return (self.factors, *self.others)
+
+    @property
+    def steps_per_sweep(self) -> int:
+        """The steps that take in all counts once."""
+        return self.config.inference.num_batches(len(self.factors.row_names)) or 1
 
     @property
     def which(self) -> str:
@@ -141,7 +145,8 @@ def run_of(
 
     `best` if the best posterior so far is wanted, rather than that of the step.
     """
-    if "q.rows.rate" not in leaves:
+    leaves = _with_rates(leaves)
+    if "q.rows.rate" not in leaves or "model.row_prior.concentration" not in leaves:
         raise CheckpointError(f"step {step} in {workdir} is not of a factorization")
     config, last_step = _config_of(workdir, identity), step
     if best and leaves.get("best.step", 0) > 0:
@@ -155,11 +160,23 @@ def run_of(
     names = _read_names(workdir / NAMES, identity)
     factors = FittedFactors(
         model,
-        without_padding(q, shape, isinstance(config.inference, CoordinateAscent)),
+        without_padding(q, shape, is_balanced=q["rows"].rate.ndim == 2),  # 3 where in batches
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
     )
     return FittedRun(config, step, last_step, factors, identity)
+
+
+def _with_rates(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The leaves; those of a `ProductOfGammas`, which holds logarithms, as those of `Gamma`s."""
+    found = {}
+    for name, leaf in leaves.items():
+        path, _, last = name.replace("q.parts.", "q.").rpartition(".")
+        if last in ("log_shape", "log_rate") and not name.startswith("optimizer."):
+            last = {"log_shape": "concentration", "log_rate": "rate"}[last]
+            name, leaf = f"{path}.{last}", np.exp(leaf)
+        found[name] = leaf
+    return found
 
 
 def _score(leaves: Mapping[str, np.ndarray]) -> float:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from vigamma import AmbiguousNameError, ConfigError, UnknownNameError, names
-from vigamma.names import indices_of, places_of, read_names, split_names
+from vigamma import AmbiguousNameError, ConfigError, UnknownNameError
+from vigamma.data import names
+from vigamma.data.names import indices_of, places_of, read_names, split_names
 
 NAMES = np.array(["Alien", "Brazil", "Alien", "Heat, The", "7"], np.dtypes.StringDType())
 

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vigamma.config import Experiment, check_config, flatten
 from vigamma.errors import ConfigError, NonFiniteError
-from vigamma.fits.base import Advance
-from vigamma.fits.coordinate_ascent import CoordinateAscentFit
-from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
+from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.inference.train_state import TrainState
 from vigamma.mesh import make_mesh
-from vigamma.metrics import write_json
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization, row_shape_of
-from vigamma.train import load_fit
+from vigamma.runs.config import Experiment, check_config, flatten
+from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.loading import load_fit
+from vigamma.runs.loop import take_steps
+from vigamma.runs.metrics import write_json
 
 VALID_FRACTION = 0.1
 """Held out for validation where the config holds out nothing."""
@@ -336,7 +337,7 @@ def _for_search(
 
 
 def _fixed(model: Factorization) -> tuple[Any, ...]:
-    """What `CoordinateAscentFit.with_model` cannot change, and the kind of the model."""
+    """What `FactorFit.with_model` cannot change, and the kind of the model."""
     return type(model), model.row_sum_exposures
 
 
@@ -348,12 +349,11 @@ class _Trials:
     ):
         self._config, self._say = config, say
         self._fit, self._mesh = load_fit(config, say), make_mesh()
-        if self._fit.split.valid is None:
+        if self._fit.data.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
         self.models: list[Factorization] = []
-        self._programs: dict[int, Advance] = {}
         self._tilts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._arrays: dict[int, AscentState] = {}
+        self._states: dict[int, TrainState] = {}
         self._scores: dict[int, list[tuple[int, float]]] = {}
         self._sweeps: dict[int, int] = {}
         self._dropped_at: dict[int, int] = {}
@@ -381,7 +381,7 @@ class _Trials:
         if not math.isfinite(self._scores[winner][-1][1]):
             raise NonFiniteError("no candidate has come to a finite validation log-likelihood")
         self._tilts.clear()
-        self._arrays = {winner: self._arrays[winner]}
+        self._states = {winner: self._states[winner]}
         return winner
 
     def _climb(self, candidate: int, sweeps: int | None) -> float:
@@ -390,50 +390,41 @@ class _Trials:
         if looks and math.isnan(looks[-1][1]):
             return math.nan
         fit = self._fit.with_model(self.models[candidate])
-        arrays = self._arrays.pop(candidate, None)
-        if arrays is None:
-            arrays = self._start(fit, candidate)
-        advance, label = self._program(fit, candidate, arrays), self.label(candidate)
-        before, last = fit.step_of(arrays), most if sweeps is None else min(sweeps, most)
+        state = self._states.pop(candidate, None) or self._start(fit, candidate)
+        label, before = self.label(candidate), state.num_steps
+        last = most if sweeps is None else min(sweeps, most)
         try:
-            arrays, found = fit.climb(arrays, advance, last, f"of {label}")
+            for pause in take_steps(fit, state, last, where=f" of {label}"):
+                looks += [(pause.step, score) for score in pause.seen.values()]
         except NonFiniteError as error:
-            self._say(f"{label}: {error}")
+            self._say(f"{label}: {error}; nothing was saved yet")
             looks.append((before + 1, math.nan))
             return math.nan
-        looks += found
-        self._arrays[candidate] = arrays
-        step, best = fit.step_of(arrays), float(arrays.best.log_likelihood)
+        self._states[candidate] = state
+        step, best = state.num_steps, float(state.arrays.best.log_likelihood)
         self._sweeps[candidate] = step
         if step > before:
-            at = int(arrays.best.step)
+            at = int(state.arrays.best.step)
             self._say(f"{label}: best validation {best:.4f} nats at sweep {at} of {step}")
         return best
 
-    def _start(self, fit: CoordinateAscentFit, candidate: int) -> AscentState:
+    def _start(self, fit: FactorFit, candidate: int) -> TrainState:
         num_factors = self.models[candidate].num_factors
         if num_factors not in self._tilts:
             self._tilts[num_factors] = fit.tilts(0, self._mesh)
         return fit.start_from(self._tilts[num_factors], self._mesh)
 
-    def _program(self, fit: CoordinateAscentFit, candidate: int, arrays: AscentState) -> Advance:
-        num_factors = self.models[candidate].num_factors
-        if num_factors not in self._programs:
-            most_steps = min(self._config.log_every, self._config.num_steps)
-            self._programs[num_factors] = fit.compile(arrays, self._mesh, most_steps)
-        return self._programs[num_factors]
-
     def _after_rung(self, rung: Rung, kept: list[int], dropped: list[int]) -> None:
         """Lets go of the states of those that are dropped, and of where all have started."""
         self._tilts.clear()
         for candidate in dropped:
-            self._arrays.pop(candidate, None)
+            self._states.pop(candidate, None)
             self._dropped_at[candidate] = rung.sweeps
         self._say(f"after {rung.sweeps} sweeps, {len(kept)} of {len(kept) + len(dropped)} go on")
 
     def report(self, winner: int) -> dict[str, Any]:
         """The summary of the winner, its test score included."""
-        return self._fit.with_model(self.models[winner]).report(self._arrays[winner]).summary
+        return self._fit.with_model(self.models[winner]).report(self._states[winner]).summary
 
     def best_first(self, winner: int) -> list[Trial]:
         """All candidates, the best by validation first; of equal ones the winner."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vigamma.fits.base import checksum_of
+from vigamma.data.checksums import checksum_of
 
 
 def test_a_checksum_is_of_all_arrays_in_their_order():

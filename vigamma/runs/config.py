@@ -1,6 +1,7 @@
 """What one experiment is: a typed config, its checks, its JSON form, and its command line."""
 
 import dataclasses
+import importlib
 import re
 import types
 import typing
@@ -11,19 +12,11 @@ from typing import Any
 
 from absl import flags
 
-from vigamma.data.digits import DigitCounts, Digits
-from vigamma.data.files import SparseCounts
+from vigamma.contracts import Algorithm, DataSource, missing_members
 from vigamma.data.heldout import HeldOut
-from vigamma.data.synthetic import SyntheticFactors
 from vigamma.errors import ConfigError
-from vigamma.inference.coordinate_ascent import CoordinateAscent
-from vigamma.inference.gradient_ascent import GradientAscent
-from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.models.gamma_poisson import DomainKnowledge
-from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.terminal import complain, take_any_character
-from vigamma.typing import check_rules, spec
+from vigamma.typing import check_rules, is_spec, spec
 
 _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
 """Fields of an experiment that may differ between a run and the run it resumes."""
@@ -33,9 +26,12 @@ _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance"
 class Experiment:
     """One experiment, from the data to the promised accuracy. Files in `configs/` return one.
 
+    Data, model and inference are whatever keeps the contracts of `vigamma.contracts`: a config file
+    may define classes of its own, decorated with `spec`.
+
     Attributes:
       data: the counts, and what was known before.
-      model: the model of the counts.
+      model: the model of the counts: a `Factorization`, a `StartingModel`, or a conjugate one.
       inference: how the posterior is found.
       num_steps: the most updates (sweeps, for coordinate ascent; minibatches, for stochastic
         inference) of the whole run; a finished run goes on if this grows.
@@ -51,9 +47,9 @@ class Experiment:
         to stay below; only reported.
     """
 
-    data: Digits | DigitCounts | SparseCounts | SyntheticFactors
-    model: DomainKnowledge | PoissonFactorization | HierarchicalPoissonFactorization
-    inference: GradientAscent | CoordinateAscent | StochasticVariationalInference
+    data: DataSource
+    model: Any
+    inference: Algorithm
     num_steps: int
     num_starts: int = 1
     heldout: HeldOut | None = None
@@ -76,28 +72,10 @@ class Experiment:
                 f"num_steps must be more than inference.restart_sweeps "
                 f"({self.inference.restart_sweeps}), got {self.num_steps}"
             )
-        kinds = {
-            type(self.data) is Digits,
-            type(self.model) is DomainKnowledge,
-            type(self.inference) is GradientAscent,
-        }
-        if len(kinds) > 1:
-            raise ValueError(
-                "data, model, inference: Digits, DomainKnowledge and GradientAscent "
-                "belong together, and so do sparse counts, factorizations, and coordinate ascent "
-                "or stochastic variational inference"
-            )
-
-        if self.num_starts > 1 and type(self.inference) is GradientAscent:
-            raise ValueError(
-                f"num_starts must be 1 where all starts lead to one posterior, as with "
-                f"GradientAscent, got {self.num_starts}"
-            )
 
     def _sweeps_of_restarts(self) -> int:
-        if isinstance(self.inference, CoordinateAscent) and self.inference.num_restarts > 1:
-            return self.inference.restart_sweeps
-        return 0
+        is_restarted = getattr(self.inference, "num_restarts", 1) > 1
+        return self.inference.restart_sweeps if is_restarted else 0
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:
@@ -133,18 +111,31 @@ def _check_types(config: Any, path: str) -> None:
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{path}.{field.name}"
         if not _is_instance(value, hints[field.name]):
-            wanted = _name_of(hints[field.name])
-            raise ConfigError(f"{name} must be {wanted}, got {value!r}")
+            raise ConfigError(f"{name} must be {_wanted(value, hints[field.name])}")
         if dataclasses.is_dataclass(value):
+            if not is_spec(value):
+                raise ConfigError(f"{name}: decorate the class {type(value).__name__} with spec")
             _check_types(value, name)
+
+
+def _wanted(value: Any, hint: Any) -> str:
+    """What is wanted instead of a value, which is of another type or lacks members."""
+    if getattr(hint, "_is_protocol", False) and dataclasses.is_dataclass(value):
+        missing = missing_members(value, hint)
+        return f"a {hint.__name__}, but {type(value).__name__} has no {missing}"
+    return f"{_name_of(hint)}, got {value!r}"
 
 
 def _name_of(hint: Any) -> str:
     options = typing.get_args(hint) or (hint,)
+    if hint is Any:
+        return "a Spec"
     return " or ".join("None" if o is types.NoneType else o.__name__ for o in options)
 
 
 def _is_instance(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return dataclasses.is_dataclass(value)
     if isinstance(hint, types.UnionType):
         return any(_is_instance(value, option) for option in hint.__args__)
     if isinstance(value, bool):
@@ -174,17 +165,19 @@ def unflatten(values: Mapping[str, Any]) -> Experiment:
     """The experiment that `flatten` has written down; entries of other names are left alone.
 
     Raises:
-      ConfigError: if fields are missing, or a class is not one that an experiment can have.
+      ConfigError: if fields are missing, or a class is not one of this package.
     """
 
     def build(hint: Any, path: str) -> Any:
-        classes = {o.__name__: o for o in typing.get_args(hint) or (hint,)}
-        kind = classes.get(values.get(path or "experiment"))
-        if not dataclasses.is_dataclass(kind):
-            return values[path]
-        hints = typing.get_type_hints(kind)
+        value, plain = values[path or "experiment"], (str, int, float, bool, types.NoneType)
+        if value is None or all(option in plain for option in typing.get_args(hint) or (hint,)):
+            return value
+        kind = getattr(importlib.import_module("vigamma"), str(value), None)
+        if not (isinstance(kind, type) and is_spec(kind)):
+            raise ConfigError(f"{path}: {value} is not a class of vigamma")
+        hints, prefix = typing.get_type_hints(kind), f"{path}." if path else ""
         fields = (field.name for field in dataclasses.fields(kind))
-        return kind(**{n: build(hints[n], f"{path}.{n}" if path else n) for n in fields})
+        return kind(**{name: build(hints[name], prefix + name) for name in fields})
 
     try:
         config = build(Experiment, "")

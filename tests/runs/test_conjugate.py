@@ -8,9 +8,9 @@ import numpy as np
 
 from tests.test_train import experiment
 from vigamma import GammaPoisson, plotting
-from vigamma.fits import conjugate
 from vigamma.mesh import make_mesh
-from vigamma.train import load_fit
+from vigamma.runs.fits import conjugate
+from vigamma.runs.train import load_fit
 
 
 def test_figures_are_of_the_posterior_that_is_given_whatever_was_reported_before(monkeypatch):
@@ -19,11 +19,12 @@ def test_figures_are_of_the_posterior_that_is_given_whatever_was_reported_before
     monkeypatch.setattr(plotting, "run_figures", lambda *data, **what: drawn.append(what))
     monkeypatch.setattr(GammaPoisson, "generate", lambda self, key, q, num_rows: (None, q.mean))
     fit = load_fit(experiment())
-    start = fit.start(make_mesh())
-    bright = jax.tree.map(jnp.copy, start)
+    state = fit.start(make_mesh())
+    bright = jax.tree.map(jnp.copy, state.arrays)
     bright.q.log_rate[...] -= 3.0
-    for arrays in (start, bright):
-        fit.figures(arrays, [])
+    for arrays in (state.arrays, bright):
+        state.arrays = arrays
+        fit.figures(state, [])
     dark, bright = (what["synthetic"] for what in drawn)
     np.testing.assert_allclose(bright, dark * np.exp(3), rtol=1e-5)
 

@@ -1,0 +1,74 @@
+"""What estimators of the ELBO average: log p(x, θ) - log q(θ), of all data or of a batch of rows.
+
+Over several devices either samples or rows are spread. Each device has its own samples, all with
+the same data; or each has its own rows of a `Minibatch`, all with the same samples of the latents
+that the rows share. Either way the ELBO is the mean over devices: a row of a batch then has the
+weight J times the number of devices.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.contracts import Model
+from vigamma.data.minibatches import Minibatch, row_latents_of
+from vigamma.families import joint
+from vigamma.families.joint import Joint, LogLatents
+from vigamma.families.mean_field import RowParam
+from vigamma.mesh import Collectives
+from vigamma.typing import Array, Key, PyTree
+
+
+def log_sample(q: Joint, key: Key, model: Model, batch: PyTree) -> LogLatents:
+    """One draw of the logarithms of all latents, those of rows by the numbers of the rows."""
+    if not isinstance(batch, Minibatch):
+        return joint.log_sample(q, key)
+    return joint.log_sample(q, key, dict.fromkeys(row_latents_of(model), batch.rows))
+
+
+def log_joint(model: Model, log_latents: LogLatents, batch: PyTree) -> Array:
+    """log p(x, θ) in nats, or its estimate from a batch of rows; a scalar."""
+    if not isinstance(batch, Minibatch):
+        return model.log_joint(log_latents, batch)
+    return batch.log_joint(model, log_latents)
+
+
+def log_prob(
+    q: Joint, log_latents: LogLatents, model: Model, batch: PyTree, weight: Array | float = 1.0
+) -> Array:
+    """log q(θ) in nats, rows that do not only pad counted `weight` times; a scalar."""
+    if not isinstance(batch, Minibatch):
+        return joint.log_prob(q, log_latents)
+    weights = jnp.where(batch.is_row, weight, 0.0)
+    return joint.log_prob(q, log_latents, dict.fromkeys(row_latents_of(model), weights))
+
+
+def weight_of_rows(batch: PyTree) -> Array | float:
+    """How many rows of all data each row of a batch stands for."""
+    return batch.weight if isinstance(batch, Minibatch) else 1.0
+
+
+def mean_over_devices(tree: PyTree, devices: Collectives) -> PyTree:
+    """The mean of every leaf but those of the parameters of rows, which each device has for itself.
+
+    In a single all-reduce.
+    """
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_row_param)
+    shared = iter(devices.mean([leaf for leaf in leaves if not _is_row_param(leaf)]))
+    return jax.tree.unflatten(
+        structure, [leaf if _is_row_param(leaf) else next(shared) for leaf in leaves]
+    )
+
+
+def over(tree: PyTree, size: int) -> PyTree:
+    """The tree with the parameters of rows divided by `size`."""
+
+    def divided(leaf: Any) -> Any:
+        return jax.tree.map(lambda value: value / size, leaf) if _is_row_param(leaf) else leaf
+
+    return jax.tree.map(divided, tree, is_leaf=_is_row_param)
+
+
+def _is_row_param(leaf: Any) -> bool:
+    return isinstance(leaf, RowParam)

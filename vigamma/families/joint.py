@@ -1,0 +1,77 @@
+"""A joint distribution of independent latents: a `Gamma`, or several by name.
+
+What a variational family says of a batch is one; every function here takes it as such. The latents
+are logarithms, as draws with small shapes underflow.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.families.gamma import Gamma
+from vigamma.special import log_ratio
+from vigamma.typing import Array, Key
+
+Joint: TypeAlias = Gamma | Mapping[str, Gamma]
+LogLatents: TypeAlias = Array | dict[str, Array]
+
+
+def log_sample(q: Joint, key: Key, rows: Mapping[str, Array] = {}) -> LogLatents:
+    """One draw of the logarithms of all latents, differentiable in the parameters.
+
+    Args:
+      q: the distribution.
+      key: the PRNG key; of several latents each has its own.
+      rows: by name, the numbers of the rows of those latents that belong to rows; shape (B,). The
+        draws of a row are a function of the key and its number, on whichever device it is.
+    """
+    if not isinstance(q, Mapping):
+        return q.log_sample(key)
+    return {
+        name: _log_sample_of_rows(q[name], jax.random.fold_in(key, index), rows[name])
+        if name in rows
+        else q[name].log_sample(jax.random.fold_in(key, index))
+        for index, name in enumerate(sorted(q))
+    }
+
+
+def _log_sample_of_rows(gamma: Gamma, key: Key, rows: Array) -> Array:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    return jax.vmap(Gamma.log_sample)(gamma, keys)
+
+
+def log_mean(q: Joint) -> LogLatents:
+    """log E_q of all latents."""
+    if not isinstance(q, Mapping):
+        return log_ratio(q.concentration, q.rate)
+    return {name: log_mean(gamma) for name, gamma in q.items()}
+
+
+def log_prob(
+    q: Joint,
+    log_latents: LogLatents,
+    row_weights: Mapping[str, Array] = {},
+) -> Array:
+    """log q in nats, summed over all latents, as a density of the latents; a scalar.
+
+    Args:
+      q: the distribution.
+      log_latents: their logarithms.
+      row_weights: by name, what each row counts of those latents that belong to rows; shape (B,).
+
+    Raises:
+      ValueError: unless the latents have the names of the distribution.
+    """
+    if not isinstance(q, Mapping):
+        return q.log_prob_from_log(log_latents).sum()
+    if set(log_latents) != set(q):
+        raise ValueError(f"the latents must be {', '.join(q)}, got {', '.join(log_latents)}")
+    total = jnp.zeros(())
+    for name, gamma in q.items():
+        density = gamma.log_prob_from_log(log_latents[name])
+        if name in row_weights:
+            density = density.reshape(len(density), -1).sum(axis=1) * row_weights[name]
+        total = total + density.sum()
+    return total

@@ -1,0 +1,20 @@
+"""Whether all numbers of a step are finite."""
+
+import jax
+import jax.numpy as jnp
+
+from vigamma.mesh import ALONE, Collectives
+from vigamma.typing import Array, PyTree
+
+
+def all_finite(tree: PyTree, devices: Collectives = ALONE) -> dict[str, Array]:
+    """Whether each leaf of floats is finite, in its parts on all devices, by its path.
+
+    A sum is finite if and only if all terms are, short of values near the largest float.
+    """
+    sums = {
+        jax.tree_util.keystr(path, simple=True, separator=" "): leaf.sum()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    return {name: jnp.isfinite(total) for name, total in devices.total(sums).items()}

@@ -1,0 +1,148 @@
+"""Fits in memory: no directory, no checkpoints, the same loop."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from vigamma.contracts import DataSource, Factorization, SparseData
+from vigamma.data.files import LoadedCounts
+from vigamma.data.heldout import HeldOut
+from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.estimators.pathwise import PathwiseElbo
+from vigamma.inference.adam import Adam
+from vigamma.inference.best import is_past
+from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.inference.gradient_ascent import GradientAscent
+from vigamma.inference.train_state import TrainState
+from vigamma.mesh import make_mesh
+from vigamma.runs.config import Experiment, check_config
+from vigamma.runs.fits.base import Fit
+from vigamma.runs.loading import fit_of, load_data
+from vigamma.runs.loop import Pause, take_steps
+from vigamma.typing import spec
+
+_MOST_SWEEPS, _MOST_UPDATES = 500, 5000
+
+
+class Fitted(NamedTuple):
+    """What a fit has come to.
+
+    Attributes:
+      posterior: a `Gamma`, or several by name, in NumPy, rows in the order of the data; where there
+        are validation counts, the best by them.
+      history: where the loop paused: the step, the ELBO or its estimate, in nats, and what
+        validation counts said.
+      stopped: what stopped it: "converged", "validation", or "num_steps".
+      summary: the outcome, as in `summary.json` of a run.
+      table: the same for people.
+    """
+
+    posterior: Any
+    history: list[Pause]
+    stopped: str
+    summary: dict[str, Any]
+    table: str
+
+
+@spec
+class InMemory:
+    """Stands for data that a config does not say how to load."""
+
+    def load(self) -> None:
+        """Raises ValueError: they are not here."""
+        raise ValueError("these data were in memory, and no config can load them again")
+
+
+def fit(
+    model: Any,
+    data: Any,
+    inference: Any = None,
+    *,
+    num_steps: int | None = None,
+    heldout: HeldOut | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """Fits a model to data.
+
+    Args:
+      model: `PoissonFactorization` or any other `Factorization`, `DomainKnowledge`, or a
+        `StartingModel` of one's own.
+      data: a data source, such as `Digits()`; or the data themselves: for a factorization a matrix
+        of counts, sparse or not, and for other models what they take, such as a dict of arrays.
+      inference: the algorithm; by default `CoordinateAscent` for factorizations, and Adam on the
+        pathwise ELBO for other models.
+      num_steps: the most steps; by default 500 sweeps, or 5,000 updates.
+      heldout: what of sparse counts is held out, to score the fit.
+      seed: of all random numbers.
+      say: is called with lines of progress.
+
+    Raises:
+      ConfigError: for a model, data or inference that do not fit together.
+      NonFiniteError: for NaN or infinity in a step.
+    """
+    is_factorization = isinstance(model, Factorization)
+    if num_steps is None:
+        num_steps = _MOST_SWEEPS if is_factorization else _MOST_UPDATES
+    if inference is None:
+        by_gradients = GradientAscent(
+            estimator=PathwiseElbo(), optimizer=Adam(decay_steps=num_steps)
+        )
+        inference = CoordinateAscent() if is_factorization else by_gradients
+    source = data if isinstance(data, DataSource) else InMemory()
+    config = Experiment(
+        data=source,
+        model=model,
+        inference=inference,
+        num_steps=num_steps,
+        heldout=heldout,
+        seed=seed,
+    )
+    check_config(config)
+    if source is data:
+        data = load_data(source, say)
+    elif is_factorization and not isinstance(data, SparseData):
+        data = LoadedCounts(check_sparse_counts(data))
+    (start,) = fitted_starts(config, data, say)
+    report = start.fit.report(start.state)
+    return Fitted(
+        start.fit.posterior(start.state),
+        start.history,
+        _what_stopped(start.state, inference),
+        report.summary,
+        report.table,
+    )
+
+
+class FittedStart(NamedTuple):
+    """One start at its end.
+
+    Attributes:
+      fit: the fit.
+      state: where it ended.
+      history: where the loop paused.
+    """
+
+    fit: Fit
+    state: TrainState
+    history: list[Pause]
+
+
+def fitted_starts(
+    config: Experiment, data: Any, say: Callable[[str], None]
+) -> Iterator[FittedStart]:
+    """The starts of an experiment whose data are loaded, one after the other, each at its end."""
+    fit, mesh = fit_of(config, data), make_mesh()
+    for index in range(config.num_starts):
+        state, history = fit.start(mesh, index), []
+        fit.before_the_first_step(state, say, index)
+        for pause in take_steps(fit, state, config.num_steps, every=(config.log_every,)):
+            history.append(pause)
+            say(f"step {pause.step}: ELBO {pause.elbo:,.1f} nats")
+        yield FittedStart(fit, state, history)
+
+
+def _what_stopped(state: TrainState, inference: Any) -> str:
+    if not state.is_done:
+        return "num_steps"
+    by_validation = getattr(inference, "stop_on_validation", False) and state.arrays.best
+    return "validation" if by_validation and is_past(state.arrays) else "converged"

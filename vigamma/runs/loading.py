@@ -1,0 +1,112 @@
+"""What a config stands for: its data, loaded, and how its model is fitted to them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from vigamma.contracts import Factorization, SparseData, StartingModel, missing_members
+from vigamma.data.split_data import SplitData
+from vigamma.errors import CheckpointError, ConfigError
+from vigamma.runs.config import Experiment
+from vigamma.runs.fits.base import Fit
+from vigamma.runs.fits.black_box import BlackBoxFit
+from vigamma.runs.fits.conjugate import ConjugateFit
+from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.fitted import FittedRun
+
+
+def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) -> Fit:
+    """Loads the data and builds the model; raises ConfigError where they are not usable.
+
+    What is worth knowing of the data goes to `say`, a line each; so does the name of a large file.
+    """
+    data = load_data(config.data, say)
+    try:
+        return fit_of(config, data)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.model: {error}") from error
+
+
+def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
+    """The data of a source; raises ConfigError where they cannot be loaded."""
+    try:
+        if hasattr(source, "announcement") and (line := source.announcement()):
+            say(line)
+        data = source.load()
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"config.data: {error}") from error
+    for note in getattr(data, "notes", ()):
+        say(note)
+    return data
+
+
+def fit_of(config: Experiment, data: Any) -> Fit:
+    """The fit of a model to data that are loaded; which one, the contract of the model decides.
+
+    Raises:
+      TypeError: where the model does not take such data, or lacks a member that is needed.
+      ValueError: where it does not take these.
+    """
+    model = config.model
+    if isinstance(model, Factorization):
+        if not isinstance(data, SparseData):
+            raise TypeError(
+                f"{type(model).__name__} takes sparse counts, and {type(config.data).__name__} "
+                "are none"
+            )
+        return _checked(FactorFit(config, data), config.inference)
+    if config.num_starts > 1:
+        raise ValueError(
+            f"num_starts must be 1 where all starts lead to one posterior, as with "
+            f"{type(model).__name__}, got {config.num_starts}"
+        )
+    if isinstance(model, StartingModel):
+        return _checked(BlackBoxFit(config, data), config.inference)
+    if hasattr(model, "build"):
+        return _checked(ConjugateFit(config, data), config.inference)
+    raise TypeError(f"{type(model).__name__} has no {missing_members(model, StartingModel)}")
+
+
+def _checked(fit: Fit, inference: Any) -> Fit:
+    """The fit; raises TypeError where its model lacks what the algorithm needs of it."""
+    needed = getattr(inference, "model_members", ())
+    if missing := [name for name in needed if not hasattr(fit.model, name)]:
+        raise TypeError(
+            f"{type(fit.model).__name__} has no {', '.join(missing)}, which "
+            f"{type(inference).__name__} needs"
+        )
+    return fit
+
+
+def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
+    """Loads the counts that a run was fitted to, split as they were then.
+
+    Args:
+      run: from `load_run`.
+      path: where the data are now, if they have moved.
+
+    Raises:
+      ConfigError: if they cannot be loaded.
+      CheckpointError: if they are not what the run was fitted to.
+    """
+    config = run.config
+    if path is not None:
+        if not hasattr(config.data, "path"):
+            raise ConfigError(f"{type(config.data).__name__}, the data of the run, have no path")
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=path))
+    try:
+        loaded = load_data(config.data)
+        data = SplitData(loaded, config.heldout, config.model.row_sum_exposures)
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"the counts of the run cannot be loaded again: {error}") from error
+    stored = {name: run.identity.get(name) for name in data.identity}
+    if stored != data.identity:
+        changes = "; ".join(
+            f"{name}: {stored[name]} → {value}"
+            for name, value in data.identity.items()
+            if stored[name] != value
+        )
+        raise CheckpointError(
+            f"the data are no longer those that the run was fitted to ({changes})"
+        )
+    return data

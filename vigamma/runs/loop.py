@@ -1,0 +1,51 @@
+"""The loop: takes steps, looks at validation counts when that is due, and pauses where it is asked.
+
+Runs, restarts, searches, the scikit-learn estimator and `fit` differ in what they do at a pause.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from vigamma.errors import NonFiniteError
+from vigamma.inference.train_state import TrainState
+from vigamma.runs.fits.base import Fit
+
+
+class Pause(NamedTuple):
+    """Where the loop stands.
+
+    Attributes:
+      step: the number of completed steps.
+      elbo: the ELBO of the last one, or its estimate, in nats.
+      seen: what validation counts say, if it was time to look at them.
+    """
+
+    step: int
+    elbo: float
+    seen: dict[str, float]
+
+
+def take_steps(
+    fit: Fit, state: TrainState, last_step: int, *, every: Sequence[int] = (), where: str = ""
+) -> Iterator[Pause]:
+    """Takes steps up to `last_step`, or until the algorithm is done.
+
+    Args:
+      fit: what is fitted.
+      state: where it stands; it moves.
+      last_step: the most steps to have completed.
+      every: the loop pauses at the multiples of these, too.
+      where: what is added to the step in the message of an error.
+
+    Raises:
+      NonFiniteError: for NaN or infinity in a step.
+    """
+    while (step := state.num_steps) < last_step and not state.is_done:
+        look = fit.next_look(step)
+        multiples = ((step // interval + 1) * interval for interval in every)
+        infos = state.step(int(min(last_step, look, *multiples)) - step)
+        if bad := infos.first_not_finite(len(infos.elbo)):
+            raise NonFiniteError(f"not finite at step {step + bad[0] + 1}{where}: {bad[1]}")
+        is_due = state.num_steps == look or state.is_done
+        seen = fit.look(state) if is_due else {}
+        yield Pause(state.num_steps, float(infos.elbo[-1]), seen)
