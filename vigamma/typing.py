@@ -1,4 +1,4 @@
-"""The words of the package: array types, dimension letters, and the two decorators of its objects.
+"""The words of the package: array types, dimension letters, and what makes its objects.
 
 Dimension letters, used as lower-case suffixes on local variables (`theta_nk`, `counts_m`):
 
@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias, dataclass_transform
+from typing import Any, Self, TypeAlias, dataclass_transform
 
 import flax.struct
 import jax
@@ -71,5 +71,17 @@ def default_float(value: float) -> np.floating:
     return jnp.result_type(float).type(value)
 
 
-record = flax.struct.dataclass
-"""Makes a Record: a frozen dataclass that is a pytree."""
+@dataclass_transform(frozen_default=True, field_specifiers=(flax.struct.field,))
+class Record:
+    """Base class of Records: its subclasses are frozen dataclasses and pytrees.
+
+    `flax.struct.PyTreeNode` is the same, but a type checker would let its fields be set.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        flax.struct.dataclass(cls)
+
+    def replace(self, **fields: Any) -> Self:
+        """The same with these fields instead; Flax writes it for each subclass."""
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 
-from vigamma.typing import Array, record
+from vigamma.typing import Array, Record
 
 _WIDTHS = (4, 8, 16, 32, 64)
 _CHUNK_COST = 4.0
@@ -25,8 +25,7 @@ _MOST_ROUNDED_BLOCKS = 32
 _ROW_MULTIPLE = 8
 
 
-@record
-class SparseBlocks:
+class SparseBlocks(Record):
     """The entries of a sparse matrix, by row, in T blocks of C chunks of W slots.
 
     Attributes:

@@ -9,7 +9,7 @@ import scipy.special
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks, make_blocks
-from vigamma.typing import Array, PyTree, record
+from vigamma.typing import Array, PyTree, Record
 
 ROW_MULTIPLE = 64
 """Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
@@ -19,8 +19,7 @@ _ENTRIES_AT_ONCE = 2**20
 """Fewer fresh pages: touching 80 MB for the first time takes longer than to compute them."""
 
 
-@record
-class CountRows:
+class CountRows(Record):
     """Rows of sparse counts, all of them or a batch; every leaf is spread over the devices.
 
     Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.

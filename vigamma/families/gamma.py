@@ -14,11 +14,10 @@ from vigamma.special import (
     log_ratio,
     same_mean_kl,
 )
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Record
 
 
-@record
-class Gamma:
+class Gamma(Record):
     """Independent Gamma distributions, of shape a = `concentration` and rate b = `rate`.
 
         p(x) = b^a x^(a-1) e^(-b x) / Γ(a),   x > 0

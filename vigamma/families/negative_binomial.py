@@ -7,11 +7,10 @@ from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.floats import as_floats, product_minus
 from vigamma.special import deviance, log_gamma_defect, log_minus_digamma
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Record
 
 
-@record
-class NegativeBinomial:
+class NegativeBinomial(Record):
     """x ~ Poisson(θ), θ ~ Gamma(shape a = `concentration`, rate b = `rate`), with θ integrated out.
 
     p(x) = Γ(a + x) / (Γ(a) x!) · (b / (1 + b))^a · (1 / (1 + b))^x,   x = 0, 1, 2, ...

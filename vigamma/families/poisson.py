@@ -8,7 +8,7 @@ from vigamma.floats import as_floats, own_floats
 from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Record
 
 LARGEST_SAMPLED_RATE = 2e9
 """Counts of a larger rate may leave int32."""
@@ -16,8 +16,7 @@ LARGEST_SAMPLED_RATE = 2e9
 _LARGE_RATE = 2.0**16
 
 
-@record
-class Poisson:
+class Poisson(Record):
     """Independent Poisson distributions: p(x) = rate^x e^(-rate) / x!,  x = 0, 1, 2, ...
 
     Its `rate` is the expected count, at least 0 and finite; it has nothing to do with the rate of a

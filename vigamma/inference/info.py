@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vigamma.mesh import ALONE, Collectives
-from vigamma.typing import Array, PyTree, record
+from vigamma.typing import Array, PyTree, Record
 
 
-@record
-class StepInfo:
+class StepInfo(Record):
     """What a person may look at after a step.
 
     Attributes:

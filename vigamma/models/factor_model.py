@@ -41,7 +41,7 @@ from vigamma.models.factor_priors import (
     means_of,
 )
 from vigamma.special import exp_digamma
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Record
 
 ROW_LATENTS = ("rows", "row_rates")
 """The latents that belong to single rows."""
@@ -59,8 +59,7 @@ _LARGEST_LOG_WEIGHT = 20.0
 _SMALLEST_WEIGHT = 1e-37
 
 
-@record
-class ColumnTable:
+class ColumnTable(Record):
     """What there is to know of the columns; on several devices, of each device's own.
 
     Attributes:
@@ -84,8 +83,7 @@ class ColumnTable:
         )
 
 
-@record
-class FactorStatistics:
+class FactorStatistics(Record):
     """What some rows say about the columns and the prior, additive over rows.
 
     Attributes:
@@ -116,8 +114,7 @@ class FactorStatistics:
         )
 
 
-@record
-class FactorModel:
+class FactorModel(Record):
     """x_nm ~ Poisson(e_n Σ_k θ_nk β_mk), with a Gamma prior for each side.
 
     Attributes:

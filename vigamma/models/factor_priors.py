@@ -15,11 +15,10 @@ from jax.scipy.special import gammaln
 from vigamma.families.gamma import Gamma
 from vigamma.kernels import elementwise, sum_over_factors
 from vigamma.special import inverse_digamma, power_divergence
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Record
 
 
-@record
-class PriorStatistics:
+class PriorStatistics(Record):
     """Expectations over rows that decide the best prior of their factors, additive over rows.
 
     Attributes:
@@ -39,8 +38,7 @@ class PriorStatistics:
     log_rate: Array
 
 
-@record
-class FixedRatePrior:
+class FixedRatePrior(Record):
     """θ_nk ~ Gamma(shape, rate).
 
     Attributes:
@@ -96,8 +94,7 @@ class FixedRatePrior:
         return self.initial(num_rows, num_factors)[0].log_sample(key)
 
 
-@record
-class RandomRatePrior:
+class RandomRatePrior(Record):
     """θ_nk ~ Gamma(shape, ξ_n),  ξ_n ~ Gamma(shape', rate') (Gopalan, Hofman & Blei 2015).
 
     ξ_n is small for a row with much in it: its *activity*, or the *popularity* of a column.

@@ -20,11 +20,10 @@ from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson, log_poisson
 from vigamma.floats import own_precision
 from vigamma.special import log_minus_digamma, log_ratio
-from vigamma.typing import Array, Key, record, spec
+from vigamma.typing import Array, Key, Record, spec
 
 
-@record
-class CountStatistics:
+class CountStatistics(Record):
     """Sufficient statistics of a matrix of counts with N rows and M columns.
 
     Attributes:
@@ -48,8 +47,7 @@ class CountStatistics:
         return cls(column_sums=sums, num_rows=num_rows, log_multinomial=of_columns.sum())
 
 
-@record
-class GammaPoisson:
+class GammaPoisson(Record):
     """Counts with independent Poisson columns under a Gamma prior.
 
     All likelihoods are those of the column sums, S_m ~ Poisson(N θ_m), plus log p(x | S): no term
