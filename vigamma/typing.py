@@ -13,27 +13,43 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, dataclass_transform
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 Array: TypeAlias = jax.Array
+AnyArray: TypeAlias = jax.Array | np.ndarray
 Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
+FactorsNK: TypeAlias = Float[AnyArray, "N K"]
+FactorsMK: TypeAlias = Float[AnyArray, "M K"]
+_Class = TypeVar("_Class", bound=type)
+
+if TYPE_CHECKING:
+
+    class Leaf:
+        """An array of a Record: given as anything that can become one, and read as an `Array`."""
+
+        def __get__(self, record: object, kind: type | None = None) -> Array: ...
+        def __set__(self, record: object, value: ArrayLike) -> None: ...
+else:
+    Leaf: TypeAlias = jax.Array
 
 
 @dataclass_transform(kw_only_default=True)
-def spec(cls: type) -> type:
+def spec(cls: _Class) -> _Class:
     """Makes a Spec: a keyword-only dataclass, compared and hashed by value.
 
     It is not frozen, because `--config.field=value` sets fields; nothing else does. A Spec whose
     fields have bounds states them in `validate`, which raises ValueError. Every public method
     checks these rules before it does anything, so that no road leads around them.
     """
-    cls = dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
+    dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
     for name, member in list(vars(cls).items()):
         if inspect.isfunction(member) and not name.startswith("_") and name != "validate":
             setattr(cls, name, _checking_rules(member))
@@ -59,7 +75,7 @@ def check_rules(value: Any, path: str = "") -> None:
 
 def _checking_rules(method: Callable) -> Callable:
     @functools.wraps(method)
-    def checked(self, *args, **kwargs):
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_rules(self)
         return method(self, *args, **kwargs)
 

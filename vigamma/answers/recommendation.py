@@ -150,7 +150,7 @@ def posterior_of_new(
 def recommend_folded(
     run: FittedRun,
     q: Sequence[Posterior],
-    users: Sequence[str],
+    users: Sequence[str] | np.ndarray,
     *,
     seen: csr_array | None,
     first: int = 0,
@@ -215,7 +215,8 @@ def _blocks(
     """
     columns = [start.q["columns"] for start in run.starts]
     tails = np.array([1 - options.interval, 1 + options.interval]) / 2
-    means = [(q.mean, beta.mean) for q, beta in zip(rows, columns, strict=True)]
+    sides_of = zip(rows, columns, strict=True)
+    means = [(np.asarray(q.mean), np.asarray(beta.mean)) for q, beta in sides_of]
     for block, rates in rate_blocks(*mixture_means(means), seen):
         owner, rank, item = highest(rates, options.top)
         sides = [

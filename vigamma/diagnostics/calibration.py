@@ -56,7 +56,7 @@ def calibration(theta: np.ndarray, beta: np.ndarray, split: Split, seed: int) ->
       seed: of `numpy.random.default_rng`.
     """
     theta, beta = np.asarray(theta, float), np.asarray(beta, float)
-    test = split.test
+    test = _test_part(split)
     rates = rates_at(theta, beta, test.rows, test.columns)
     if split.protocol == "cells":
         return _binned(rates, rates, float(rates.sum()), rates, test.counts)
@@ -92,14 +92,19 @@ def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: in
     return float(outside[enough].mean())
 
 
+def _test_part(split: Split) -> HeldOutCounts:
+    assert split.test is not None, "the split has no test part"
+    return split.test
+
+
 def _scale(split: Split) -> float:
     """The expected held-out counts of a cell, for each that is expected in training.
 
     A random nonzero is held out, or trained on, with probabilities in this ratio.
     """
     if split.protocol == "thinning":
-        return split.test.rate_scale
-    return split.test.rows.size / split.train.nnz
+        return _test_part(split).rate_scale
+    return _test_part(split).rows.size / split.train.nnz
 
 
 def _rates_of_random_events(

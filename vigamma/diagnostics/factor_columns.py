@@ -35,7 +35,7 @@ class FactorSummary(NamedTuple):
       rows: the rows with the largest expected counts from this factor.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's own is not needed
     share: float
     heaviest: FactorColumns
     distinctive: FactorColumns

@@ -189,11 +189,11 @@ class _Yardstick:
         edges = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), _NUM_BINS + 1)
         self._bin = np.digitize(self._means, edges) - 1
         self._bin[~self._is_common] = -1
-        edges = [
+        of_rows, of_columns = (
             _edges(np.asarray(data.counts.sum(axis=axis, dtype=float)), expected)
             for axis, expected in ((1, self._sums[0]), (0, self._sums[1]))
-        ]
-        self.bins = Bins(*edges, self._by_bin(self._means))
+        )
+        self.bins = Bins(of_rows, of_columns, self._by_bin(self._means))
 
     def measure(self, counts: csr_array) -> Summary:
         values = csr_array((counts.data.astype(float), counts.indices, counts.indptr), counts.shape)

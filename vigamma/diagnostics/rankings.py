@@ -79,7 +79,9 @@ def heldout_rankings(
     return _measures(rows, np.concatenate(ranks), sizes, at)
 
 
-def _measures(rows: np.ndarray, ranks: np.ndarray, sizes: np.ndarray, at: Sequence[int]):
+def _measures(
+    rows: np.ndarray, ranks: np.ndarray, sizes: np.ndarray, at: Sequence[int]
+) -> Rankings:
     """From the ranks, in the order of rows, of all relevant columns, and how many a row has."""
     order = np.lexsort((ranks, rows))
     ranks = ranks[order]  # their rows are as before
@@ -117,6 +119,8 @@ def _relevant(heldout: HeldOutCounts, known: csr_array) -> tuple[np.ndarray, np.
     return rows[order], columns[order]
 
 
-def _pattern(rows: np.ndarray, columns: np.ndarray, where: np.ndarray, shape) -> csr_array:
+def _pattern(
+    rows: np.ndarray, columns: np.ndarray, where: np.ndarray, shape: tuple[int, int]
+) -> csr_array:
     ones = np.ones(int(where.sum()), np.int8)
     return csr_array((ones, (rows[where], columns[where])), shape)

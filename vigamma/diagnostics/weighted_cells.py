@@ -73,7 +73,8 @@ def _cells(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCel
 def _entries(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
     """Less all rates, plus those of the nonzeros, per nonzero: less the rates of the zeros."""
     kept = split.is_seen(heldout)
-    seen = HeldOutCounts(*(array[kept] for array in heldout[:3]), heldout.rate_scale)
+    rows, columns, counts = (array[kept] for array in heldout[:3])
+    seen = HeldOutCounts(rows, columns, counts, heldout.rate_scale)
     scored = _mean_log_poisson(seen, most_cells)
     rows, columns, weights = _nonzeros(split, most_cells)
     num_nonzeros = split.train.nnz + sum(part.rows.size for part in _held_out(split))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
 from vigamma import random
 from vigamma.floats import as_floats, own_floats, product_minus
@@ -14,7 +15,7 @@ from vigamma.special import (
     log_ratio,
     same_mean_kl,
 )
-from vigamma.typing import Array, Key, Record
+from vigamma.typing import Array, Key, Leaf, Record
 
 
 class Gamma(Record):
@@ -22,7 +23,7 @@ class Gamma(Record):
 
         p(x) = b^a x^(a-1) e^(-b x) / Γ(a),   x > 0
 
-    Both parameters are positive and have the same shape. NumPyro, TFP and Distrax use the same two
+    Both parameters are positive. NumPyro, TFP and Distrax use the same two
     names; `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead.
     All methods are elementwise and in nats, with a relative error below 1e-4 in float32 for shapes
     and rates from 1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)).
@@ -31,8 +32,8 @@ class Gamma(Record):
     JAX's default floats.
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Float[Leaf, "*shape"]
+    rate: Float[Leaf, "*shape"]
 
     def validate(self, name: str = "Gamma") -> None:
         """Raises ValueError unless all parameters are positive and finite; not under `jit`."""

@@ -1,5 +1,7 @@
 """A product of variational families, by name: for models with several kinds of latents."""
 
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Self
 
@@ -46,7 +48,8 @@ class ProductOfGammas(nnx.Module):
             raise ValueError(
                 f"the latents must be {', '.join(self.parts)}, got {', '.join(log_latents)}"
             )
-        return sum(part.log_prob(log_latents[name]) for name, part in self.parts.items())
+        parts = (part.log_prob(log_latents[name]) for name, part in self.parts.items())
+        return functools.reduce(operator.add, parts)
 
     def detached(self) -> Self:
         """The same distribution with parameters that no gradient reaches."""

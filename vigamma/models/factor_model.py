@@ -13,12 +13,13 @@ Rows may be spread over devices, or come in batches: their `statistics` are adde
 `with_global_conditionals` takes the sum. Columns may be spread as well: rows see a `table` of all.
 """
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks
@@ -63,16 +64,16 @@ class ColumnTable(Record):
     """What there is to know of the columns; on several devices, of each device's own.
 
     Attributes:
-      weights: exp(E[log β_mk] - shift_m); shape (M, K).
-      shifts: shift_m; shape (M,).
-      means: E[β_mk]; shape (M, K).
-      total: Σ_m E[β_mk] of the columns that do not only pad; shape (1, K).
+      weights: exp(E[log β_mk] - shift_m).
+      shifts: shift_m.
+      means: E[β_mk].
+      total: Σ_m E[β_mk] of the columns that do not only pad.
     """
 
-    weights: Array
-    shifts: Array
-    means: Array
-    total: Array
+    weights: Float[Array, "M K"]
+    shifts: Float[Array, " M"]
+    means: Float[Array, "M K"]
+    total: Float[Array, "1 K"]
 
     def gathered(self, devices: Collectives, batch: CountRows) -> Self:
         """What the rows in `batch` need to know of the columns of all devices."""
@@ -87,18 +88,18 @@ class FactorStatistics(Record):
     """What some rows say about the columns and the prior, additive over rows.
 
     Attributes:
-      shares: Σ_n E[z_nmk], the counts that fall to each component; shape (M, K).
-      exposure: Σ_n e_n E[θ_nk]; shape (1, K).
-      missing_exposure: the same over the rows in which a column was not observed; shape (M, K);
-        None where nothing is missing.
-      elbo: the part of the ELBO that belongs to the rows, in nats; a scalar.
+      shares: Σ_n E[z_nmk], the counts that fall to each component.
+      exposure: Σ_n e_n E[θ_nk].
+      missing_exposure: the same over the rows in which a column was not observed; None where
+        nothing is missing.
+      elbo: the part of the ELBO that belongs to the rows, in nats.
       row_prior: what learning the prior of the rows needs; None if it is not learned.
     """
 
-    shares: Array
-    exposure: Array
-    missing_exposure: Array | None
-    elbo: Array
+    shares: Float[Array, "M K"]
+    exposure: Float[Array, "1 K"]
+    missing_exposure: Float[Array, "M K"] | None
+    elbo: Float[Array, ""]
     row_prior: PriorStatistics | None
 
     def total(self, devices: Collectives) -> Self:
@@ -131,7 +132,7 @@ class FactorModel(Record):
         Args:
           tilts: of rows and columns, padded, as from `random_tilts`; shapes (N, K) and (M, K).
         """
-        posterior = {}
+        posterior: Posterior = {}
         priors = (self.row_prior, self.column_prior)
         for side, prior, tilt in zip(("row", "column"), priors, tilts, strict=True):
             factors, rates = prior.initial(*tilt.shape)
@@ -159,7 +160,7 @@ class FactorModel(Record):
         if batch.missing_by_row is not None:
             seen = seen - sum_over_entries(table.means, batch.missing_by_row, len(shares))
         exposure = batch.exposures[:, None] * seen
-        own = self.row_prior.conditional(shares, exposure, q.get("row_rates"))
+        own = self.row_prior.conditional(shares, exposure, _rates(q, "row"))
         return q | _named("row", *own)
 
     def rows_given(
@@ -176,7 +177,8 @@ class FactorModel(Record):
         """
         shares = shares_given(_weights(rows["rows"])[0], weights, block)
         exposure = e_n[:, None] * table.total
-        return _named("row", *self.row_prior.conditional(shares, exposure, rows.get("row_rates")))
+        own = self.row_prior.conditional(shares, exposure, _rates(rows, "row"))
+        return _named("row", *own)
 
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
         """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
@@ -187,7 +189,7 @@ class FactorModel(Record):
         if batch.missing_by_column is not None:
             missing = sum_over_entries(expected, batch.missing_by_column, len(shares))
         is_row = batch.exposures > 0
-        divergence = self.row_prior.kl_divergence(q["rows"], q.get("row_rates"))
+        divergence = self.row_prior.kl_divergence(q["rows"], _rates(q, "row"))
         return FactorStatistics(
             shares=shares,
             exposure=expected.sum(axis=0, keepdims=True),
@@ -195,7 +197,7 @@ class FactorModel(Record):
             elbo=fit
             + (batch.row_sums * shifts + batch.log_constants).sum()
             - jnp.where(is_row, divergence, 0.0).sum(),
-            row_prior=self.row_prior.statistics(q["rows"], q.get("row_rates"), is_row),
+            row_prior=self.row_prior.statistics(q["rows"], _rates(q, "row"), is_row),
         )
 
     def with_global_conditionals(self, q: Posterior, statistics: FactorStatistics) -> Posterior:
@@ -204,7 +206,7 @@ class FactorModel(Record):
         β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
         """
         own = self.column_prior.conditional(
-            statistics.shares, _observed_exposure(statistics), q.get("column_rates")
+            statistics.shares, _observed_exposure(statistics), _rates(q, "column")
         )
         return q | _named("column", *own)
 
@@ -219,7 +221,7 @@ class FactorModel(Record):
           statistics: of all rows.
           is_column: whether a column is real, and does not only pad; shape (M,).
         """
-        divergence = self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
+        divergence = self.column_prior.kl_divergence(q["columns"], _rates(q, "column"))
         of_column = sum_over_factors(statistics.shares) * table.shifts - divergence
         expected = (statistics.exposure * table.total).sum()
         if statistics.missing_exposure is not None:
@@ -234,6 +236,7 @@ class FactorModel(Record):
 
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
         """The model with priors that have a higher ELBO (empirical Bayes), from sums over all."""
+        assert statistics.row_prior is not None, "the statistics are not for learning"
         return type(self)(
             self.row_prior.learned(statistics.row_prior),
             self.column_prior.learned(column_statistics),
@@ -241,7 +244,7 @@ class FactorModel(Record):
 
     def column_statistics(self, q: Posterior, is_column: Array) -> PriorStatistics:
         """What learning the prior of the columns needs, additive over columns."""
-        return self.column_prior.statistics(q["columns"], q.get("column_rates"), is_column)
+        return self.column_prior.statistics(q["columns"], _rates(q, "column"), is_column)
 
     def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
@@ -266,8 +269,8 @@ class FactorModel(Record):
         is_column = batch.is_column[: len(log_beta), None]
         beta = jnp.where(is_column, jnp.exp(log_beta), 0.0)
         log_likelihood = fit + batch.log_constants.sum() - (exposure * beta).sum()
-        of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
-        of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates"))
+        of_rows = self.row_prior.log_prob(log_theta, _rates(log_latents, "row"))
+        of_columns = self.column_prior.log_prob(log_beta, _rates(log_latents, "column"))
         return log_likelihood + of_rows.sum() + of_columns.sum()
 
     @staticmethod
@@ -390,6 +393,11 @@ def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -
     seen = (members @ counts[rows].astype(np.float64)).toarray()
     by_chance = np.outer(seen.sum(axis=1), counts.sum(axis=0) / counts.sum(dtype=np.float64))
     return (seen + 1) / (by_chance + 1)
+
+
+def _rates(latents: Mapping[str, Any], side: str) -> Any:
+    """Those of a side, or None: as its prior, whose rate is random or fixed, wants them."""
+    return latents.get(f"{side}_rates")
 
 
 def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
+from jaxtyping import Float
 
 from vigamma.families.gamma import Gamma
 from vigamma.kernels import elementwise, sum_over_factors
 from vigamma.special import inverse_digamma, power_divergence
-from vigamma.typing import Array, Key, Record
+from vigamma.typing import Array, Key, Leaf, Record
 
 
 class PriorStatistics(Record):
@@ -30,24 +31,24 @@ class PriorStatistics(Record):
       log_rate: Σ_n E[log rate_n].
     """
 
-    num_rows: Array
-    num_latents: Array
-    mean: Array
-    mean_log: Array
-    rate: Array
-    log_rate: Array
+    num_rows: Float[Array, ""]
+    num_latents: Float[Array, ""]
+    mean: Float[Array, ""]
+    mean_log: Float[Array, ""]
+    rate: Float[Array, ""]
+    log_rate: Float[Array, ""]
 
 
 class FixedRatePrior(Record):
     """θ_nk ~ Gamma(shape, rate).
 
     Attributes:
-      concentration: the shape; a scalar.
-      rate: the rate; a scalar.
+      concentration: the shape.
+      rate: the rate.
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Float[Leaf, ""]
+    rate: Float[Leaf, ""]
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, None]:
         """The prior itself, as a posterior of N × K factors, in NumPy."""
@@ -72,11 +73,8 @@ class FixedRatePrior(Record):
     def statistics(self, factors: Gamma, rates: None, is_row: Array) -> PriorStatistics:
         """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
         del rates
-        return _statistics(
-            factors,
-            *(jnp.full_like(is_row, v, self.rate.dtype) for v in (self.rate, jnp.log(self.rate))),
-            is_row,
-        )
+        ones = jnp.ones_like(is_row, self.rate.dtype)
+        return _statistics(factors, ones * self.rate, ones * jnp.log(self.rate), is_row)
 
     def learned(self, statistics: PriorStatistics) -> Self:
         """The prior with the shape that has the highest ELBO at this rate, then the best rate."""
@@ -100,11 +98,11 @@ class RandomRatePrior(Record):
     ξ_n is small for a row with much in it: its *activity*, or the *popularity* of a column.
 
     Attributes:
-      concentration: the shape of the factors; a scalar.
+      concentration: the shape of the factors.
       rate: the distribution of the rates ξ_n; scalars.
     """
 
-    concentration: Array
+    concentration: Float[Leaf, ""]
     rate: Gamma
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, Gamma]:

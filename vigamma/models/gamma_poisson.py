@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
 from vigamma.data.counts import check_counts
 from vigamma.data.digits import KnowledgeAndCounts
@@ -20,22 +21,22 @@ from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson, log_poisson
 from vigamma.floats import own_precision
 from vigamma.special import log_minus_digamma, log_ratio
-from vigamma.typing import Array, Key, Record, spec
+from vigamma.typing import Array, Key, Leaf, Record, spec
 
 
 class CountStatistics(Record):
     """Sufficient statistics of a matrix of counts with N rows and M columns.
 
     Attributes:
-      column_sums: S_m = Σ_n x_nm; shape (M,).
-      num_rows: N; a scalar.
+      column_sums: S_m = Σ_n x_nm.
+      num_rows: N.
       log_multinomial: log p(x | S) = Σ_m (log S_m! - Σ_n log x_nm! - S_m log N), in nats: how the
-        sums fall to the rows does not depend on the rates. A constant of the data; a scalar.
+        sums fall to the rows does not depend on the rates. A constant of the data.
     """
 
-    column_sums: Array
-    num_rows: Array
-    log_multinomial: Array
+    column_sums: Float[Leaf, " M"]
+    num_rows: Float[Leaf, ""]
+    log_multinomial: Float[Leaf, ""]
 
     @classmethod
     def of(cls, counts: np.ndarray) -> Self:

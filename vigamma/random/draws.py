@@ -13,6 +13,8 @@ from vigamma.random.implicit import log_shape_gradient
 from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma
 
+_Arguments = tuple[jax.Array, jax.Array]
+
 
 def gamma(
     key: jax.Array,
@@ -101,7 +103,7 @@ def _gamma(key: jax.Array, a: jax.Array) -> jax.Array:
 
 
 @_gamma.defjvp
-def _gamma_jvp(primals, tangents):
+def _gamma_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (key, a), (_, a_dot) = primals, tangents
     z = _gamma(key, a)
     log_ratio = jnp.log(jnp.maximum(z / (a + 1), jnp.finfo(a.dtype).tiny))
@@ -115,7 +117,7 @@ def _log_gamma(key: jax.Array, a: jax.Array) -> jax.Array:
 
 
 @_log_gamma.defjvp
-def _log_gamma_jvp(primals, tangents):
+def _log_gamma_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (key, a), (_, a_dot) = primals, tangents
     log_z = _log_gamma(key, a)
     return log_z, log_shape_gradient(a, log_z - jnp.log1p(a)) / a * a_dot
