@@ -19,7 +19,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from numpy.typing import ArrayLike
 
 Array: TypeAlias = jax.Array
@@ -28,6 +28,9 @@ Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 FactorsNK: TypeAlias = Float[AnyArray, "N K"]
 FactorsMK: TypeAlias = Float[AnyArray, "M K"]
+DrawnRows: TypeAlias = tuple[Float[Array, "B M"], Int32[Array, "B M"]]
+"""Poisson rates, and the counts drawn from them."""
+
 _Class = TypeVar("_Class", bound=type)
 
 if TYPE_CHECKING:

@@ -159,18 +159,10 @@ def recommend_folded(
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """What `recommend_new` returns, from the posterior of the users; their draws count on `first`.
+    """What `recommend_new` returns, with its arguments, from the posterior of the users.
 
-    Args:
-      run: from `load_run`.
-      q: from `posterior_of_new`.
-      users: what to call them.
-      seen: items that are left out, (U, M).
-      first: how many new users there are before them.
-      top: as of `recommend_new`, and so are the others.
-      interval: likewise.
-      draws: likewise.
-      seed: likewise.
+    That is `q`, from `posterior_of_new`; `users` is what to call them. Items that `seen`, (U, M),
+    stores are left out. Their draws count on `first`, the number of new users before them.
     """
     options = _options(run, top, interval, draws, seed)
     indices = np.arange(len(users)) + len(run.factors.row_names) + first

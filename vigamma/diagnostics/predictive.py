@@ -1,8 +1,8 @@
 """The log-likelihood of held-out counts, one function for each protocol of `HeldOut`.
 
 A score takes the posterior mean rates, r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact, as the
-factors are independent under q. Nothing of N × M is computed: the sum of all rates is
-(Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
+factors are independent under q: `theta` is e_n E[θ_nk], and `beta` E[β_mk]. Nothing of N × M is
+computed: the sum of all rates is (Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
 """
 
 from typing import NamedTuple
@@ -35,14 +35,7 @@ class Score(NamedTuple):
 def heldout_log_likelihood(
     theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts
 ) -> Score:
-    """Scores `heldout`, a part of `split`, by the function that its protocol is called after.
-
-    Args:
-      theta: e_n E[θ_nk].
-      beta: E[β_mk].
-      split: all parts, and the protocol.
-      heldout: `split.test` or `split.valid`.
-    """
+    """Scores `split.test` or `split.valid` by the function that the protocol is called after."""
     functions = {"thinning": thinning, "cells": cells, "entries": entries}
     return functions[split.protocol](theta, beta, split, heldout)
 
@@ -111,12 +104,9 @@ def thinning(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCo
 
 
 def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> float:
-    """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats.
+    """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats; s is the `rate_scale`.
 
-    Args:
-      theta: e_n E[θ_nk].
-      beta: E[β_mk].
-      heldout: the nonzeros among the y_nm, which may be fractions; s is their `rate_scale`.
+    `heldout` lists the nonzeros among the y_nm, which may be fractions.
     """
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     total = heldout.rate_scale * _sum_of_all_rates(theta, beta)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.synthetic import draw_counts
@@ -34,14 +35,14 @@ class Observed(NamedTuple):
     Attributes:
       rows: q of the factors of these rows; shape (N, K).
       columns: q of the factors of the columns; shape (M, K).
-      exposures: e_n; shape (N,).
+      exposures: e_n.
       counts: canonical counts of shape (N, M), zero where they were not observed.
       missing: ones at the cells that were not observed, or None.
     """
 
     rows: Gamma
     columns: Gamma
-    exposures: np.ndarray
+    exposures: Float[np.ndarray, " N"]
     counts: csr_array
     missing: csr_array | None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.heldout import HeldOutCounts, Split
@@ -48,22 +49,16 @@ class Rankings(NamedTuple):
 
 
 def heldout_rankings(
-    theta: np.ndarray,
-    beta: np.ndarray,
+    theta: Float[np.ndarray, "N K"],
+    beta: Float[np.ndarray, "M K"],
     split: Split,
     heldout: HeldOutCounts,
     at: Sequence[int] = (20,),
     say: Callable[[str], None] = lambda _: None,
 ) -> Rankings | None:
-    """Ranks the relevant columns of every row; None if no row has any.
+    """Ranks the relevant columns of every row, by E[θ_nk] and E[β_mk]; None if no row has any.
 
-    Args:
-      theta: E[θ_nk]; shape (N, K).
-      beta: E[β_mk]; shape (M, K).
-      split: all parts.
-      heldout: `split.test` or `split.valid`.
-      at: every k.
-      say: is told, now and then, how far it is.
+    `heldout` is `split.test` or `split.valid`; `say` is told, now and then, how far it is.
     """
     known = _known(split, heldout)
     rows, columns = _relevant(heldout, known)

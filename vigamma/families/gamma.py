@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from vigamma import random
 from vigamma.floats import as_floats, own_floats, product_minus
@@ -50,19 +51,19 @@ class Gamma(Record):
                 )
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "*shape"]:
         """E[x] = a / b; in NumPy for NumPy's floats."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b
 
     @property
-    def variance(self) -> Array:
+    def variance(self) -> Float[Array, "*shape"]:
         """Var[x] = a / b²; in NumPy for NumPy's floats."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b / b
 
     @property
-    def mean_log(self) -> Array:
+    def mean_log(self) -> Float[Array, "*shape"]:
         """E[log x] = ψ(a) - log b, written as log(a / b) - (log a - ψ(a))."""
         a, b = as_floats(self.concentration, self.rate)
         return log_ratio(a, b) - log_minus_digamma(a)
@@ -87,7 +88,7 @@ class Gamma(Record):
         return _with_edges(a, b, is_inside, log_density, jnp.exp(log_x))
 
     @property
-    def entropy(self) -> Array:
+    def entropy(self) -> Float[Array, "*shape"]:
         """-E[log p(x)] = a - log b + log Γ(a) + (1 - a) ψ(a), in nats."""
         a, _ = as_floats(self.concentration, self.rate)
         return self.mean_log + a * log_minus_digamma(a) - log_gamma_defect(a)
@@ -105,18 +106,18 @@ class Gamma(Record):
         log_mean_ratio = log_ratio(a, c) + log_ratio(d, b)
         return c * expm1_minus(log_mean_ratio) + same_mean_kl(a, c)
 
-    def quantile(self, probability: Array | float) -> Array:
+    def quantile(self, probability: ArrayLike) -> Array:
         """The x with P(X ≤ x) = `probability`, in [0, 1]; shape: that of all three broadcast.
 
         SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
         device (so it works under `jit` and `vmap`, but has no gradient).
         """
-        a, b, probability = as_floats(self.concentration, self.rate, probability)
-        shape = jnp.broadcast_shapes(a.shape, b.shape, probability.shape)
+        a, b, p = as_floats(self.concentration, self.rate, probability)
+        shape = jnp.broadcast_shapes(a.shape, b.shape, p.shape)
         return jax.pure_callback(
             _host_quantile,
             jax.ShapeDtypeStruct(shape, a.dtype),
-            *(jnp.broadcast_to(value, shape) for value in (a, b, probability)),
+            *(jnp.broadcast_to(value, shape) for value in (a, b, p)),
             vmap_method="broadcast_all",
         )
 

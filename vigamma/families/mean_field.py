@@ -5,6 +5,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
 from vigamma.families.gamma import Gamma
 from vigamma.floats import as_floats
@@ -30,16 +31,16 @@ class MeanFieldGamma(nnx.Module):
         """The Gamma distribution that the parameters stand for."""
         return Gamma(jnp.exp(self.log_shape[...]), jnp.exp(self.log_rate[...]))
 
-    def log_sample(self, key: Key) -> Array:
-        """One draw of log θ, differentiable in both parameters; shape that of `log_shape`."""
+    def log_sample(self, key: Key) -> Float[Array, "*shape"]:
+        """One draw of log θ, differentiable in both parameters."""
         return self.distribution().log_sample(key)
 
-    def log_mean(self) -> Array:
-        """log E_q[θ]; shape that of `log_shape`."""
+    def log_mean(self) -> Float[Array, "*shape"]:
+        """log E_q[θ]."""
         return self.log_shape[...] - self.log_rate[...]
 
-    def log_prob(self, log_theta: Array) -> Array:
-        """log q(θ) in nats, summed over all latents, at θ = exp(log_theta); a scalar."""
+    def log_prob(self, log_theta: Float[Array, "*shape"]) -> Float[Array, ""]:
+        """log q(θ) in nats, summed over all latents, at θ = exp(log_theta)."""
         return self.distribution().log_prob_from_log(log_theta).sum()
 
     def detached(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Self
 
 import jax
 from flax import nnx
+from jaxtyping import Float
 
 from vigamma.families.gamma import Gamma
 from vigamma.families.mean_field import MeanFieldGamma
@@ -39,8 +40,8 @@ class ProductOfGammas(nnx.Module):
         """log E_q of all latents."""
         return {name: part.log_mean() for name, part in self.parts.items()}
 
-    def log_prob(self, log_latents: Mapping[str, Array]) -> Array:
-        """log q in nats, summed over all latents, as a density of the latents; a scalar.
+    def log_prob(self, log_latents: Mapping[str, Array]) -> Float[Array, ""]:
+        """log q in nats, summed over all latents, as a density of the latents.
 
         Raises ValueError unless the latents have the names of the parts.
         """

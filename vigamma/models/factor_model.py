@@ -19,7 +19,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks
@@ -42,13 +42,14 @@ from vigamma.models.factor_priors import (
     means_of,
 )
 from vigamma.special import exp_digamma
-from vigamma.typing import Array, Key, Record
+from vigamma.typing import Array, DrawnRows, Key, Record
 
 ROW_LATENTS = ("rows", "row_rates")
 """The latents that belong to single rows."""
 
 Seed = int | Sequence[int]
 
+IsColumn = Bool[Array, " M"]
 Posterior = dict[str, Gamma]
 """A product of Gammas: "rows" (N, K) and "columns" (M, K); where the prior has random rates, also
 "row_rates" (N,) and "column_rates" (M,)."""
@@ -141,7 +142,7 @@ class FactorModel(Record):
         return posterior
 
     @staticmethod
-    def table(q: Posterior, is_column: Array) -> ColumnTable:
+    def table(q: Posterior, is_column: IsColumn) -> ColumnTable:
         """What there is to know of the columns of q, those that only pad apart."""
         weights, shifts = _weights(q["columns"])
         means = means_of(q["columns"])
@@ -166,14 +167,9 @@ class FactorModel(Record):
     def rows_given(
         self, rows: Posterior, table: ColumnTable, weights: Array, block: SparseBlocks, e_n: Array
     ) -> Posterior:
-        """The same for the rows of a single block, nothing missing.
+        """The same for the rows of a single block, with exposures e_n, nothing missing.
 
-        Args:
-          rows: their latents.
-          table: of the columns.
-          weights: those of the table, `gathered` for the block.
-          block: the counts of the rows.
-          e_n: their exposures.
+        `weights` are those of the table, `gathered` for the block.
         """
         shares = shares_given(_weights(rows["rows"])[0], weights, block)
         exposure = e_n[:, None] * table.total
@@ -211,15 +207,15 @@ class FactorModel(Record):
         return q | _named("column", *own)
 
     def global_elbo(
-        self, q: Posterior, table: ColumnTable, statistics: FactorStatistics, is_column: Array
-    ) -> Array:
-        """The part of the ELBO of q that belongs to the columns, in nats; a scalar.
+        self, q: Posterior, table: ColumnTable, statistics: FactorStatistics, is_column: IsColumn
+    ) -> Float[Array, ""]:
+        """The part of the ELBO of q that belongs to the columns, in nats.
 
         Args:
           q: the posterior that the statistics were made with.
           table: of the columns of q, not gathered.
           statistics: of all rows.
-          is_column: whether a column is real, and does not only pad; shape (M,).
+          is_column: whether a column is real, and does not only pad.
         """
         divergence = self.column_prior.kl_divergence(q["columns"], _rates(q, "column"))
         of_column = sum_over_factors(statistics.shares) * table.shifts - divergence
@@ -228,8 +224,8 @@ class FactorModel(Record):
             expected = expected - (statistics.missing_exposure * table.means).sum()
         return jnp.where(is_column, of_column, 0.0).sum() - expected
 
-    def elbo(self, q: Posterior, batch: CountRows) -> Array:
-        """The ELBO of q, where `batch` has all rows, on one device, in nats; a scalar."""
+    def elbo(self, q: Posterior, batch: CountRows) -> Float[Array, ""]:
+        """The ELBO of q, where `batch` has all rows, on one device, in nats."""
         table = self.table(q, batch.is_column)
         statistics = self.statistics(q, table, batch)
         return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
@@ -242,12 +238,12 @@ class FactorModel(Record):
             self.column_prior.learned(column_statistics),
         )
 
-    def column_statistics(self, q: Posterior, is_column: Array) -> PriorStatistics:
+    def column_statistics(self, q: Posterior, is_column: IsColumn) -> PriorStatistics:
         """What learning the prior of the columns needs, additive over columns."""
         return self.column_prior.statistics(q["columns"], _rates(q, "column"), is_column)
 
-    def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
-        """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
+    def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Float[Array, ""]:
+        """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`.
 
         The density is that of the latents, not of their logarithms. `batch` has all rows. Rows and
         columns that only pad have their prior density, and add nothing else; columns that do may be
@@ -274,18 +270,10 @@ class FactorModel(Record):
         return log_likelihood + of_rows.sum() + of_columns.sum()
 
     @staticmethod
-    def generate_rows(key: Key, q: Posterior, num_rows: int) -> tuple[Array, Array]:
+    def generate_rows(key: Key, q: Posterior, num_rows: int) -> DrawnRows:
         """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
 
-        Row i is a function of (key, i) alone; exposures are 1.
-
-        Args:
-          key: the PRNG key.
-          q: a posterior without padding.
-          num_rows: how many to draw.
-
-        Returns:
-          the rates and the int32 counts; both of shape (num_rows, M).
+        Row i is a function of (key, i) alone; exposures are 1. There is no padding in q.
         """
 
         def row(index: Array) -> tuple[Array, Array]:

@@ -21,7 +21,7 @@ from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson, log_poisson
 from vigamma.floats import own_precision
 from vigamma.special import log_minus_digamma, log_ratio
-from vigamma.typing import Array, Key, Leaf, Record, spec
+from vigamma.typing import Array, DrawnRows, Key, Leaf, Record, spec
 
 
 class CountStatistics(Record):
@@ -60,19 +60,17 @@ class GammaPoisson(Record):
 
     prior: Gamma
 
-    def log_joint(self, log_theta: Array, batch: CountStatistics) -> Array:
-        """log p(x, θ) = log p(θ) + Σ_nm log Poisson(x_nm | θ_m), in nats; a scalar.
+    def log_joint(self, log_theta: Float[Array, " M"], batch: CountStatistics) -> Float[Array, ""]:
+        """log p(x, θ) = log p(θ) + Σ_nm log Poisson(x_nm | θ_m), in nats.
 
-        Args:
-          log_theta: log θ, shape (M,): exact also where θ underflows. The density is that of θ.
-          batch: the statistics of the counts.
+        It is exact also where θ underflows. The density is that of θ, not of `log_theta`.
         """
         log_prior = self.prior.log_prob_from_log(log_theta).sum()
         of_sums = _log_sums(batch, jnp.exp(log_theta), log_theta)
         return log_prior + of_sums.sum() + batch.log_multinomial
 
-    def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Array:
-        """E_q[log p(x | θ)] in nats; a scalar.
+    def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Float[Array, ""]:
+        """E_q[log p(x | θ)] in nats.
 
         That at θ = E[θ], less Σ_m S_m (log E[θ_m] - E[log θ_m]).
         """
@@ -84,8 +82,8 @@ class GammaPoisson(Record):
         """p(θ | x) = Gamma(a + Σ_n x_n, b + N)."""
         return Gamma(self.prior.concentration + batch.column_sums, self.prior.rate + batch.num_rows)
 
-    def log_evidence(self, batch: CountStatistics) -> Array:
-        """log p(x) in nats; a scalar.
+    def log_evidence(self, batch: CountStatistics) -> Float[Array, ""]:
+        """log p(x) in nats.
 
         Σ_m log NegativeBinomial(S_m | a_m, b_m / N) + log p(x | S)
 
@@ -101,13 +99,10 @@ class GammaPoisson(Record):
         return NegativeBinomial(q.concentration, q.rate)
 
     @staticmethod
-    def generate(key: Key, q: Gamma, num_rows: int) -> tuple[Array, Array]:
+    def generate(key: Key, q: Gamma, num_rows: int) -> DrawnRows:
         """Draws new rows: θ ~ q, then x ~ Poisson(θ), afresh for every row.
 
         Row i is a function of (key, i) alone.
-
-        Returns:
-          θ and the int32 counts x; both of shape (num_rows, M).
         """
 
         def row(index: Array) -> tuple[Array, Array]:
@@ -118,8 +113,8 @@ class GammaPoisson(Record):
         return jax.vmap(row)(jnp.arange(num_rows))
 
 
-def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Array:
-    """log Poisson(S_m | N θ_m) in nats; shape (M,)."""
+def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Float[Array, " M"]:
+    """log Poisson(S_m | N θ_m) in nats."""
     log_rate = jnp.log(batch.num_rows) + log_theta
     return log_poisson(batch.column_sums, batch.num_rows * theta, log_rate)
 

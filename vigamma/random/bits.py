@@ -11,10 +11,11 @@ Words become real numbers with full *relative* precision near zero, so that tail
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
+from jaxtyping import UInt32
 
 from vigamma.random.coefficients import NORMAL_QUANTILE
 
-Words = tuple[jax.Array, jax.Array]
+Words = tuple[UInt32[jax.Array, "..."], UInt32[jax.Array, "..."]]
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _BOOST = 0xFFFFFFFF  # a counter that no attempt reaches
 
