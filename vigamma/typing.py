@@ -76,7 +76,7 @@ def check_rules(value: Any, path: str = "") -> None:
             raise ValueError(f"{path}.{error}" if path else str(error)) from error
 
 
-def _checking_rules(method: Callable) -> Callable:
+def _checking_rules(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_rules(self)

@@ -14,6 +14,7 @@ from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma
 
 _Arguments = tuple[jax.Array, jax.Array]
+_Draw = Callable[..., jax.Array]
 
 
 def gamma(
@@ -91,7 +92,7 @@ def _check(
 
 
 @functools.partial(jax.jit, static_argnames=("draw", "shape"))
-def _sample(draw: Callable, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _sample(draw: _Draw, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     words = jax.random.bits(threefry_key(key), (2,), jnp.uint32)
     return drawn_like(jnp.broadcast_to(a, shape), lambda a, words: draw(words, a), words)
 
