@@ -1,11 +1,16 @@
-"""Specs: their rules hold on every road."""
+"""Specs, whose rules hold on every road, and Records, which are frozen and pytrees."""
 
+import copy
+import dataclasses
+import pickle
+
+import flax.struct
 import jax
 import numpy as np
 import pytest
 
 import vigamma
-from vigamma.typing import check_rules, default_float, spec
+from vigamma.typing import Record, check_rules, default_float, spec
 
 
 @spec
@@ -73,6 +78,30 @@ def test_no_road_leads_around_the_rules(bad, use):
 
 
 def test_the_default_float_is_that_of_jax():
-    assert default_float(0.1) == np.float32(0.1)
+    with jax.enable_x64(False):
+        assert default_float(0.1) == np.float32(0.1)
     with jax.enable_x64(True):
         assert float(default_float(0.1)) == 0.1
+
+
+class Labelled(Record):
+    value: jax.Array
+    label: str = flax.struct.field(pytree_node=False, default="a")
+
+    def doubled(self) -> "Labelled":
+        return self.replace(value=2 * self.value)
+
+
+def test_a_record_is_a_frozen_pytree():
+    record = Labelled(np.int32(3), "b")
+    assert repr(record) == "Labelled(value=np.int32(3), label='b')"
+    assert record == Labelled(value=np.int32(3), label="b") != Labelled(np.int32(3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.value = np.int32(4)
+    ((path, leaf),) = jax.tree_util.tree_leaves_with_path(record)
+    assert (jax.tree_util.keystr(path), leaf) == (".value", 3)
+    assert jax.jit(Labelled.doubled)(record) == Labelled(np.int32(6), "b")
+    with pytest.raises(TypeError, match="other"):
+        record.replace(other=1)
+    for other in [pickle.loads(pickle.dumps(record)), copy.copy(record), copy.deepcopy(record)]:
+        assert other == record

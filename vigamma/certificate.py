@@ -7,11 +7,10 @@ import numpy as np
 
 from vigamma.families.gamma import Gamma
 from vigamma.families.mean_field import MeanFieldGamma
-from vigamma.typing import PyTree, record
+from vigamma.typing import PyTree, Record
 
 
-@record
-class Certificate:
+class Certificate(Record):
     """A fit beside the exact answer; all values in nats and computed in float64.
 
     Attributes:

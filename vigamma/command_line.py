@@ -25,7 +25,7 @@ flags.disclaim_key_flags()  # --help shows them with those of the script
 class RunFlags:
     """The flags --workdir and --step: which run, and which of its checkpoints."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Defines them."""
         self._workdir = flags.DEFINE_string(
             "workdir", None, "The directory of a run.", required=True
@@ -51,7 +51,7 @@ class RunFlags:
     def step(self) -> WantedStep:
         """The checkpoint, as `load_run` takes it."""
         word = self._step.value
-        return int(word) if word.isdecimal() else word
+        return int(word) if word.isdecimal() else "newest" if word == "newest" else "best"
 
     def load(self, console: Console) -> FittedRun:
         """Reads it, with a line for each damaged checkpoint; raises as `load_run`."""

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from vigamma.families.joint import Joint, LogLatents
 from vigamma.mesh import ALONE, Collectives
-from vigamma.typing import Array, Key, PyTree, record
+from vigamma.typing import Array, Key, PyTree, Record
 
 
 @runtime_checkable
@@ -139,8 +139,7 @@ class Estimator(Protocol):
         """
 
 
-@record
-class StepInfo:
+class StepInfo(Record):
     """What a person may look at after a step.
 
     Attributes:

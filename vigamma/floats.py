@@ -33,7 +33,7 @@ def own_floats(*values: Any) -> tuple[Any, ...]:
     return as_floats(*values)
 
 
-def own_precision(*trees: Any) -> contextlib.AbstractContextManager:
+def own_precision(*trees: Any) -> contextlib.AbstractContextManager[Any]:
     """A context with float64 if all arrays are NumPy's and float64; else one that changes nothing.
 
     JAX would round such arrays to float32, unless `jax_enable_x64` is on.

@@ -65,7 +65,7 @@ def generate(
     key, column_names = key_of_seed(seed), None
     if "q.log_shape" in leaves:
         q = Gamma(jnp.exp(leaves["q.log_shape"]), jnp.exp(leaves["q.log_rate"]))
-        theta_nm, counts_nm = GammaPoisson.generate(key, q, num_rows)
+        theta_nm, counts_nm = map(np.asarray, GammaPoisson.generate(key, q, num_rows))
     elif "q.rows.rate" in leaves:
         run = load_run(workdir, lambda _: None, step)
         found_step, column_names = run.step, run.factors.column_names
@@ -73,8 +73,7 @@ def generate(
     else:
         raise CheckpointError(f"step {found_step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None
-    drawn = np.asarray(theta_nm), np.asarray(counts_nm)
-    return Generated(*drawn, found_step, image_shape, column_names)
+    return Generated(theta_nm, counts_nm, found_step, image_shape, column_names)
 
 
 def generate_mixture(
@@ -86,4 +85,6 @@ def generate_mixture(
         FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors
     ]
     chosen = [np.random.default_rng([seed, row]).integers(len(drawn)) for row in range(num_rows)]
-    return tuple(np.stack(part)[chosen, np.arange(num_rows)] for part in zip(*drawn, strict=True))
+    parts = zip(*drawn, strict=True)
+    theta_nm, counts_nm = (np.stack(part)[chosen, np.arange(num_rows)] for part in parts)
+    return theta_nm, counts_nm

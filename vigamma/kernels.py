@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Integer
 
 from vigamma.data.blocks import SparseBlocks
 from vigamma.typing import Array, PyTree
@@ -24,7 +25,9 @@ _MOST_CLIPS = 7
 16, 24, ... 80 components. Where more than 7 clips are wanted, unrolled copies are faster."""
 
 
-def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[Array, Array]:
+def split_counts(
+    own_nk: Float[Array, "N K"], other_mk: Float[Array, "M K"], blocks: SparseBlocks
+) -> tuple[Float[Array, "N K"], Float[Array, ""]]:
     """Shares each count x_nm among K components in proportion to own_nk · other_mk.
 
     With the rates r_nm = Σ_k own_nk other_mk of the entries:
@@ -36,12 +39,12 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
     when they are summed out, without Σ x log x: as small as it can be, also for large counts.
 
     Args:
-      own_nk: weights of the rows in [0, 1e30], shape (N, K).
-      other_mk: weights of the columns, likewise, shape (M, K).
+      own_nk: weights of the rows in [0, 1e30].
+      other_mk: weights of the columns, likewise.
       blocks: the counts, by row; where one is positive, so must its rate be.
 
     Returns:
-      shares, shape (N, K), and the fit in nats, a scalar.
+      shares, and the fit in nats.
     """
     own, other = padded(own_nk), padded(other_mk)
 
@@ -61,12 +64,14 @@ def split_counts(own_nk: Array, other_mk: Array, blocks: SparseBlocks) -> tuple[
     return own_nk * sums[:, : own_nk.shape[1]], fits.sum()
 
 
-def gathered(other_mk: Array, columns: Array) -> Array:
+def gathered(other_mk: Float[Array, "M K"], columns: Integer[Array, "C W"]) -> Array:
     """The weights of the column of each slot, for `shares_given`: shape (C, W, K), padded."""
     return gather(padded(other_mk), columns)
 
 
-def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
+def shares_given(
+    own_nk: Float[Array, "N K"], other_cwk: Array, block: SparseBlocks
+) -> Float[Array, "N K"]:
     """The shares of `split_counts` in a single block, whose columns are `gathered` already.
 
     Where a block is split again and again while its columns stay, they stay in the cache.
@@ -79,8 +84,10 @@ def shares_given(own_nk: Array, other_cwk: Array, block: SparseBlocks) -> Array:
     return own_nk * sums[:, : own_nk.shape[1]]
 
 
-def sum_over_entries(other_mk: Array, blocks: SparseBlocks, num_rows: int) -> Array:
-    """Σ_{m in row n} other_mk over the entries of each row, counts apart; shape (num_rows, K)."""
+def sum_over_entries(
+    other_mk: Float[Array, "M K"], blocks: SparseBlocks, num_rows: int
+) -> Float[Array, "{num_rows} K"]:
+    """Σ_{m in row n} other_mk over the entries of each row, counts apart."""
     other = padded(other_mk)
 
     def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, None]:
@@ -105,8 +112,8 @@ def elementwise(function: Callable[..., Array], *tables: Array) -> Array:
     return result.reshape(tables[0].shape)
 
 
-def sum_over_factors(table: Array) -> Array:
-    """Σ_k table_nk, shape (N,): as a product, which XLA leaves alone, up to six times faster."""
+def sum_over_factors(table: Float[Array, "N K"]) -> Float[Array, " N"]:
+    """Σ_k table_nk: as a product, which XLA leaves alone, up to six times faster."""
     return table @ jnp.ones(table.shape[1], table.dtype)
 
 

@@ -50,7 +50,7 @@ def _all_devices() -> list[jax.Device]:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
         raise RunError(
-            f"JAX cannot start with JAX_PLATFORMS={jax.config.jax_platforms or ''} "
+            f"JAX cannot start with JAX_PLATFORMS={jax.config.read('jax_platforms') or ''} "
             f"({first_line(error)}); without JAX_PLATFORMS it takes the devices that there are"
         ) from error
 
@@ -61,7 +61,7 @@ def use_all_cores() -> None:
     To be called before JAX is first used. XLA spreads large matrix products over cores by itself,
     but not a loop over sparse entries.
     """
-    if jax.config.jax_num_cpu_devices < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    if jax.config.read("jax_num_cpu_devices") < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 

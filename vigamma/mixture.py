@@ -15,16 +15,15 @@ and scalable predictive uncertainty estimation using deep ensembles", NeurIPS).
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 
-def mixture_means(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean factors of a mixture, side by side.
+def mixture_means(
+    tables: Sequence[tuple[Float[np.ndarray, "N K"], Float[np.ndarray, "M K"]]],
+) -> tuple[Float[np.ndarray, "N S*K"], Float[np.ndarray, "M S*K"]]:
+    """The mean factors of a mixture, side by side, those of rows divided by S.
 
-    Args:
-      tables: e_n E_s[θ_nk] and E_s[β_mk] of each start; shapes (N, K) and (M, K).
-
-    Returns:
-      arrays of shape (N, S K), divided by S, and (M, S K), whose product has the mean rates.
+    `tables` are e_n E_s[θ_nk] and E_s[β_mk] of each start.
     """
     if len(tables) == 1:
         return tables[0]
@@ -33,13 +32,10 @@ def mixture_means(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.n
     return theta, beta
 
 
-def mixture_moments(means: np.ndarray, deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The means and the standard deviations of rates under a mixture.
-
-    Args:
-      means: of each rate under each posterior; shape (S, E).
-      deviations: likewise.
-    """
+def mixture_moments(
+    means: Float[np.ndarray, "S E"], deviations: Float[np.ndarray, "S E"]
+) -> tuple[Float[np.ndarray, " E"], Float[np.ndarray, " E"]]:
+    """The means and the standard deviations of rates under a mixture, from those of each part."""
     mean = means.mean(axis=0)
     spread = (means - mean) ** 2
     return mean, np.sqrt((deviations**2 + spread).mean(axis=0))

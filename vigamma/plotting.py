@@ -3,13 +3,16 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import scipy  # and its scipy.stats only when it is used: that takes 0.4 s to import
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from vigamma.families.gamma import Gamma
 from vigamma.whole_files import replace_file
@@ -62,7 +65,7 @@ def posterior_images(
     knowledge: np.ndarray, q: Gamma, image_shape: tuple[int, int], num_rows: int
 ) -> Figure:
     """The domain-knowledge image, and the mean and standard deviation of q, as images."""
-    panels = (
+    panels: tuple[tuple[str, ArrayLike], ...] = (
         ("Domain knowledge $x_0$", knowledge),
         (f"Posterior mean, {num_rows} images", q.mean),
         ("Posterior standard deviation", np.sqrt(q.variance)),
@@ -102,9 +105,8 @@ def image_rows(rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, i
     longest = max(len(images) for _, images in rows)
     brightest = max(np.max(images) for _, images in rows)
     figure = Figure(figsize=(1.05 * longest + 0.4, 1.4 * len(rows) + 0.2), layout="constrained")
-    for part, (title, images) in zip(
-        np.atleast_1d(figure.subfigures(len(rows), 1)), rows, strict=True
-    ):
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (title, images) in zip(parts, rows, strict=True):
         part.suptitle(title, x=0.01, ha="left", fontsize=11)
         for index, axes in enumerate(np.atleast_1d(part.subplots(1, longest))):
             axes.set_axis_off()
@@ -114,7 +116,7 @@ def image_rows(rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, i
 
 
 def convergence(
-    steps: Sequence[int],
+    steps: Sequence[float],
     elbo: Sequence[float],
     kl: Sequence[float],
     log_evidence: float,
@@ -189,7 +191,10 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     means = (("prior mean", a / b, _PRIOR), ("data mean", counts[:, column].mean(), _EXACT))
     for index, (name, mean, color) in enumerate(sorted(means, key=lambda item: item[1])):
         axes.axvline(mean, color=color, ls=":", lw=1.5)
-        place = {"xytext": (5 if index else -5, -4), "ha": "left" if index else "right"}
+        place: dict[str, Any] = {
+            "xytext": (5 if index else -5, -4),
+            "ha": "left" if index else "right",
+        }
         axes.annotate(
             name,
             (mean, 1),
@@ -205,13 +210,13 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     return figure
 
 
-def _image(axes: Axes, image: np.ndarray, brightest: float):
+def _image(axes: Axes, image: np.ndarray, brightest: float) -> AxesImage:
     axes.set_xticks([])
     axes.set_yticks([])
     return axes.imshow(image, cmap="gray_r", vmin=0, vmax=brightest)
 
 
-def _frozen(gamma: Gamma, column: int):
+def _frozen(gamma: Gamma, column: int) -> Any:
     a, b = np.asarray(gamma.concentration)[column], np.asarray(gamma.rate)[column]
     return scipy.stats.gamma(a, scale=1 / b)
 

@@ -32,7 +32,7 @@ def convergence(
     """
     names = [name for name in _SCORES if any(name in line for line in metrics)]
     figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(2 if names else 1, 1, sharex=True))
+    panels = figure.subplots(2 if names else 1, 1, sharex=True, squeeze=False)[:, 0]
     sweeps = [line["step"] / steps_per_sweep for line in metrics]
     panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
     panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))

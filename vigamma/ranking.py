@@ -7,21 +7,19 @@ order of the sums; of columns that tie, the first comes first. Columns that are 
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float, Float32, Integer
 from scipy.sparse import csr_array
 
+Indices = Integer[np.ndarray, " E"]
 _CELLS_AT_ONCE = 2**23
 
 
 def rate_blocks(
-    theta: np.ndarray, beta: np.ndarray, left_out: csr_array | None = None
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields some rows and their rates Σ_k θ_nk β_mk, float32 of shape (B, M).
-
-    Args:
-      theta: shape (N, K).
-      beta: shape (M, K).
-      left_out: what it stores is left out; shape (N, M).
-    """
+    theta: Float[np.ndarray, "N K"],
+    beta: Float[np.ndarray, "M K"],
+    left_out: csr_array | None = None,
+) -> Iterator[tuple[slice, Float32[np.ndarray, "B M"]]]:
+    """Yields some rows and their rates Σ_k θ_nk β_mk; cells that `left_out` stores are left out."""
     num_rows, num_columns = len(theta), len(beta)
     beta = beta.astype(np.float64)
     size = max(_CELLS_AT_ONCE // num_columns, 1)
@@ -35,12 +33,8 @@ def rate_blocks(
         yield block, rates
 
 
-def highest(rates: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `top` columns of each row, or as many as are not left out.
-
-    Args:
-      rates: of a block; shape (B, M).
-      top: at least 1.
+def highest(rates: Float32[np.ndarray, "B M"], top: int) -> tuple[Indices, Indices, Indices]:
+    """The `top` ≥ 1 columns of each row of a block, or as many as are not left out.
 
     Returns:
       the row, the rank from 0 and the column of each, in the order of rows, then ranks.
@@ -57,14 +51,8 @@ def highest(rates: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return rows[kept], ranks[kept], columns[kept]
 
 
-def ranks_of(rates: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The ranks, from 1, of some cells of a block among the columns of their rows; int64 (E,).
-
-    Args:
-      rates: of a block; shape (B, M).
-      rows: of the cells, in ascending order; shape (E,).
-      columns: of the cells; shape (E,).
-    """
+def ranks_of(rates: Float32[np.ndarray, "B M"], rows: Indices, columns: Indices) -> Indices:
+    """The ranks, from 1, of some cells of a block, by rows, among the columns of their rows."""
     ranks = np.empty(rows.size, np.int64)
     ends = np.searchsorted(rows, np.arange(len(rates) + 1))
     for row in np.unique(rows):

@@ -15,6 +15,7 @@ whose first seven terms are exact to 1e-15 from a = 8 on, and whose first three 
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
@@ -180,7 +181,7 @@ def _rising(a: Array) -> tuple[Array, Array]:
     return product, derivative
 
 
-def _odd_series(coefficients, x: Array) -> Array:
+def _odd_series(coefficients: Sequence[float], x: Array) -> Array:
     """Σ_n coefficients[n] x^(2n + 1), x ≤ 1/8, as far as the floats see it."""
     total = jnp.zeros_like(x)
     for coefficient in reversed(coefficients[: 3 if x.dtype.itemsize < 8 else None]):

@@ -1,4 +1,4 @@
-"""The words of the package: array types, dimension letters, and the two decorators of its objects.
+"""The words of the package: array types, dimension letters, and what makes its objects.
 
 Dimension letters, used as lower-case suffixes on local variables (`theta_nk`, `counts_m`):
 
@@ -13,20 +13,40 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, dataclass_transform
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int32
+from numpy.typing import ArrayLike
 
 Array: TypeAlias = jax.Array
+AnyArray: TypeAlias = jax.Array | np.ndarray
 Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
+FactorsNK: TypeAlias = Float[AnyArray, "N K"]
+FactorsMK: TypeAlias = Float[AnyArray, "M K"]
+DrawnRows: TypeAlias = tuple[Float[Array, "B M"], Int32[Array, "B M"]]
+"""Poisson rates, and the counts drawn from them."""
+
+_Class = TypeVar("_Class", bound=type)
+_IS_SPEC = "_is_spec"
+
+if TYPE_CHECKING:
+
+    class Leaf:
+        """An array of a Record: given as anything that can become one, and read as an `Array`."""
+
+        def __get__(self, record: object, kind: type | None = None) -> Array: ...
+        def __set__(self, record: object, value: ArrayLike) -> None: ...
+else:
+    Leaf: TypeAlias = jax.Array
 
 
 @dataclass_transform(kw_only_default=True)
-def spec(cls: type) -> type:
+def spec(cls: _Class) -> _Class:
     """Makes a Spec: a keyword-only dataclass, compared and hashed by value.
 
     It is not frozen, because `--config.field=value` sets fields; nothing else does. A Spec whose
@@ -34,9 +54,9 @@ def spec(cls: type) -> type:
     checks these rules before it does anything, so that no road leads around them. In a pytree a
     Spec is a part of the structure, without arrays: a state may hold a model that is one.
     """
-    cls = dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
+    dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
     jax.tree_util.register_static(cls)
-    cls._is_spec = True
+    setattr(cls, _IS_SPEC, True)
     for name, member in list(vars(cls).items()):
         if inspect.isfunction(member) and not name.startswith("_") and name != "validate":
             setattr(cls, name, _checking_rules(member))
@@ -45,7 +65,7 @@ def spec(cls: type) -> type:
 
 def is_spec(value: Any) -> bool:
     """Whether this is a Spec, or the class of one."""
-    return getattr(value, "_is_spec", False)
+    return getattr(value, _IS_SPEC, False)
 
 
 def check_rules(value: Any, path: str = "") -> None:
@@ -65,9 +85,9 @@ def check_rules(value: Any, path: str = "") -> None:
             raise ValueError(f"{path}.{error}" if path else str(error)) from error
 
 
-def _checking_rules(method: Callable) -> Callable:
+def _checking_rules(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def checked(self, *args, **kwargs):
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_rules(self)
         return method(self, *args, **kwargs)
 
@@ -79,5 +99,17 @@ def default_float(value: float) -> np.floating:
     return jnp.result_type(float).type(value)
 
 
-record = flax.struct.dataclass
-"""Makes a Record: a frozen dataclass that is a pytree."""
+@dataclass_transform(frozen_default=True, field_specifiers=(flax.struct.field,))
+class Record:
+    """Base class of Records: its subclasses are frozen dataclasses and pytrees.
+
+    `flax.struct.PyTreeNode` is the same, but a type checker would let its fields be set.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        flax.struct.dataclass(cls)
+
+    def replace(self, **fields: Any) -> Self:
+        """The same with these fields instead; Flax writes it for each subclass."""
+        raise NotImplementedError

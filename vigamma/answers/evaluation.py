@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import deviance, heldout_log_likelihood, perplexity
 from vigamma.diagnostics.rankings import Rankings, heldout_rankings
@@ -64,10 +65,10 @@ def evaluate(
     Raises:
       ConfigError: if the run has held out nothing to test on.
     """
-    if data.split.test is None:
+    if (test := data.split.test) is None:
         raise ConfigError("the run has no test counts: its config.heldout holds none out")
-    fitted, num_heldout = _measures(*run.mean_factors(data.exposures), data, at, say)
-    independent, _ = _measures(*data.independent_columns(), data, at, say)
+    fitted, num_heldout = _measures(*run.mean_factors(data.exposures), data.split, test, at, say)
+    independent, _ = _measures(*data.independent_columns(), data.split, test, at, say)
     protocol = data.split.protocol
     table = _table(protocol, num_heldout, fitted, independent)
     return Evaluation(protocol, num_heldout, fitted, independent, table)
@@ -76,11 +77,11 @@ def evaluate(
 def _measures(
     theta: np.ndarray,
     beta: np.ndarray,
-    data: SplitData,
+    split: Split,
+    test: HeldOutCounts,
     at: Sequence[int],
     say: Callable[[str], None],
 ) -> tuple[Measures, int]:
-    split, test = data.split, data.split.test
     score = heldout_log_likelihood(theta, beta, split, test)
     measures = Measures(
         score.log_likelihood,
@@ -102,7 +103,7 @@ def _table(protocol: str, num_heldout: int, fitted: Measures, independent: Measu
     title = f"Test: {num_heldout:,} {unit} held out by {protocol}"
     if fitted.rankings is not None:
         title += f"; rankings of {fitted.rankings.num_rows:,} rows"
-        rankings = [m.rankings for m in both]
+        rankings = [m.rankings for m in both if m.rankings is not None]
         for pair in zip(*(r.at for r in rankings), strict=True):
             for name in ("recall", "precision", "ndcg"):
                 label = name.upper() if name == "ndcg" else name.capitalize()

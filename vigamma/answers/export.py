@@ -20,14 +20,17 @@ Where there is one posterior, and there are several starts, it is that of the be
 
 import importlib
 import json
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import ConfigError
@@ -69,7 +72,7 @@ def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[
 
 def _write_npz(run: FittedRun, path: Path) -> list[Path]:
     factors = run.factors
-    arrays = {"step": run.step, "config": json.dumps(flatten(run.config))}
+    arrays: dict[str, Any] = {"step": run.step, "config": json.dumps(flatten(run.config))}
     for side in ("row", "column"):
         arrays[f"{side}_names"] = np.array(_names(factors, side), dtype=str)  # not of objects
     for number, start in enumerate(run.starts):
@@ -131,14 +134,14 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
     factors = run.factors
     starts = [_in_order_of(factors.q, start.q) for start in run.starts]
     rng = np.random.default_rng(seed)
-    variables = {}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for latent, name in {"rows": "theta", "columns": "beta"}.items():
         dims = "chain", "draw", latent.removesuffix("s"), "factor"
         variables[name] = dims, _draws(rng, [q[latent] for q in starts], draws)
     for latent in ("row_rates", "column_rates"):
         if latent in factors.q:
-            dims = "chain", "draw", latent.removesuffix("_rates")
-            variables[latent] = dims, _draws(rng, [q[latent] for q in starts], draws)
+            of_rates = "chain", "draw", latent.removesuffix("_rates")
+            variables[latent] = of_rates, _draws(rng, [q[latent] for q in starts], draws)
     coords = {
         "chain": np.arange(len(starts)),
         "draw": np.arange(draws),
@@ -163,7 +166,7 @@ FORMATS: dict[str, Callable[..., list[Path]]] = {
 """What the output may end with."""
 
 
-def factor_table(names: Sequence[str], q: Gamma, rates: Gamma | None) -> pd.DataFrame:
+def factor_table(names: ArrayLike, q: Gamma, rates: Gamma | None) -> pd.DataFrame:
     """The table of .csv: what each row is called, its means, its deviations, and those of its rate.
 
     Args:
@@ -171,7 +174,7 @@ def factor_table(names: Sequence[str], q: Gamma, rates: Gamma | None) -> pd.Data
       q: of their factors; shape (N, K).
       rates: of their rates, shape (N,), where the model has them.
     """
-    columns = {"name": names}
+    columns: dict[str, Any] = {"name": names}
     for word, values in (("mean", q.mean), ("sd", np.sqrt(q.variance))):
         columns |= {f"{word}_{k}": values[:, k] for k in range(values.shape[1])}
     if rates is not None:
@@ -188,9 +191,7 @@ def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFra
     names, q, rates = _names(factors, side), factors.q[f"{side}s"], factors.q.get(f"{side}_rates")
     for start in range(0, len(names), size):
         block = slice(start, start + size)
-        of_block = (
-            None if g is None else Gamma(g.concentration[block], g.rate[block]) for g in (q, rates)
-        )
+        of_block = jax.tree.map(operator.itemgetter(block), (q, rates))
         yield factor_table(names[block], *of_block)
 
 
@@ -207,7 +208,7 @@ def _in_order_of(best: Posterior, q: Posterior) -> Posterior:
     """q with its factors in the order of those of another posterior that they are most like."""
     if q is best:
         return q
-    order = matched_factors(q["columns"].mean, best["columns"].mean)
+    order = matched_factors(*(np.asarray(p["columns"].mean) for p in (q, best)))
     sides = {name: jax.tree.map(lambda leaf: leaf[:, order], q[name]) for name in _SIDES}
     return q | sides
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -102,15 +102,15 @@ def answer_new_rows(
     """
     if with_scores and counts.shape[1] < 2:
         raise ConfigError("a score needs two columns or more, to predict one from another")
-    names = np.asarray(names, object)
-    pace = Pace(names.size, "rows", say)
-    options = {"top": top, "interval": interval, "draws": draws, "seed": seed}
-    for block, q, scores in _folded(run, counts, names, exposures, with_scores):
+    all_names = np.asarray(names, object)
+    pace = Pace(all_names.size, "rows", say)
+    options: dict[str, Any] = {"top": top, "interval": interval, "draws": draws, "seed": seed}
+    for block, q, scores in _folded(run, counts, all_names, exposures, with_scores):
         seen = None if include_seen else counts[block]
         recommendations = recommend_folded(
-            run, q, names[block], seen=seen, first=block.start, **options
+            run, q, all_names[block], seen=seen, first=block.start, **options
         )
-        factors = factor_table(names[block], q[0]["rows"], q[0].get("row_rates"))
+        factors = factor_table(all_names[block], q[0]["rows"], q[0].get("row_rates"))
         yield NewRowAnswers(recommendations, factors, scores)
         pace.update(block.stop)
 

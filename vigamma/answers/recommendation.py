@@ -150,7 +150,7 @@ def posterior_of_new(
 def recommend_folded(
     run: FittedRun,
     q: Sequence[Posterior],
-    users: Sequence[str],
+    users: Sequence[str] | np.ndarray,
     *,
     seen: csr_array | None,
     first: int = 0,
@@ -159,18 +159,10 @@ def recommend_folded(
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """What `recommend_new` returns, from the posterior of the users; their draws count on `first`.
+    """What `recommend_new` returns, with its arguments, from the posterior of the users.
 
-    Args:
-      run: from `load_run`.
-      q: from `posterior_of_new`.
-      users: what to call them.
-      seen: items that are left out, (U, M).
-      first: how many new users there are before them.
-      top: as of `recommend_new`, and so are the others.
-      interval: likewise.
-      draws: likewise.
-      seed: likewise.
+    That is `q`, from `posterior_of_new`; `users` is what to call them. Items that `seen`, (U, M),
+    stores are left out. Their draws count on `first`, the number of new users before them.
     """
     options = _options(run, top, interval, draws, seed)
     indices = np.arange(len(users)) + len(run.factors.row_names) + first
@@ -215,7 +207,8 @@ def _blocks(
     """
     columns = [start.q["columns"] for start in run.starts]
     tails = np.array([1 - options.interval, 1 + options.interval]) / 2
-    means = [(q.mean, beta.mean) for q, beta in zip(rows, columns, strict=True)]
+    sides_of = zip(rows, columns, strict=True)
+    means = [(np.asarray(q.mean), np.asarray(beta.mean)) for q, beta in sides_of]
     for block, rates in rate_blocks(*mixture_means(means), seen):
         owner, rank, item = highest(rates, options.top)
         sides = [

@@ -15,7 +15,7 @@ lift: the lift itself is largest where a column has a count or two, by chance. T
 weights are of draws, in which Θ_k and B_k are Gammas with the moments of these sums.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ class Topics(NamedTuple):
         title = f"{len(self.weights)} factors; {100 * self.interval:g} % intervals"
         return "\n\n".join([title, *map(self._of_factor, self.weights.itertuples())])
 
-    def _of_factor(self, factor) -> str:
+    def _of_factor(self, factor: Any) -> str:
         own = self.columns[self.columns.factor == factor.factor]
         blocks = []
         for order in ("mean", "lift"):
@@ -112,8 +112,8 @@ def _values(
     """The means and the lifts of some columns in a factor, and the ends of their intervals."""
     shapes = beta.concentration[best]
     low, high = (gammaincinv(shapes, tail) / shapes for tail in tails)  # relative to the mean
-    values = {}
-    for name, centers in (("mean", beta.mean[best]), ("lift", lifts[best])):
+    values: dict[str, np.ndarray] = {}
+    for name, centers in (("mean", np.asarray(beta.mean)[best]), ("lift", lifts[best])):
         values |= {name: centers, f"{name}_low": centers * low, f"{name}_high": centers * high}
     return values
 
@@ -136,7 +136,7 @@ def _weights(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     exposures = np.ones(len(rows.rate)) if exposures is None else exposures
     sums = [_sum(rows, exposures), _sum(columns, np.ones(len(columns.rate)))]
-    expected = sums[0].mean * sums[1].mean
+    expected = np.asarray(sums[0].mean * sums[1].mean)
     rng = np.random.default_rng(seed)
     size = _NUM_DRAWS, expected.size
     drawn = np.prod([rng.standard_gamma(s.concentration, size) / s.rate for s in sums], axis=0)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Integer, Num
 
-from vigamma.typing import Array, record
+from vigamma.typing import Leaf, Record
 
 _WIDTHS = (4, 8, 16, 32, 64)
 _CHUNK_COST = 4.0
@@ -25,21 +26,20 @@ _MOST_ROUNDED_BLOCKS = 32
 _ROW_MULTIPLE = 8
 
 
-@record
-class SparseBlocks:
+class SparseBlocks(Record):
     """The entries of a sparse matrix, by row, in T blocks of C chunks of W slots.
 
     Attributes:
-      columns: the column of each slot, 0 where it is padding; uint16 or int32, shape (T, C, W).
+      columns: the column of each slot, 0 where it is padding; uint16 or int32.
       counts: the count of each slot, 0 where it is padding; an integer type, or float32 where
-        counts are not whole; shape (T, C, W).
+        counts are not whole.
       rows: the row of each chunk, ascending within a shard; the number of rows where it is
-        padding; int32, shape (T, C).
+        padding; int32.
     """
 
-    columns: Array
-    counts: Array
-    rows: Array
+    columns: Integer[Leaf, "T C W"]
+    counts: Num[Leaf, "T C W"]
+    rows: Integer[Leaf, "T C"]
 
 
 def block_slots(num_factors: int) -> int:

@@ -9,11 +9,12 @@ import numpy as np
 import scipy.special
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks, make_blocks
 from vigamma.mesh import Collectives, by_rows, replicated
-from vigamma.typing import Array, PyTree, record
+from vigamma.typing import Array, Leaf, PyTree, Record
 
 ROW_MULTIPLE = 64
 """Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
@@ -23,8 +24,7 @@ _ENTRIES_AT_ONCE = 2**20
 """Fewer fresh pages: touching 80 MB for the first time takes longer than to compute them."""
 
 
-@record
-class CountRows:
+class CountRows(Record):
     """Rows of sparse counts, all of them or a batch; all but `is_column` is spread over devices.
 
     Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.
@@ -33,20 +33,20 @@ class CountRows:
       by_row: the counts of each row.
       by_column: the same counts, transposed; each device has those of its own rows, as if there
         were no others.
-      exposures: e_n > 0; 0 for rows that only pad; shape (N,).
-      row_sums: Σ_m x_nm; shape (N,).
-      log_constants: Σ_m (x_nm log(x_nm e_n) - log x_nm!), in nats; shape (N,).
-      is_column: whether a column is real, and does not only pad; shape (M,).
+      exposures: e_n > 0; 0 for rows that only pad.
+      row_sums: Σ_m x_nm.
+      log_constants: Σ_m (x_nm log(x_nm e_n) - log x_nm!), in nats.
+      is_column: whether a column is real, and does not only pad.
       missing_by_row: the cells that were not observed, by row; None if there are none.
       missing_by_column: the same cells, transposed.
     """
 
     by_row: SparseBlocks
     by_column: SparseBlocks
-    exposures: Array
-    row_sums: Array
-    log_constants: Array
-    is_column: Array
+    exposures: Float[Leaf, " N"]
+    row_sums: Float[Leaf, " N"]
+    log_constants: Float[Leaf, " N"]
+    is_column: Bool[Leaf, " M"]
     missing_by_row: SparseBlocks | None = None
     missing_by_column: SparseBlocks | None = None
 
@@ -157,9 +157,7 @@ def lay_out_batches(
     def in_batches(blocks: SparseBlocks) -> SparseBlocks:
         return jax.tree.map(lambda leaf: leaf.reshape(num_batches, -1, *leaf.shape[1:]), blocks)
 
-    def both_ways(matrix: csr_array | None) -> tuple[SparseBlocks | None, SparseBlocks | None]:
-        if matrix is None:
-            return None, None
+    def both_ways(matrix: csr_array) -> tuple[SparseBlocks, SparseBlocks]:
         shards = [
             shard
             for batch in _interleaved(matrix, num_batches)
@@ -174,7 +172,7 @@ def lay_out_batches(
         return np.ascontiguousarray(padded.reshape(size, num_batches).T, jnp.result_type(float))
 
     by_row, by_column = both_ways(counts)
-    missing_by_row, missing_by_column = both_ways(missing)
+    missing_both_ways = (None, None) if missing is None else both_ways(missing)
     row_sums, log_constants = _row_constants(counts, exposures)
     is_column = np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1]
     return CountRows(
@@ -184,8 +182,7 @@ def lay_out_batches(
         of_rows(row_sums),
         of_rows(log_constants),
         np.tile(is_column, (num_batches, 1)),
-        missing_by_row,
-        missing_by_column,
+        *missing_both_ways,
     )
 
 

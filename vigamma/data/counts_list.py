@@ -134,7 +134,9 @@ def read_listed_counts(
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     places, several = places_of(column_names), repeated(column_names)
-    columns, counts, unknown, ambiguous = [], [], {}, {}
+    columns, counts = [], []
+    unknown: dict[str, None] = {}
+    ambiguous: dict[str, int] = {}
     for item, count in _items(path, encoding):
         if item in places:
             columns.append(places[item])

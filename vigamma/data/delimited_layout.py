@@ -52,10 +52,8 @@ class Layout(NamedTuple):
         lines = iter(lines)
         for number, line in lines:
             if self.has_quotes and '"' in line:  # perhaps over several lines
-                several = itertools.chain([line], (text for _, text in lines))
-                several = (
-                    f"{text if self.delimiter else text.strip(_BLANKS)}\n" for text in several
-                )
+                texts = itertools.chain([line], (text for _, text in lines))
+                several = (f"{t if self.delimiter else t.strip(_BLANKS)}\n" for t in texts)
                 delimiter = self.delimiter or " "
                 reader = csv.reader(several, delimiter=delimiter, skipinitialspace=True)
                 fields = next(reader)
@@ -88,9 +86,9 @@ class Layout(NamedTuple):
         except ValueError as error:
             raise FormatError(f"{path}: {error}") from error
 
-    def misfit(self, records: Iterable[Record]) -> Record | None:
-        """The first record with another number of fields."""
-        return next((r for r in records if len(r.fields) != self.num_fields), None)
+    def misfits(self, records: Iterable[Record]) -> list[Record]:
+        """The records with another number of fields."""
+        return [r for r in records if len(r.fields) != self.num_fields]
 
     def expected(self, fields: list[str]) -> str:
         """What a line of these fields should have been."""
@@ -131,11 +129,11 @@ def find_layout(path: Path, columns: str = "", encoding: str = "") -> Layout:
     if not samples:
         problem = f"expected a row and a column between delimiters, got {shown(first[1])}"
         raise at_line(path, first[0], problem)
-    fitting = [(layout, records) for layout, records in samples if not layout.misfit(records)]
+    fitting = [(layout, records) for layout, records in samples if not layout.misfits(records)]
     fitting = fitting or [found for found in map(_of_short_header, samples) if found]
     if not fitting:
         layout, records = samples[0]
-        number, fields = layout.misfit(records)
+        number, fields = layout.misfits(records)[0]
         raise at_line(path, number, layout.expected(fields))
     fitting.sort(key=lambda found: not any(map(is_number, found[1][-1].fields[2:3])))
     return _with_header(path, *fitting[0], columns)
@@ -154,7 +152,7 @@ def _of_short_header(found: tuple[Layout, list[Record]]) -> tuple[Layout, list[R
     layout, (head, *body) = found
     whole = layout._replace(num_fields=layout.num_fields + 1)
     titles = ["", *head.fields]
-    if not body or whole.misfit(body):
+    if not body or whole.misfits(body):
         return None
     if arrangement(titles, [record.fields for record in body]) != "matrix":
         return None

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -142,16 +142,16 @@ class SparseCounts:
 
     def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
         raws = with_common_names({path: self._read(path) for path in files.values()})
-        parts, notes = {}, ()
+        parts, notes = {}, list[str]()
         for part, (name, path) in enumerate(files.items()):
             parts[name], said = make_counts(raws[path], str(path), self.rules, part)
-            notes += said
+            notes.extend(said)
         total = add_part(parts["train"], parts["test"], files["test"])
         if "valid" in parts:
             total = add_part(total, parts["valid"], files["valid"])
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
-        return LoadedCounts(total, split, *_named(raw, self.path, notes))
+        return LoadedCounts(total, split, *_named(raw, self.path, tuple(notes)))
 
 
 def _named(
@@ -173,7 +173,7 @@ def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
     """The rules for another file, without the options that its kind does not have."""
     parts = find_parts(path) if path.is_dir() else {}
     read = reader_of(place_of(parts.get("train", path)), rules.encoding)
-    unknown = {name: "" for name in OPTIONS if not takes(read, name)}
+    unknown: dict[str, Any] = {name: "" for name in OPTIONS if not takes(read, name)}
     return dataclasses.replace(rules, path=str(path), **unknown)
 
 

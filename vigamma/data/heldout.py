@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int32
 from scipy.sparse import csr_array
 
 from vigamma.data.files import LoadedCounts, Parts
@@ -22,15 +23,15 @@ class HeldOutCounts(NamedTuple):
     """Cells that were not trained on, in the order of rows, then columns.
 
     Attributes:
-      rows: int32 of shape (E,).
-      columns: int32 of shape (E,).
-      counts: what was held out there; float32 of shape (E,).
+      rows: of the cells.
+      columns: of the cells.
+      counts: what was held out there.
       rate_scale: the counts are Poisson with this multiple of the rate of the training counts.
     """
 
-    rows: np.ndarray
-    columns: np.ndarray
-    counts: np.ndarray
+    rows: Int32[np.ndarray, " E"]
+    columns: Int32[np.ndarray, " E"]
+    counts: Float32[np.ndarray, " E"]
     rate_scale: float
 
 
@@ -52,8 +53,8 @@ class Split(NamedTuple):
     valid: HeldOutCounts | None
     test: HeldOutCounts | None
 
-    def is_seen(self, heldout: HeldOutCounts) -> np.ndarray:
-        """Whether row and column of a held-out cell both have a training nonzero; shape (E,)."""
+    def is_seen(self, heldout: HeldOutCounts) -> Bool[np.ndarray, " E"]:
+        """Whether row and column of a held-out cell both have a training nonzero."""
         row_seen = np.diff(self.train.indptr) > 0
         column_seen = np.bincount(self.train.indices, minlength=self.train.shape[1]) > 0
         return row_seen[heldout.rows] & column_seen[heldout.columns]

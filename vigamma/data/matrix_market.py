@@ -121,7 +121,8 @@ def _read_head(path: Path) -> _Head:
     if kinds[2] != "general" and sizes[0] != sizes[1]:
         problem = f"expected as many rows as columns, as it is {kinds[2]}, got {shown(line)}"
         raise at_line(path, number, problem)
-    return _Head(*kinds, sizes, number)
+    form, field, symmetry = kinds
+    return _Head(form, field, symmetry, sizes, number)
 
 
 def _checked_banner(path: Path, line: str) -> list[str]:

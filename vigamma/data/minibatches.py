@@ -16,11 +16,10 @@ from scipy.sparse import csr_array
 
 from vigamma.data.count_rows import ROW_MULTIPLE, batch_at, lay_out_batches
 from vigamma.mesh import by_rows, replicated
-from vigamma.typing import Array, PyTree, record
+from vigamma.typing import Array, PyTree, Record
 
 
-@record
-class Minibatch:
+class Minibatch(Record):
     """One of J batches of rows, or the part of it on one device.
 
     Attributes:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from vigamma.data.count_rules import NotCountsError
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
-from vigamma.data.files import LoadedCounts, SparseCounts, as_rules_for, kind_of
+from vigamma.data.files import SparseCounts, as_rules_for, kind_of
 from vigamma.data.names import as_names, places_of, repeated
 from vigamma.data.sparse_counts import canonical_numbers
 from vigamma.data.text_files import FormatError, numbered_lines
@@ -62,10 +62,11 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     except ValueError as error:
         held = "; options of data are those of the run" if "--config.data" in str(error) else ""
         raise ConfigError(f"{error}{held}") from error
+    notes: tuple[str, ...] = ()
     if loaded.column_names is None:
-        counts, notes = _by_number(loaded.counts, path, len(column_names), kind == LDA_C), ()
+        counts = _by_number(loaded.counts, path, len(column_names), kind == LDA_C)
     else:
-        counts, notes = _by_name(loaded, path, column_names)
+        counts, notes = _by_name(loaded.counts, loaded.column_names, path, column_names)
     num_rows, num_empty = counts.shape[0], int((np.diff(counts.indptr) == 0).sum())
     by = "numbers" if loaded.column_names is None else "names"
     taken = f"{path} is taken for {kind}: {num_rows:,} rows, columns by their {by}"
@@ -106,14 +107,14 @@ def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: b
 
 
 def _by_name(
-    loaded: LoadedCounts, path: Path, column_names: np.ndarray
+    loaded: csr_array, loaded_names: np.ndarray, path: Path, column_names: np.ndarray
 ) -> tuple[csr_array, tuple[str, ...]]:
     """The counts in the columns of the run, and a line if there are others."""
-    if np.array_equal(loaded.column_names, column_names):
-        return loaded.counts, ()
-    names, places = loaded.column_names.tolist(), places_of(column_names)
+    if np.array_equal(loaded_names, column_names):
+        return loaded, ()
+    names, places = loaded_names.tolist(), places_of(column_names)
     distinct = dict.fromkeys(names)
-    several = repeated(loaded.column_names) | repeated(column_names)
+    several = repeated(loaded_names) | repeated(column_names)
     ambiguous = [name for name in distinct if name in places and name in several]
     if ambiguous:
         raise ConfigError(
@@ -127,7 +128,7 @@ def _by_name(
     columns = [places[names[i]] for i in known]
     shape = len(names), len(column_names)
     chosen = csr_array((np.ones(len(known), np.uint8), (known, columns)), shape=shape)
-    counts = canonical_numbers(loaded.counts @ chosen)
-    lost = loaded.counts.nnz - counts.nnz
+    counts = canonical_numbers(loaded @ chosen)
+    lost = loaded.nnz - counts.nnz
     notes = (f"passed over: {shown(unknown)}; {lost:,} entries",) if unknown else ()
     return counts, notes

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 BYTES_AT_ONCE = 2**18
 PACKED_ENDS = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -44,7 +43,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
       FormatError: for an archive of several files, for one that cannot be unpacked here, and, while
         it is read, for one that is damaged.
     """
-    with path.open("rb", BYTES_AT_ONCE) as stored:
+    with _buffered(path.open("rb", 0)) as stored:
         start = stored.peek(8)
         for beginning, kind in _OTHERS.items():
             if start.startswith(beginning):
@@ -63,11 +62,11 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
             raise FormatError(f"{path} is cut short or damaged: {error}") from error
 
 
-def _buffered(file: BinaryIO) -> io.BufferedReader:
+def _buffered(file: io.BufferedIOBase | io.FileIO) -> io.BufferedReader:
     return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, BYTES_AT_ONCE)
 
 
-def _unzip(stored: io.BufferedReader, path: Path) -> BinaryIO:
+def _unzip(stored: io.BufferedReader, path: Path) -> io.BufferedIOBase:
     archive = zipfile.ZipFile(stored)
     files = [
         file
@@ -87,10 +86,10 @@ def _unzip(stored: io.BufferedReader, path: Path) -> BinaryIO:
         )
     if files[0].flag_bits & 1:
         raise FormatError(f"{path} is encrypted; unpack it first")
-    return archive.open(files[0])
+    return archive.open(files[0])  # type: ignore[return-value]  # said to be an IO[bytes]
 
 
-def _unpack_zstandard(stored: io.BufferedReader, path: Path) -> BinaryIO:
+def _unpack_zstandard(stored: io.BufferedReader, path: Path) -> io.BufferedIOBase:
     try:
         import pyarrow
     except ImportError as error:
@@ -100,7 +99,7 @@ def _unpack_zstandard(stored: io.BufferedReader, path: Path) -> BinaryIO:
     return pyarrow.CompressedInputStream(stored, "zstd")
 
 
-_UNPACK: dict[bytes, Callable[[io.BufferedReader, Path], BinaryIO]] = {
+_UNPACK: dict[bytes, Callable[[io.BufferedReader, Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda stored, _: gzip.GzipFile(fileobj=stored),
     b"BZh": lambda stored, _: bz2.BZ2File(stored),
     b"\xfd7zXZ\0": lambda stored, _: lzma.LZMAFile(stored),  # noqa: SIM115

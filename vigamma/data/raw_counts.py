@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.sparse import csr_array, issparse, sparray, spmatrix
+from scipy.sparse import csr_array, sparray, spmatrix
 
 from vigamma.data.count_rules import (
     DUPLICATES,
@@ -39,7 +38,7 @@ class RawCounts(NamedTuple):
       other_layers: the names of other matrices in the file.
     """
 
-    matrix: spmatrix | sparray | ArrayLike
+    matrix: spmatrix | sparray | np.ndarray
     row_names: np.ndarray | None = None
     column_names: np.ndarray | None = None
     notes: tuple[str, ...] = ()
@@ -64,13 +63,13 @@ def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> 
     Raises:
       FormatError: for a file of names that is broken, or has more or fewer than there are.
     """
-    names = []
-    for size, files in zip(matrix.shape, _FILES_OF_NAMES, strict=False):
-        file = beside(path.parent, *files)
-        names.append(None if file is None else read_names(file, encoding))
-        if file is not None and len(names[-1]) != size:
-            raise FormatError(f"{file} has {len(names[-1])} lines, but {path} needs {size} names")
-    return RawCounts(matrix, *names)
+    names: list[np.ndarray | None] = [None, None]
+    for side, files in enumerate(_FILES_OF_NAMES):
+        if (file := beside(path.parent, *files)) is not None:
+            names[side] = found = read_names(file, encoding)
+            if (wanted := matrix.shape[side]) != len(found):
+                raise FormatError(f"{file} has {len(found)} lines, but {path} needs {wanted} names")
+    return RawCounts(matrix, names[0], names[1])
 
 
 def make_counts(
@@ -118,7 +117,7 @@ def make_counts(
 
 def _large_enough(matrix: csr_array, path: str, rules: CountRules) -> _Changed:
     """Numbers that are nearly whole are whole, and those below the threshold are dropped."""
-    notes = ()
+    notes: tuple[str, ...] = ()
     values, num_near = whole_if_near(matrix.data)
     if num_near:
         notes = (f"{path}: numbers within {WHOLE_WITHIN:g} of whole ones, now whole: {num_near:,}",)
@@ -154,7 +153,7 @@ def _ones(matrix: csr_array, path: str) -> _Changed:
 
 def _check_size(raw: RawCounts, path: str) -> None:
     """Raises ValueError for a size that is a slip, and would fill the memory."""
-    num_entries = raw.matrix.nnz if issparse(raw.matrix) else np.inf
+    num_entries = getattr(raw.matrix, "nnz", np.inf)
     if max(np.shape(raw.matrix)) > max(_LARGEST_EMPTY, 1000 * num_entries):
         rows, columns = raw.matrix.shape
         raise ValueError(
@@ -168,7 +167,7 @@ def _one_a_cell(raw: RawCounts, name: str, path: str, rules: CountRules) -> _Cha
         matrix = summed(raw.matrix, name)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    repeated = raw.matrix.nnz - matrix.nnz if issparse(raw.matrix) else 0
+    repeated = getattr(raw.matrix, "nnz", matrix.nnz) - matrix.nnz
     if not repeated:
         return matrix, raw.notes
     if rules.duplicates != "sum":

@@ -80,15 +80,15 @@ def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_
       ValueError: for an array that is not a matrix or is empty, and for indices that do not fit the
         shape or are not below 2^31.
     """
-    counts = counts if issparse(counts) else as_array(counts, name)
-    check_kind(counts.dtype, counts.shape, name)
-    if max(counts.shape) > np.iinfo(np.int32).max:
-        raise ValueError(f"{name} must have rows and columns below 2^31, got shape {counts.shape}")
-    counts = _checked_indices(counts, name)
-    if issparse(counts) and counts.format not in ("csr", "csc"):  # others sum as they convert
-        coo = counts.tocoo(copy=False)
-        counts = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
-    matrix = csr_array(counts)
+    given: sparray = counts if issparse(counts) else as_array(counts, name)
+    check_kind(given.dtype, given.shape, name)
+    if max(given.shape) > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} must have rows and columns below 2^31, got shape {given.shape}")
+    given = _checked_indices(given, name)
+    if issparse(given) and given.format not in ("csr", "csc"):  # others sum as they convert
+        coo = given.tocoo(copy=False)
+        given = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
+    matrix = csr_array(given)
     if not matrix.has_canonical_format:
         matrix = matrix.astype(np.float64, copy=True)
         matrix.sum_duplicates()
@@ -113,10 +113,8 @@ def rows_of(counts: csr_array) -> np.ndarray:
     return np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))
 
 
-def _checked_indices(
-    counts: np.ndarray | spmatrix | sparray, name: str
-) -> np.ndarray | spmatrix | sparray:
-    """The same matrix with all indices inside its shape; SciPy trusts those of CSR and CSC."""
+def _checked_indices(counts: spmatrix | sparray, name: str) -> spmatrix | sparray:
+    """The same, all indices inside the shape: SciPy trusts those of CSR and CSC."""
     if not issparse(counts) or counts.format not in ("csr", "csc"):
         return counts
     try:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Float, Float32
 from scipy.sparse import csr_array
 
 from vigamma.data.sparse_counts import check_sparse_counts, from_cells
@@ -29,16 +30,16 @@ class SyntheticCounts(NamedTuple):
       parts: None, as they are not split.
       row_names: None, as they have none.
       column_names: None.
-      theta: the factors of the rows; float32 of shape (N, K).
-      beta: the factors of the columns; float32 of shape (M, K).
+      theta: the factors of the rows.
+      beta: the factors of the columns.
     """
 
     counts: csr_array
     parts: None
     row_names: None
     column_names: None
-    theta: np.ndarray
-    beta: np.ndarray
+    theta: Float32[np.ndarray, "N K"]
+    beta: Float32[np.ndarray, "M K"]
 
 
 @spec
@@ -153,19 +154,14 @@ def find_scale(
     return scale
 
 
-def draw_counts(theta: np.ndarray, beta: np.ndarray, rng: np.random.Generator) -> csr_array:
+def draw_counts(
+    theta: Float[np.ndarray, "N K"], beta: Float[np.ndarray, "M K"], rng: np.random.Generator
+) -> csr_array:
     """Draws counts ~ Poisson(θ βᵀ) exactly, in time proportional to their sum.
 
     A count is a number of events. Row n has Poisson(θ_nk Σ_m β_mk) events of factor k, and each of
-    them is in column m with probability β_mk / Σ_m β_mk.
-
-    Args:
-      theta: of shape (N, K).
-      beta: of shape (M, K), with a positive number in every column.
-      rng: draws all.
-
-    Returns:
-      Counts without stored zeros, in CSR with sorted columns, of shape (N, M).
+    them is in column m with probability β_mk / Σ_m β_mk. Every column of β has a positive number.
+    Columns are sorted, and no zeros stored.
     """
     totals_k = beta.sum(axis=0, dtype=np.float64)
     urns = _urns(beta, rng)

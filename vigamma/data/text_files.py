@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class _Recoded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         text, block = "", b"more"
         while block and not text:
             block = self._file.read(len(buffer) // 4)  # at most 3 bytes for one
@@ -131,7 +131,7 @@ def open_text(path: Path, long_delimiter: str = "", encoding: str = "") -> Itera
     with open_utf8(path, encoding) as file:
         raw = _CheckedText(file, long_delimiter.encode())
         with io.TextIOWrapper(io.BufferedReader(raw, BYTES_AT_ONCE), "utf-8", newline="") as text:
-            text._CHUNK_SIZE = BYTES_AT_ONCE
+            text._CHUNK_SIZE = BYTES_AT_ONCE  # type: ignore[attr-defined]  # CPython's own
             yield text
 
 
@@ -144,7 +144,7 @@ class _CheckedText(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         block = self._file.read(len(buffer) - 1)
         if b"\0" in block:
             raise ValueError("it holds a null byte, and so is not a text in UTF-8")

@@ -16,12 +16,7 @@ _FIELDS_AT_ONCE = 2**24
 
 
 def read_text_matrix(path: Path, layout: Layout, encoding: str) -> RawCounts:
-    """Reads a matrix; a note says what it was taken for.
-
-    Args:
-      path: a text.
-      layout: of its lines.
-      encoding: of the text.
+    """Reads a matrix from a text; a note says what it was taken for.
 
     Raises:
       FormatError: for a line with other fields, or with what is no number; names it.

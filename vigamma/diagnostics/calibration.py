@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import gammaincinv
 
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.diagnostics.residuals import Residuals, rates_at
+from vigamma.typing import FactorsMK, FactorsNK
 
 _NUM_BINS = 12
 _NUM_SAMPLED_CELLS = 2**19
@@ -18,31 +20,31 @@ class Calibration(NamedTuple):
     """Held-out counts, by the rate that was predicted for their cells.
 
     Attributes:
-      rates: the median of the rates of each bin, as in training; shape (B,).
+      rates: the median of the rates of each bin, as in training.
       expected: the sum of the predicted rates of its held-out cells.
       observed: the sum of their counts.
       clumps: how many counts are held out at once: 1, but of entries, which are held out whole,
         Σ y² / Σ y.
     """
 
-    rates: np.ndarray
-    expected: np.ndarray
-    observed: np.ndarray
-    clumps: np.ndarray
+    rates: Float[np.ndarray, " bins"]
+    expected: Float[np.ndarray, " bins"]
+    observed: Float[np.ndarray, " bins"]
+    clumps: Float[np.ndarray, " bins"]
 
     @property
-    def ratio(self) -> np.ndarray:
-        """Observed over expected; shape (B,)."""
+    def ratio(self) -> Float[np.ndarray, " bins"]:
+        """Observed over expected."""
         return self.observed / self.expected
 
-    def interval(self, probability: float) -> np.ndarray:
-        """The intervals of the ratio, were clumps of counts Poisson (Jeffreys); shape (2, B)."""
+    def interval(self, probability: float) -> Float[np.ndarray, "2 bins"]:
+        """The intervals of the ratio, were clumps of counts Poisson (Jeffreys)."""
         tail = (1 - probability) / 2
         num_clumps = gammaincinv(self.observed / self.clumps + 0.5, np.array([[tail], [1 - tail]]))
         return num_clumps * self.clumps / self.expected
 
 
-def calibration(theta: np.ndarray, beta: np.ndarray, split: Split, seed: int) -> Calibration:
+def calibration(theta: FactorsNK, beta: FactorsMK, split: Split, seed: int) -> Calibration:
     """Compares the held-out counts of a split with their rates, in bins of equal expected counts.
 
     By thinning, and of entries, all cells are held out in part. What the fit expects of them in a
@@ -50,20 +52,21 @@ def calibration(theta: np.ndarray, beta: np.ndarray, split: Split, seed: int) ->
     N × M is computed; its standard error is below 0.5 %.
 
     Args:
-      theta: e_n E[θ_nk]; shape (N, K).
-      beta: E[β_mk]; shape (M, K).
+      theta: e_n E[θ_nk].
+      beta: E[β_mk].
       split: with a test part.
       seed: of `numpy.random.default_rng`.
     """
     theta, beta = np.asarray(theta, float), np.asarray(beta, float)
     test = split.test
+    assert test is not None, "the split has no test part"
     rates = rates_at(theta, beta, test.rows, test.columns)
     if split.protocol == "cells":
         return _binned(rates, rates, float(rates.sum()), rates, test.counts)
     totals = theta.sum(axis=0) * beta.sum(axis=0)
     rng = np.random.default_rng([seed, 2])
     sampled = _rates_of_random_events(theta, beta, totals, rng)
-    total = _scale(split) * totals.sum()
+    total = _scale(split, test) * totals.sum()
     are_whole = split.protocol == "entries"
     return _binned(sampled, np.ones(sampled.size), total, rates, test.counts, are_whole)
 
@@ -92,14 +95,14 @@ def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: in
     return float(outside[enough].mean())
 
 
-def _scale(split: Split) -> float:
+def _scale(split: Split, test: HeldOutCounts) -> float:
     """The expected held-out counts of a cell, for each that is expected in training.
 
     A random nonzero is held out, or trained on, with probabilities in this ratio.
     """
     if split.protocol == "thinning":
-        return split.test.rate_scale
-    return split.test.rows.size / split.train.nnz
+        return test.rate_scale
+    return test.rows.size / split.train.nnz
 
 
 def _rates_of_random_events(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Integer
 
 from vigamma.families.gamma import Gamma
 
@@ -11,16 +12,16 @@ class FactorColumns(NamedTuple):
     """Some columns of one factor, each with its share φ_mk = β_mk / Σ_m E[β_mk] of the factor.
 
     Attributes:
-      columns: their indices; shape (T,).
-      mean: E[φ_mk]; shape (T,).
+      columns: their indices.
+      mean: E[φ_mk].
       low: the 5 % quantile of φ_mk.
       high: the 95 % quantile.
     """
 
-    columns: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    columns: Integer[np.ndarray, " top"]
+    mean: Float[np.ndarray, " top"]
+    low: Float[np.ndarray, " top"]
+    high: Float[np.ndarray, " top"]
 
 
 class FactorSummary(NamedTuple):
@@ -35,7 +36,7 @@ class FactorSummary(NamedTuple):
       rows: the rows with the largest expected counts from this factor.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's own is not needed
     share: float
     heaviest: FactorColumns
     distinctive: FactorColumns

@@ -1,8 +1,8 @@
 """The log-likelihood of held-out counts, one function for each protocol of `HeldOut`.
 
 A score takes the posterior mean rates, r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact, as the
-factors are independent under q. Nothing of N × M is computed: the sum of all rates is
-(Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
+factors are independent under q: `theta` is e_n E[θ_nk], and `beta` E[β_mk]. Nothing of N × M is
+computed: the sum of all rates is (Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from scipy.special import gammaln
 
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.data.sparse_counts import rows_of
-from vigamma.typing import Array
+from vigamma.typing import Array, FactorsMK, FactorsNK
 
 _SMALLEST_RATE = 1e-30
 _BLOCK = 2**12
@@ -33,24 +33,17 @@ class Score(NamedTuple):
 
 
 def heldout_log_likelihood(
-    theta: Array, beta: Array, split: Split, heldout: HeldOutCounts
+    theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts
 ) -> Score:
-    """Scores `heldout`, a part of `split`, by the function that its protocol is called after.
-
-    Args:
-      theta: e_n E[θ_nk]; shape (N, K).
-      beta: E[β_mk]; shape (M, K).
-      split: all parts, and the protocol.
-      heldout: `split.test` or `split.valid`.
-    """
+    """Scores `split.test` or `split.valid` by the function that the protocol is called after."""
     functions = {"thinning": thinning, "cells": cells, "entries": entries}
     return functions[split.protocol](theta, beta, split, heldout)
 
 
-def scores(theta: Array, beta: Array, split: Split) -> dict[str, Score]:
+def scores(theta: FactorsNK, beta: FactorsMK, split: Split) -> dict[str, Score]:
     """The scores of the parts that there are: "valid" and "heldout", which is the test."""
-    parts = {"valid": split.valid, "heldout": split.test}
-    parts = {name: part for name, part in parts.items() if part is not None}
+    held_out = (("valid", split.valid), ("heldout", split.test))
+    parts = {name: part for name, part in held_out if part is not None}
     if split.protocol == "entries":
         at_zeros = sum_at_zeros(theta, beta, split)
         return {name: entries(theta, beta, split, part, at_zeros) for name, part in parts.items()}
@@ -72,7 +65,7 @@ def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
     return float(2 * (best - score.log_likelihood))
 
 
-def perplexity(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> float:
+def perplexity(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> float:
     """Among how many columns a held-out count would have to be guessed, given its row.
 
     exp(-Σ_nm y_nm log(r_nm / Σ_{m' in C_n} r_nm') / Σ_nm y_nm)
@@ -98,7 +91,7 @@ def perplexity(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) 
     return float(np.exp(-(counts * log_shares).sum() / counts.sum()))
 
 
-def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+def thinning(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> Score:
     """The mean over held-out counts (a cell with 3 has three) of the likelihood of all cells.
 
     (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included, with the ratio s of
@@ -110,20 +103,17 @@ def thinning(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) ->
     return Score(log_likelihood / float(num_counts), int(num_counts))
 
 
-def total_log_likelihood(theta: Array, beta: Array, heldout: HeldOutCounts) -> float:
-    """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats.
+def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> float:
+    """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats; s is the `rate_scale`.
 
-    Args:
-      theta: e_n E[θ_nk]; shape (N, K).
-      beta: E[β_mk]; shape (M, K).
-      heldout: the nonzeros among the y_nm, which may be fractions; s is their `rate_scale`.
+    `heldout` lists the nonzeros among the y_nm, which may be fractions.
     """
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     total = heldout.rate_scale * _sum_of_all_rates(theta, beta)
     return float(_terms(heldout, log_rates).sum() - total)
 
 
-def log_likelihood_of_rows(theta: Array, beta: Array, heldout: HeldOutCounts) -> np.ndarray:
+def log_likelihood_of_rows(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> np.ndarray:
     """The part of each row in `total_log_likelihood`, in nats; float64 of shape (N,)."""
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     of_nonzeros = np.bincount(heldout.rows, _terms(heldout, log_rates), len(theta))
@@ -131,7 +121,7 @@ def log_likelihood_of_rows(theta: Array, beta: Array, heldout: HeldOutCounts) ->
     return of_nonzeros - heldout.rate_scale * totals
 
 
-def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Score:
+def cells(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> Score:
     """The mean of log Poisson(y_nm | r_nm) over the held-out cells, zeros and nonzeros alike."""
     del split
     rates = _rates(theta, beta, heldout)
@@ -140,8 +130,8 @@ def cells(theta: Array, beta: Array, split: Split, heldout: HeldOutCounts) -> Sc
 
 
 def entries(
-    theta: Array,
-    beta: Array,
+    theta: FactorsNK,
+    beta: FactorsMK,
     split: Split,
     heldout: HeldOutCounts,
     at_zeros: float | None = None,
@@ -163,7 +153,7 @@ def entries(
     return Score(float(of_nonzeros - at_zeros / num_nonzeros), int(seen.sum()))
 
 
-def sum_at_zeros(theta: Array, beta: Array, split: Split) -> float:
+def sum_at_zeros(theta: FactorsNK, beta: FactorsMK, split: Split) -> float:
     """Σ r_nm over the cells that are zero in all parts."""
     at_nonzeros = (_rates(theta, beta, part).sum() for part in _parts(split))
     return _sum_of_all_rates(theta, beta) - float(sum(at_nonzeros))
@@ -180,7 +170,7 @@ def _terms(heldout: HeldOutCounts, log_rates: np.ndarray) -> np.ndarray:
     return counts * log_rates - gammaln(counts + 1)
 
 
-def _rates(theta: Array, beta: Array, heldout: HeldOutCounts) -> np.ndarray:
+def _rates(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> np.ndarray:
     """Σ_k θ_nk β_mk at the held-out cells, in float64; in blocks."""
     num_blocks = -(-heldout.rows.size // _BLOCK)
     padding = num_blocks * _BLOCK - heldout.rows.size
@@ -204,6 +194,6 @@ def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Arra
     return jax.lax.map(of_block, (rows, columns))
 
 
-def _sum_of_all_rates(theta: Array, beta: Array) -> float:
+def _sum_of_all_rates(theta: FactorsNK, beta: FactorsMK) -> float:
     sum_theta, sum_beta = (np.asarray(table).sum(axis=0, dtype=float) for table in (theta, beta))
     return float(sum_theta @ sum_beta)

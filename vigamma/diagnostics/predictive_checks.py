@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.synthetic import draw_counts
@@ -34,14 +35,14 @@ class Observed(NamedTuple):
     Attributes:
       rows: q of the factors of these rows; shape (N, K).
       columns: q of the factors of the columns; shape (M, K).
-      exposures: e_n; shape (N,).
+      exposures: e_n.
       counts: canonical counts of shape (N, M), zero where they were not observed.
       missing: ones at the cells that were not observed, or None.
     """
 
     rows: Gamma
     columns: Gamma
-    exposures: np.ndarray
+    exposures: Float[np.ndarray, " N"]
     counts: csr_array
     missing: csr_array | None
 
@@ -189,11 +190,11 @@ class _Yardstick:
         edges = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), _NUM_BINS + 1)
         self._bin = np.digitize(self._means, edges) - 1
         self._bin[~self._is_common] = -1
-        edges = [
+        of_rows, of_columns = (
             _edges(np.asarray(data.counts.sum(axis=axis, dtype=float)), expected)
             for axis, expected in ((1, self._sums[0]), (0, self._sums[1]))
-        ]
-        self.bins = Bins(*edges, self._by_bin(self._means))
+        )
+        self.bins = Bins(of_rows, of_columns, self._by_bin(self._means))
 
     def measure(self, counts: csr_array) -> Summary:
         values = csr_array((counts.data.astype(float), counts.indices, counts.indptr), counts.shape)

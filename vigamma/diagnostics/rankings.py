@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.heldout import HeldOutCounts, Split
@@ -48,22 +49,16 @@ class Rankings(NamedTuple):
 
 
 def heldout_rankings(
-    theta: np.ndarray,
-    beta: np.ndarray,
+    theta: Float[np.ndarray, "N K"],
+    beta: Float[np.ndarray, "M K"],
     split: Split,
     heldout: HeldOutCounts,
     at: Sequence[int] = (20,),
     say: Callable[[str], None] = lambda _: None,
 ) -> Rankings | None:
-    """Ranks the relevant columns of every row; None if no row has any.
+    """Ranks the relevant columns of every row, by E[θ_nk] and E[β_mk]; None if no row has any.
 
-    Args:
-      theta: E[θ_nk]; shape (N, K).
-      beta: E[β_mk]; shape (M, K).
-      split: all parts.
-      heldout: `split.test` or `split.valid`.
-      at: every k.
-      say: is told, now and then, how far it is.
+    `heldout` is `split.test` or `split.valid`; `say` is told, now and then, how far it is.
     """
     known = _known(split, heldout)
     rows, columns = _relevant(heldout, known)
@@ -79,7 +74,9 @@ def heldout_rankings(
     return _measures(rows, np.concatenate(ranks), sizes, at)
 
 
-def _measures(rows: np.ndarray, ranks: np.ndarray, sizes: np.ndarray, at: Sequence[int]):
+def _measures(
+    rows: np.ndarray, ranks: np.ndarray, sizes: np.ndarray, at: Sequence[int]
+) -> Rankings:
     """From the ranks, in the order of rows, of all relevant columns, and how many a row has."""
     order = np.lexsort((ranks, rows))
     ranks = ranks[order]  # their rows are as before
@@ -117,6 +114,8 @@ def _relevant(heldout: HeldOutCounts, known: csr_array) -> tuple[np.ndarray, np.
     return rows[order], columns[order]
 
 
-def _pattern(rows: np.ndarray, columns: np.ndarray, where: np.ndarray, shape) -> csr_array:
+def _pattern(
+    rows: np.ndarray, columns: np.ndarray, where: np.ndarray, shape: tuple[int, int]
+) -> csr_array:
     ones = np.ones(int(where.sum()), np.int8)
     return csr_array((ones, (rows[where], columns[where])), shape)

@@ -7,6 +7,7 @@ sums are sums of products of moments; and the squares of all N · M rates sum to
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64
 from scipy.sparse import csr_array
 
 from vigamma.data.sparse_counts import rows_of
@@ -20,18 +21,18 @@ class Moments(NamedTuple):
 
     Attributes:
       mean: of factors, shape (N, K), or of sums, shape (N,).
-      variance: the same shape.
+      variance: likewise.
     """
 
-    mean: np.ndarray
-    variance: np.ndarray
+    mean: Float64[np.ndarray, " N *K"]
+    variance: Float64[np.ndarray, " N *K"]
 
 
 class Residuals(NamedTuple):
     """How rows, or columns, differ from their rates r_nm = e_n Σ_k E[θ_nk] E[β_mk].
 
     Attributes:
-      sums: Σ_m x_nm, over the observed cells; shape (N,).
+      sums: Σ_m x_nm, over the observed cells.
       expected: the moments of these sums under q.
       of_sums: (sum - mean) / standard deviation.
       of_dispersion: Σ_m ((x_nm - r_nm)² - x_nm) / √(2 Σ_m r_nm²): mean 0 and variance 1 if the
@@ -39,10 +40,10 @@ class Residuals(NamedTuple):
         of overdispersion (Dean & Lawless 1989, JASA).
     """
 
-    sums: np.ndarray
+    sums: Float[np.ndarray, " N"]
     expected: Moments
-    of_sums: np.ndarray
-    of_dispersion: np.ndarray
+    of_sums: Float[np.ndarray, " N"]
+    of_dispersion: Float[np.ndarray, " N"]
 
 
 def factor_moments(factors: Gamma, exposures: np.ndarray | None = None) -> Moments:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Integer
 from scipy.special import gammaln
 
 from vigamma.data.heldout import HeldOutCounts, Split
@@ -27,18 +28,18 @@ class WeightedCells(NamedTuple):
     """A score, but for the rates.
 
     Attributes:
-      rows: shape (E,).
-      columns: shape (E,).
-      log_weights: a_i, float64 of shape (E,).
-      weights: b_i, float64 of shape (E,).
+      rows: of the cells.
+      columns: of the cells.
+      log_weights: a_i.
+      weights: b_i.
       weight_of_all: t.
       constant: c, in nats.
     """
 
-    rows: np.ndarray
-    columns: np.ndarray
-    log_weights: np.ndarray
-    weights: np.ndarray
+    rows: Integer[np.ndarray, " E"]
+    columns: Integer[np.ndarray, " E"]
+    log_weights: Float64[np.ndarray, " E"]
+    weights: Float64[np.ndarray, " E"]
     weight_of_all: float
     constant: float
 
@@ -73,7 +74,8 @@ def _cells(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCel
 def _entries(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
     """Less all rates, plus those of the nonzeros, per nonzero: less the rates of the zeros."""
     kept = split.is_seen(heldout)
-    seen = HeldOutCounts(*(array[kept] for array in heldout[:3]), heldout.rate_scale)
+    rows, columns, counts = (array[kept] for array in heldout[:3])
+    seen = HeldOutCounts(rows, columns, counts, heldout.rate_scale)
     scored = _mean_log_poisson(seen, most_cells)
     rows, columns, weights = _nonzeros(split, most_cells)
     num_nonzeros = split.train.nnz + sum(part.rows.size for part in _held_out(split))

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from vigamma import random
 from vigamma.floats import as_floats, own_floats, product_minus
@@ -14,16 +16,15 @@ from vigamma.special import (
     log_ratio,
     same_mean_kl,
 )
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Leaf, Record
 
 
-@record
-class Gamma:
+class Gamma(Record):
     """Independent Gamma distributions, of shape a = `concentration` and rate b = `rate`.
 
         p(x) = b^a x^(a-1) e^(-b x) / Γ(a),   x > 0
 
-    Both parameters are positive and have the same shape. NumPyro, TFP and Distrax use the same two
+    Both parameters are positive. NumPyro, TFP and Distrax use the same two
     names; `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead.
     All methods are elementwise and in nats, with a relative error below 1e-4 in float32 for shapes
     and rates from 1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)).
@@ -32,8 +33,8 @@ class Gamma:
     JAX's default floats.
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Float[Leaf, "*shape"]
+    rate: Float[Leaf, "*shape"]
 
     def validate(self, name: str = "Gamma") -> None:
         """Raises ValueError unless all parameters are positive and finite; not under `jit`."""
@@ -50,19 +51,19 @@ class Gamma:
                 )
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "*shape"]:
         """E[x] = a / b; in NumPy for NumPy's floats."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b
 
     @property
-    def variance(self) -> Array:
+    def variance(self) -> Float[Array, "*shape"]:
         """Var[x] = a / b²; in NumPy for NumPy's floats."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b / b
 
     @property
-    def mean_log(self) -> Array:
+    def mean_log(self) -> Float[Array, "*shape"]:
         """E[log x] = ψ(a) - log b, written as log(a / b) - (log a - ψ(a))."""
         a, b = as_floats(self.concentration, self.rate)
         return log_ratio(a, b) - log_minus_digamma(a)
@@ -87,7 +88,7 @@ class Gamma:
         return _with_edges(a, b, is_inside, log_density, jnp.exp(log_x))
 
     @property
-    def entropy(self) -> Array:
+    def entropy(self) -> Float[Array, "*shape"]:
         """-E[log p(x)] = a - log b + log Γ(a) + (1 - a) ψ(a), in nats."""
         a, _ = as_floats(self.concentration, self.rate)
         return self.mean_log + a * log_minus_digamma(a) - log_gamma_defect(a)
@@ -105,18 +106,18 @@ class Gamma:
         log_mean_ratio = log_ratio(a, c) + log_ratio(d, b)
         return c * expm1_minus(log_mean_ratio) + same_mean_kl(a, c)
 
-    def quantile(self, probability: Array | float) -> Array:
+    def quantile(self, probability: ArrayLike) -> Array:
         """The x with P(X ≤ x) = `probability`, in [0, 1]; shape: that of all three broadcast.
 
         SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
         device (so it works under `jit` and `vmap`, but has no gradient).
         """
-        a, b, probability = as_floats(self.concentration, self.rate, probability)
-        shape = jnp.broadcast_shapes(a.shape, b.shape, probability.shape)
+        a, b, p = as_floats(self.concentration, self.rate, probability)
+        shape = jnp.broadcast_shapes(a.shape, b.shape, p.shape)
         return jax.pure_callback(
             _host_quantile,
             jax.ShapeDtypeStruct(shape, a.dtype),
-            *(jnp.broadcast_to(value, shape) for value in (a, b, probability)),
+            *(jnp.broadcast_to(value, shape) for value in (a, b, p)),
             vmap_method="broadcast_all",
         )
 

@@ -2,23 +2,25 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.floats import as_floats, product_minus
 from vigamma.special import deviance, log_gamma_defect, log_minus_digamma
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Leaf, Record
+
+_Arguments = tuple[Array, Array, Array]
 
 
-@record
-class NegativeBinomial:
+class NegativeBinomial(Record):
     """x ~ Poisson(θ), θ ~ Gamma(shape a = `concentration`, rate b = `rate`), with θ integrated out.
 
     p(x) = Γ(a + x) / (Γ(a) x!) · (b / (1 + b))^a · (1 / (1 + b))^x,   x = 0, 1, 2, ...
     """
 
-    concentration: Array
-    rate: Array
+    concentration: Float[Leaf, "*shape"]
+    rate: Float[Leaf, "*shape"]
 
     @property
     def mean(self) -> Array:
@@ -67,7 +69,7 @@ def _log_prob(count: Array, a: Array, b: Array) -> Array:
 
 
 @_log_prob.defjvp
-def _log_prob_jvp(primals, tangents):
+def _log_prob_jvp(primals: _Arguments, tangents: _Arguments) -> tuple[Array, Array]:
     (count, a, b), (_, a_dot, b_dot) = primals, tangents
     log_prob = _log_prob(count, a, b)
     x = jnp.where(jnp.isfinite(log_prob), count, 0)

@@ -3,28 +3,29 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from vigamma.floats import as_floats, own_floats
 from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Leaf, Record
 
 LARGEST_SAMPLED_RATE = 2e9
 """Counts of a larger rate may leave int32."""
 
 _LARGE_RATE = 2.0**16
+_Arguments = tuple[Array, Array]
 
 
-@record
-class Poisson:
+class Poisson(Record):
     """Independent Poisson distributions: p(x) = rate^x e^(-rate) / x!,  x = 0, 1, 2, ...
 
     Its `rate` is the expected count, at least 0 and finite; it has nothing to do with the rate of a
     Gamma.
     """
 
-    rate: Array
+    rate: Float[Leaf, "*shape"]
 
     @property
     def mean(self) -> Array:
@@ -84,7 +85,7 @@ def _log_prob(count: Array, rate: Array) -> Array:
 
 
 @_log_prob.defjvp
-def _log_prob_jvp(primals, tangents):
+def _log_prob_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (count, rate), (_, rate_dot) = primals, tangents
     log_prob = _log_prob(count, rate)
     is_inside = (rate > 0) & (count > 0)

@@ -8,15 +8,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vigamma.mesh import by_rows, replicated
-from vigamma.typing import Array, PyTree, record
+from vigamma.typing import Array, PyTree, Record
 
 _LOOKS_APART = 8
 _LEAST_PATIENCE = 10
 """Sweeps; half of those to the best if that is more, as a higher peak may follow after a dip."""
 
 
-@record
-class Best:
+class Best(Record):
     """The posterior with the highest log-likelihood of validation counts that was looked at.
 
     Attributes:

@@ -11,7 +11,7 @@ from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.finite import all_finite
 from vigamma.mesh import ALONE, Collectives
-from vigamma.typing import Array, Key, PyTree, record, spec
+from vigamma.typing import Array, Key, PyTree, Record, spec
 
 _CALM_SWEEPS = 3
 _PLAIN_SWEEPS = 10
@@ -26,8 +26,7 @@ _ROUNDING = 2e-7
 """The ELBO is a sum in float32: relative falls below this are not seen as falls."""
 
 
-@record
-class AscentState:
+class AscentState(Record):
     """Everything that decides the next sweep.
 
     Attributes:

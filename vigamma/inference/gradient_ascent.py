@@ -17,11 +17,10 @@ from vigamma.inference.best import Best, noted, nothing_yet
 from vigamma.inference.finite import all_finite
 from vigamma.mesh import ALONE, Collectives, by_rows, local_sample_keys, replicated
 from vigamma.random.keys import threefry_key
-from vigamma.typing import Array, Key, PyTree, record, spec
+from vigamma.typing import Array, Key, PyTree, Record, spec
 
 
-@record
-class GradientState:
+class GradientState(Record):
     """Everything that decides the next step.
 
     Attributes:

@@ -14,11 +14,10 @@ from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.finite import all_finite
 from vigamma.mesh import ALONE, Collectives
 from vigamma.models.factor_model import ROW_LATENTS, Posterior
-from vigamma.typing import Array, Key, PyTree, record, spec
+from vigamma.typing import Array, Key, PyTree, Record, spec
 
 
-@record
-class StochasticState:
+class StochasticState(Record):
     """Everything that decides the next step.
 
     Attributes:

@@ -13,12 +13,13 @@ Rows may be spread over devices, or come in batches: their `statistics` are adde
 `with_global_conditionals` takes the sum. Columns may be spread as well: rows see a `table` of all.
 """
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
 from vigamma.data.blocks import SparseBlocks
@@ -41,13 +42,14 @@ from vigamma.models.factor_priors import (
     means_of,
 )
 from vigamma.special import exp_digamma
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, DrawnRows, Key, Record
 
 ROW_LATENTS = ("rows", "row_rates")
 """The latents that belong to single rows."""
 
 Seed = int | Sequence[int]
 
+IsColumn = Bool[Array, " M"]
 Posterior = dict[str, Gamma]
 """A product of Gammas: "rows" (N, K) and "columns" (M, K); where the prior has random rates, also
 "row_rates" (N,) and "column_rates" (M,)."""
@@ -59,21 +61,20 @@ _LARGEST_LOG_WEIGHT = 20.0
 _SMALLEST_WEIGHT = 1e-37
 
 
-@record
-class ColumnTable:
+class ColumnTable(Record):
     """What there is to know of the columns; on several devices, of each device's own.
 
     Attributes:
-      weights: exp(E[log β_mk] - shift_m); shape (M, K).
-      shifts: shift_m; shape (M,).
-      means: E[β_mk]; shape (M, K).
-      total: Σ_m E[β_mk] of the columns that do not only pad; shape (1, K).
+      weights: exp(E[log β_mk] - shift_m).
+      shifts: shift_m.
+      means: E[β_mk].
+      total: Σ_m E[β_mk] of the columns that do not only pad.
     """
 
-    weights: Array
-    shifts: Array
-    means: Array
-    total: Array
+    weights: Float[Array, "M K"]
+    shifts: Float[Array, " M"]
+    means: Float[Array, "M K"]
+    total: Float[Array, "1 K"]
 
     def gathered(self, devices: Collectives, batch: CountRows) -> Self:
         """What the rows in `batch` need to know of the columns of all devices."""
@@ -84,23 +85,22 @@ class ColumnTable:
         )
 
 
-@record
-class FactorStatistics:
+class FactorStatistics(Record):
     """What some rows say about the columns and the prior, additive over rows.
 
     Attributes:
-      shares: Σ_n E[z_nmk], the counts that fall to each component; shape (M, K).
-      exposure: Σ_n e_n E[θ_nk]; shape (1, K).
-      missing_exposure: the same over the rows in which a column was not observed; shape (M, K);
-        None where nothing is missing.
-      elbo: the part of the ELBO that belongs to the rows, in nats; a scalar.
+      shares: Σ_n E[z_nmk], the counts that fall to each component.
+      exposure: Σ_n e_n E[θ_nk].
+      missing_exposure: the same over the rows in which a column was not observed; None where
+        nothing is missing.
+      elbo: the part of the ELBO that belongs to the rows, in nats.
       row_prior: what learning the prior of the rows needs; None if it is not learned.
     """
 
-    shares: Array
-    exposure: Array
-    missing_exposure: Array | None
-    elbo: Array
+    shares: Float[Array, "M K"]
+    exposure: Float[Array, "1 K"]
+    missing_exposure: Float[Array, "M K"] | None
+    elbo: Float[Array, ""]
     row_prior: PriorStatistics | None
 
     def total(self, devices: Collectives) -> Self:
@@ -116,8 +116,7 @@ class FactorStatistics:
         )
 
 
-@record
-class FactorModel:
+class FactorModel(Record):
     """x_nm ~ Poisson(e_n Σ_k θ_nk β_mk), with a Gamma prior for each side.
 
     Attributes:
@@ -139,7 +138,7 @@ class FactorModel:
         Args:
           tilts: of rows and columns, padded, as from `random_tilts`; shapes (N, K) and (M, K).
         """
-        posterior = {}
+        posterior: Posterior = {}
         priors = (self.row_prior, self.column_prior)
         for side, prior, tilt in zip(("row", "column"), priors, tilts, strict=True):
             factors, rates = prior.initial(*tilt.shape)
@@ -148,7 +147,7 @@ class FactorModel:
         return posterior
 
     @staticmethod
-    def table(q: Posterior, is_column: Array) -> ColumnTable:
+    def table(q: Posterior, is_column: IsColumn) -> ColumnTable:
         """What there is to know of the columns of q, those that only pad apart."""
         weights, shifts = _weights(q["columns"])
         means = means_of(q["columns"])
@@ -167,24 +166,20 @@ class FactorModel:
         if batch.missing_by_row is not None:
             seen = seen - sum_over_entries(table.means, batch.missing_by_row, len(shares))
         exposure = batch.exposures[:, None] * seen
-        own = self.row_prior.conditional(shares, exposure, q.get("row_rates"))
+        own = self.row_prior.conditional(shares, exposure, _rates(q, "row"))
         return q | _named("row", *own)
 
     def rows_given(
         self, rows: Posterior, table: ColumnTable, weights: Array, block: SparseBlocks, e_n: Array
     ) -> Posterior:
-        """The same for the rows of a single block, nothing missing.
+        """The same for the rows of a single block, with exposures e_n, nothing missing.
 
-        Args:
-          rows: their latents.
-          table: of the columns.
-          weights: those of the table, `gathered` for the block.
-          block: the counts of the rows.
-          e_n: their exposures.
+        `weights` are those of the table, `gathered` for the block.
         """
         shares = shares_given(_weights(rows["rows"])[0], weights, block)
         exposure = e_n[:, None] * table.total
-        return _named("row", *self.row_prior.conditional(shares, exposure, rows.get("row_rates")))
+        own = self.row_prior.conditional(shares, exposure, _rates(rows, "row"))
+        return _named("row", *own)
 
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
         """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
@@ -195,7 +190,7 @@ class FactorModel:
         if batch.missing_by_column is not None:
             missing = sum_over_entries(expected, batch.missing_by_column, len(shares))
         is_row = batch.exposures > 0
-        divergence = self.row_prior.kl_divergence(q["rows"], q.get("row_rates"))
+        divergence = self.row_prior.kl_divergence(q["rows"], _rates(q, "row"))
         return FactorStatistics(
             shares=shares,
             exposure=expected.sum(axis=0, keepdims=True),
@@ -203,7 +198,7 @@ class FactorModel:
             elbo=fit
             + (batch.row_sums * shifts + batch.log_constants).sum()
             - jnp.where(is_row, divergence, 0.0).sum(),
-            row_prior=self.row_prior.statistics(q["rows"], q.get("row_rates"), is_row),
+            row_prior=self.row_prior.statistics(q["rows"], _rates(q, "row"), is_row),
         )
 
     def with_global_conditionals(self, q: Posterior, statistics: FactorStatistics) -> Posterior:
@@ -212,53 +207,54 @@ class FactorModel:
         β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
         """
         own = self.column_prior.conditional(
-            statistics.shares, _observed_exposure(statistics), q.get("column_rates")
+            statistics.shares, _observed_exposure(statistics), _rates(q, "column")
         )
         return q | _named("column", *own)
 
     def global_elbo(
-        self, q: Posterior, table: ColumnTable, statistics: FactorStatistics, is_column: Array
-    ) -> Array:
-        """The part of the ELBO of q that belongs to the columns, in nats; a scalar.
+        self, q: Posterior, table: ColumnTable, statistics: FactorStatistics, is_column: IsColumn
+    ) -> Float[Array, ""]:
+        """The part of the ELBO of q that belongs to the columns, in nats.
 
         Args:
           q: the posterior that the statistics were made with.
           table: of the columns of q, not gathered.
           statistics: of all rows.
-          is_column: whether a column is real, and does not only pad; shape (M,).
+          is_column: whether a column is real, and does not only pad.
         """
-        divergence = self.column_prior.kl_divergence(q["columns"], q.get("column_rates"))
+        divergence = self.column_prior.kl_divergence(q["columns"], _rates(q, "column"))
         of_column = sum_over_factors(statistics.shares) * table.shifts - divergence
         expected = (statistics.exposure * table.total).sum()
         if statistics.missing_exposure is not None:
             expected = expected - (statistics.missing_exposure * table.means).sum()
         return jnp.where(is_column, of_column, 0.0).sum() - expected
 
-    def elbo(self, q: Posterior, batch: CountRows) -> Array:
-        """The ELBO of q, where `batch` has all rows, on one device, in nats; a scalar."""
+    def elbo(self, q: Posterior, batch: CountRows) -> Float[Array, ""]:
+        """The ELBO of q, where `batch` has all rows, on one device, in nats."""
         table = self.table(q, batch.is_column)
         statistics = self.statistics(q, table, batch)
         return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
 
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
         """The model with priors that have a higher ELBO (empirical Bayes), from sums over all."""
+        assert statistics.row_prior is not None, "the statistics are not for learning"
         return type(self)(
             self.row_prior.learned(statistics.row_prior),
             self.column_prior.learned(column_statistics),
         )
 
-    def column_statistics(self, q: Posterior, is_column: Array) -> PriorStatistics:
+    def column_statistics(self, q: Posterior, is_column: IsColumn) -> PriorStatistics:
         """What learning the prior of the columns needs, additive over columns."""
-        return self.column_prior.statistics(q["columns"], q.get("column_rates"), is_column)
+        return self.column_prior.statistics(q["columns"], _rates(q, "column"), is_column)
 
-    def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Array:
-        """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`; a scalar.
+    def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Float[Array, ""]:
+        """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`.
 
         The density is that of the latents, not of their logarithms. Rows that only pad add nothing.
         Columns that do have their prior density, and add nothing else; they may be left out.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
-        of_columns = self.column_prior.log_prob(log_beta, log_latents.get("column_rates")).sum()
+        of_columns = self.column_prior.log_prob(log_beta, _rates(log_latents, "column")).sum()
         if not len(log_theta):
             return of_columns
         theta_shift, beta_shift = log_theta.max(axis=1), log_beta.max(axis=1)
@@ -276,23 +272,15 @@ class FactorModel:
         is_column = batch.is_column[: len(log_beta), None]
         beta = jnp.where(is_column, jnp.exp(log_beta), 0.0)
         log_likelihood = fit + batch.log_constants.sum() - (exposure * beta).sum()
-        of_rows = self.row_prior.log_prob(log_theta, log_latents.get("row_rates"))
+        of_rows = self.row_prior.log_prob(log_theta, _rates(log_latents, "row"))
         of_rows = jnp.where(batch.exposures > 0, of_rows, 0)
         return log_likelihood + of_rows.sum() + of_columns
 
     @staticmethod
-    def generate_rows(key: Key, q: Posterior, num_rows: int) -> tuple[Array, Array]:
+    def generate_rows(key: Key, q: Posterior, num_rows: int) -> DrawnRows:
         """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
 
-        Row i is a function of (key, i) alone; exposures are 1.
-
-        Args:
-          key: the PRNG key.
-          q: a posterior without padding.
-          num_rows: how many to draw.
-
-        Returns:
-          the rates and the int32 counts; both of shape (num_rows, M).
+        Row i is a function of (key, i) alone; exposures are 1. There is no padding in q.
         """
 
         def row(index: Array) -> tuple[Array, Array]:
@@ -400,6 +388,11 @@ def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -
     seen = (members @ counts[rows].astype(np.float64)).toarray()
     by_chance = np.outer(seen.sum(axis=1), counts.sum(axis=0) / counts.sum(dtype=np.float64))
     return (seen + 1) / (by_chance + 1)
+
+
+def _rates(latents: Mapping[str, Any], side: str) -> Any:
+    """Those of a side, or None: as its prior, whose rate is random or fixed, wants them."""
+    return latents.get(f"{side}_rates")
 
 
 def _named(side: str, factors: Gamma, rates: Gamma | None) -> Posterior:

@@ -11,15 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
+from jaxtyping import Bool, Float
 
 from vigamma.families.gamma import Gamma
 from vigamma.kernels import elementwise, sum_over_factors
 from vigamma.special import inverse_digamma, power_divergence
-from vigamma.typing import Array, Key, record
+from vigamma.typing import Array, Key, Leaf, Record
+
+IsRow = Bool[Array, " N"]
 
 
-@record
-class PriorStatistics:
+class PriorStatistics(Record):
     """Expectations over rows that decide the best prior of their factors, additive over rows.
 
     Attributes:
@@ -31,25 +33,19 @@ class PriorStatistics:
       log_rate: Σ_n E[log rate_n].
     """
 
-    num_rows: Array
-    num_latents: Array
-    mean: Array
-    mean_log: Array
-    rate: Array
-    log_rate: Array
+    num_rows: Float[Array, ""]
+    num_latents: Float[Array, ""]
+    mean: Float[Array, ""]
+    mean_log: Float[Array, ""]
+    rate: Float[Array, ""]
+    log_rate: Float[Array, ""]
 
 
-@record
-class FixedRatePrior:
-    """θ_nk ~ Gamma(shape, rate).
+class FixedRatePrior(Record):
+    """θ_nk ~ Gamma(shape, rate); the shape is the `concentration`."""
 
-    Attributes:
-      concentration: the shape; a scalar.
-      rate: the rate; a scalar.
-    """
-
-    concentration: Array
-    rate: Array
+    concentration: Float[Leaf, ""]
+    rate: Float[Leaf, ""]
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, None]:
         """The prior itself, as a posterior of N × K factors, in NumPy."""
@@ -66,48 +62,44 @@ class FixedRatePrior:
         """
         return _conditional(self.concentration, self.rate, shares, exposure), rates
 
-    def kl_divergence(self, factors: Gamma, rates: None) -> Array:
-        """KL(q ‖ prior) in nats, of each row; shape (N,)."""
+    def kl_divergence(self, factors: Gamma, rates: None) -> Float[Array, " N"]:
+        """KL(q ‖ prior) in nats, of each row."""
         del rates
         return _kl(factors, self.concentration, self.rate, jnp.log(self.rate))
 
-    def statistics(self, factors: Gamma, rates: None, is_row: Array) -> PriorStatistics:
-        """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
+    def statistics(self, factors: Gamma, rates: None, is_row: IsRow) -> PriorStatistics:
+        """What `learned` needs; only rows where `is_row` are counted."""
         del rates
-        return _statistics(
-            factors,
-            *(jnp.full_like(is_row, v, self.rate.dtype) for v in (self.rate, jnp.log(self.rate))),
-            is_row,
-        )
+        ones = jnp.ones_like(is_row, self.rate.dtype)
+        return _statistics(factors, ones * self.rate, ones * jnp.log(self.rate), is_row)
 
     def learned(self, statistics: PriorStatistics) -> Self:
         """The prior with the shape that has the highest ELBO at this rate, then the best rate."""
         concentration = inverse_digamma(statistics.mean_log / statistics.num_latents)
         return type(self)(concentration, concentration * statistics.num_latents / statistics.mean)
 
-    def log_prob(self, log_factors: Array, log_rates: None) -> Array:
-        """log p(θ) in nats, at θ = exp(log_factors), as a density of θ; shape (N,)."""
+    def log_prob(self, log_factors: Float[Array, "N K"], log_rates: None) -> Float[Array, " N"]:
+        """log p(θ) in nats, at θ = exp(log_factors), as a density of θ."""
         del log_rates
         prior = Gamma(self.concentration, self.rate)
         return prior.log_prob_from_log(log_factors).sum(axis=1)
 
-    def generate(self, key: Key, num_rows: int, num_factors: int) -> Array:
-        """Draws log θ; shape (N, K)."""
+    def generate(self, key: Key, num_rows: int, num_factors: int) -> Float[Array, "N K"]:
+        """Draws log θ."""
         return self.initial(num_rows, num_factors)[0].log_sample(key)
 
 
-@record
-class RandomRatePrior:
+class RandomRatePrior(Record):
     """θ_nk ~ Gamma(shape, ξ_n),  ξ_n ~ Gamma(shape', rate') (Gopalan, Hofman & Blei 2015).
 
     ξ_n is small for a row with much in it: its *activity*, or the *popularity* of a column.
 
     Attributes:
-      concentration: the shape of the factors; a scalar.
+      concentration: the shape of the factors.
       rate: the distribution of the rates ξ_n; scalars.
     """
 
-    concentration: Array
+    concentration: Float[Leaf, ""]
     rate: Gamma
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, Gamma]:
@@ -127,16 +119,16 @@ class RandomRatePrior:
         concentration = jnp.full_like(rates.rate, self._rate_concentration(shares.shape[1]))
         return factors, Gamma(concentration, self.rate.rate + sum_over_factors(means_of(factors)))
 
-    def kl_divergence(self, factors: Gamma, rates: Gamma) -> Array:
-        """KL(q ‖ prior) in nats, of each row and its rate; shape (N,)."""
+    def kl_divergence(self, factors: Gamma, rates: Gamma) -> Float[Array, " N"]:
+        """KL(q ‖ prior) in nats, of each row and its rate."""
         prior = self.rate
         of_factors = _kl(factors, self.concentration, rates.mean, rates.mean_log)
         of_rates = power_divergence(rates.concentration, rates.rate, prior.concentration)
         of_prior = prior.concentration * jnp.log(prior.rate) - gammaln(prior.concentration)
         return of_factors + of_rates + prior.rate * rates.mean - of_prior
 
-    def statistics(self, factors: Gamma, rates: Gamma, is_row: Array) -> PriorStatistics:
-        """What `learned` needs; only rows where `is_row`, of shape (N,), are counted."""
+    def statistics(self, factors: Gamma, rates: Gamma, is_row: IsRow) -> PriorStatistics:
+        """What `learned` needs; only rows where `is_row` are counted."""
         return _statistics(factors, rates.mean, rates.mean_log, is_row)
 
     def learned(self, statistics: PriorStatistics) -> Self:
@@ -150,15 +142,15 @@ class RandomRatePrior:
             Gamma(rate_concentration, rate_concentration / mean_rate),
         )
 
-    def log_prob(self, log_factors: Array, log_rates: Array) -> Array:
-        """log p(θ, ξ) in nats, as a density of θ and ξ; shape (N,)."""
+    def log_prob(self, log_factors: Float[Array, "N K"], log_rates: Array) -> Float[Array, " N"]:
+        """log p(θ, ξ) in nats, as a density of θ and ξ."""
         rate = jnp.exp(log_rates)[:, None]
         prior = Gamma(jnp.full_like(rate, self.concentration), rate)
         of_factors = prior.log_prob_from_log(log_factors).sum(axis=1)
         return of_factors + self.rate.log_prob_from_log(log_rates)
 
-    def generate(self, key: Key, num_rows: int, num_factors: int) -> Array:
-        """Draws rates, then log θ; shape (N, K)."""
+    def generate(self, key: Key, num_rows: int, num_factors: int) -> Float[Array, "N K"]:
+        """Draws rates, then log θ."""
         key_rates, key_factors = jax.random.split(key)
         log_rates = self.rate.log_sample(key_rates, (num_rows,))
         standard = Gamma(self.concentration, jnp.ones_like(self.concentration))
@@ -203,6 +195,6 @@ def _kl(q: Gamma, concentration: Array, mean_rate: Array, mean_log_rate: Array) 
     return sum_over_factors(of_posterior) + mean_rate * sum_over_factors(means_of(q)) - of_prior
 
 
-def means_of(factors: Gamma) -> Array:
-    """E[θ_nk], as `Gamma.mean`, in a faster loop; shape (N, K)."""
+def means_of(factors: Gamma) -> Float[Array, "N K"]:
+    """E[θ_nk], as `Gamma.mean`, in a faster loop."""
     return elementwise(jnp.divide, factors.concentration, factors.rate)

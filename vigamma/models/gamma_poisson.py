@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float
 
 from vigamma.data.counts import check_counts
 from vigamma.data.digits import KnowledgeAndCounts
@@ -20,23 +21,22 @@ from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson, log_poisson
 from vigamma.floats import own_precision
 from vigamma.special import log_minus_digamma, log_ratio
-from vigamma.typing import Array, Key, record, spec
+from vigamma.typing import Array, DrawnRows, Key, Leaf, Record, spec
 
 
-@record
-class CountStatistics:
+class CountStatistics(Record):
     """Sufficient statistics of a matrix of counts with N rows and M columns.
 
     Attributes:
-      column_sums: S_m = Σ_n x_nm; shape (M,).
-      num_rows: N; a scalar.
+      column_sums: S_m = Σ_n x_nm.
+      num_rows: N.
       log_multinomial: log p(x | S) = Σ_m (log S_m! - Σ_n log x_nm! - S_m log N), in nats: how the
-        sums fall to the rows does not depend on the rates. A constant of the data; a scalar.
+        sums fall to the rows does not depend on the rates. A constant of the data.
     """
 
-    column_sums: Array
-    num_rows: Array
-    log_multinomial: Array
+    column_sums: Float[Leaf, " M"]
+    num_rows: Float[Leaf, ""]
+    log_multinomial: Float[Leaf, ""]
 
     @classmethod
     def of(cls, counts: np.ndarray) -> Self:
@@ -48,8 +48,7 @@ class CountStatistics:
         return cls(column_sums=sums, num_rows=num_rows, log_multinomial=of_columns.sum())
 
 
-@record
-class GammaPoisson:
+class GammaPoisson(Record):
     """Counts with independent Poisson columns under a Gamma prior.
 
     All likelihoods are those of the column sums, S_m ~ Poisson(N θ_m), plus log p(x | S): no term
@@ -61,19 +60,17 @@ class GammaPoisson:
 
     prior: Gamma
 
-    def log_joint(self, log_theta: Array, batch: CountStatistics) -> Array:
-        """log p(x, θ) = log p(θ) + Σ_nm log Poisson(x_nm | θ_m), in nats; a scalar.
+    def log_joint(self, log_theta: Float[Array, " M"], batch: CountStatistics) -> Float[Array, ""]:
+        """log p(x, θ) = log p(θ) + Σ_nm log Poisson(x_nm | θ_m), in nats.
 
-        Args:
-          log_theta: log θ, shape (M,): exact also where θ underflows. The density is that of θ.
-          batch: the statistics of the counts.
+        It is exact also where θ underflows. The density is that of θ, not of `log_theta`.
         """
         log_prior = self.prior.log_prob_from_log(log_theta).sum()
         of_sums = _log_sums(batch, jnp.exp(log_theta), log_theta)
         return log_prior + of_sums.sum() + batch.log_multinomial
 
-    def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Array:
-        """E_q[log p(x | θ)] in nats; a scalar.
+    def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Float[Array, ""]:
+        """E_q[log p(x | θ)] in nats.
 
         That at θ = E[θ], less Σ_m S_m (log E[θ_m] - E[log θ_m]).
         """
@@ -85,8 +82,8 @@ class GammaPoisson:
         """p(θ | x) = Gamma(a + Σ_n x_n, b + N)."""
         return Gamma(self.prior.concentration + batch.column_sums, self.prior.rate + batch.num_rows)
 
-    def log_evidence(self, batch: CountStatistics) -> Array:
-        """log p(x) in nats; a scalar.
+    def log_evidence(self, batch: CountStatistics) -> Float[Array, ""]:
+        """log p(x) in nats.
 
         Σ_m log NegativeBinomial(S_m | a_m, b_m / N) + log p(x | S)
 
@@ -102,13 +99,10 @@ class GammaPoisson:
         return NegativeBinomial(q.concentration, q.rate)
 
     @staticmethod
-    def generate(key: Key, q: Gamma, num_rows: int) -> tuple[Array, Array]:
+    def generate(key: Key, q: Gamma, num_rows: int) -> DrawnRows:
         """Draws new rows: θ ~ q, then x ~ Poisson(θ), afresh for every row.
 
         Row i is a function of (key, i) alone.
-
-        Returns:
-          θ and the int32 counts x; both of shape (num_rows, M).
         """
 
         def row(index: Array) -> tuple[Array, Array]:
@@ -119,8 +113,8 @@ class GammaPoisson:
         return jax.vmap(row)(jnp.arange(num_rows))
 
 
-def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Array:
-    """log Poisson(S_m | N θ_m) in nats; shape (M,)."""
+def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Float[Array, " M"]:
+    """log Poisson(S_m | N θ_m) in nats."""
     log_rate = jnp.log(batch.num_rows) + log_theta
     return log_poisson(batch.column_sums, batch.num_rows * theta, log_rate)
 

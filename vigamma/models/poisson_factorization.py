@@ -1,5 +1,7 @@
 """Poisson factorization with fixed priors, and how its model is built from counts."""
 
+from typing import Protocol
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -13,6 +15,12 @@ _ROW_SHAPES = 6.0
 """The sum over components of the shapes of a row. Of shapes from 0.05 to 1 and K from 10 to 100 on
 texts, ratings, cells and digits, whether entries or counts are held out, the best shape falls with
 K: 0.3 to 0.5, 0.1 to 0.3, 0.05 to 0.1 and 0.05 for K of 10, 20, 50 and 100."""
+
+
+class _Factors(Protocol):
+    num_factors: int
+    row_shape: float | None
+    column_shape: float
 
 
 @spec
@@ -56,7 +64,7 @@ class PoissonFactorization:
         return FactorModel(row_prior, column_prior)
 
 
-def validate_factors(model) -> None:
+def validate_factors(model: _Factors) -> None:
     """Raises ValueError for a number of factors or a shape that is not positive and finite."""
     if model.num_factors < 1:
         raise ValueError(f"num_factors must be at least 1, got {model.num_factors}")
@@ -65,7 +73,7 @@ def validate_factors(model) -> None:
             raise ValueError(f"{name} must be finite and at least {SMALLEST_SHAPE}, got {value}")
 
 
-def row_shape_of(model) -> float:
+def row_shape_of(model: _Factors) -> float:
     """a: `row_shape`, or what stands for None."""
     if model.row_shape is not None:
         return model.row_shape

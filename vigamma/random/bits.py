@@ -11,16 +11,16 @@ Words become real numbers with full *relative* precision near zero, so that tail
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
+from jaxtyping import UInt32
 
 from vigamma.random.coefficients import NORMAL_QUANTILE
 
+Words = tuple[UInt32[jax.Array, "..."], UInt32[jax.Array, "..."]]
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _BOOST = 0xFFFFFFFF  # a counter that no attempt reaches
 
 
-def threefry2x32(
-    key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
+def threefry2x32(key: Words, counter: Words) -> Words:
     """Two uint32 words for each (key, counter) pair; the four arrays broadcast together."""
     schedule = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]
@@ -59,17 +59,17 @@ def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Arr
 
 
 def normal_and_uniform(
-    key, index: jax.Array, attempt: jax.Array, dtype: jnp.dtype
+    key: Words, index: jax.Array, attempt: jax.Array, dtype: jnp.dtype
 ) -> tuple[jax.Array, jax.Array]:
     """An independent standard normal and uniform (0, 1] for each (key, index, attempt)."""
     if dtype == jnp.float32:
-        normal_bits, uniform_bits = threefry2x32(key, (index, attempt))
-        return _normal(normal_bits, None, dtype), _fraction(uniform_bits, None, dtype)
+        of_normal, of_uniform = threefry2x32(key, (index, attempt))
+        return _normal(of_normal, None, dtype), _fraction(of_uniform, None, dtype)
     normal_bits = threefry2x32(key, (index, 2 * attempt))
     uniform_bits = threefry2x32(key, (index, 2 * attempt + 1))
     return _normal(*normal_bits, dtype), _fraction(*uniform_bits, dtype)
 
 
-def boost_uniform(key, index: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def boost_uniform(key: Words, index: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """A uniform (0, 1] for each (key, index), independent of every `normal_and_uniform`."""
     return _fraction(*threefry2x32(key, (index, jnp.uint32(_BOOST))), dtype)

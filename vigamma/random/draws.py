@@ -13,6 +13,9 @@ from vigamma.random.implicit import log_shape_gradient
 from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma
 
+_Arguments = tuple[jax.Array, jax.Array]
+_Draw = Callable[..., jax.Array]
+
 
 def gamma(
     key: jax.Array,
@@ -89,7 +92,7 @@ def _check(
 
 
 @functools.partial(jax.jit, static_argnames=("draw", "shape"))
-def _sample(draw: Callable, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _sample(draw: _Draw, key: jax.Array, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     words = jax.random.bits(threefry_key(key), (2,), jnp.uint32)
     return drawn_like(jnp.broadcast_to(a, shape), lambda a, words: draw(words, a), words)
 
@@ -101,7 +104,7 @@ def _gamma(key: jax.Array, a: jax.Array) -> jax.Array:
 
 
 @_gamma.defjvp
-def _gamma_jvp(primals, tangents):
+def _gamma_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (key, a), (_, a_dot) = primals, tangents
     z = _gamma(key, a)
     log_ratio = jnp.log(jnp.maximum(z / (a + 1), jnp.finfo(a.dtype).tiny))
@@ -115,7 +118,7 @@ def _log_gamma(key: jax.Array, a: jax.Array) -> jax.Array:
 
 
 @_log_gamma.defjvp
-def _log_gamma_jvp(primals, tangents):
+def _log_gamma_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (key, a), (_, a_dot) = primals, tangents
     log_z = _log_gamma(key, a)
     return log_z, log_shape_gradient(a, log_z - jnp.log1p(a)) / a * a_dot

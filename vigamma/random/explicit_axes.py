@@ -5,7 +5,9 @@ from collections.abc import Callable
 import jax
 
 
-def drawn_like(parameters: jax.Array, draw: Callable[..., jax.Array], *others: jax.Array):
+def drawn_like(
+    parameters: jax.Array, draw: Callable[..., jax.Array], *others: jax.Array
+) -> jax.Array:
     """draw(parameters, *others), of the shape and the sharding of the parameters.
 
     Retries gather from wherever they are wanted, for which types of shardings have no rule: the

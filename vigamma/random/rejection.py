@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from vigamma.random.bits import boost_uniform, normal_and_uniform
+from vigamma.random.bits import Words, boost_uniform, normal_and_uniform
 
+_Retries = tuple[jax.Array, jax.Array, jax.Array]
 _LANE = 32  # consecutive elements that share one lane of retries: the bits of a word
 _REJECTED = jnp.inf  # stands for a draw that is still to come
 
@@ -40,7 +41,7 @@ def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
     return 3 * (d * jnp.where(jnp.abs(y) < 1 / 4, (y * y) ** 2 * series, direct))
 
 
-def _propose(key, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Array:
+def _propose(key: Words, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Array:
     """One proposal per element: a draw of shape a, or a + 1 if a < 1.
 
     It is `_REJECTED` if not kept, and NaN for an invalid a.
@@ -67,7 +68,7 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
     bits = rejected.astype(jnp.uint32) << lax.broadcasted_iota(jnp.uint32, (1, _LANE), 1)
     pending = jnp.sum(bits, axis=1, dtype=jnp.uint32)
 
-    def propose_again(state):
+    def propose_again(state: _Retries) -> _Retries:
         draws, pending, attempt = state
         lowest = pending & -pending
         element = lane * _LANE + lax.population_count(lowest - 1)
@@ -97,14 +98,16 @@ def standard_gamma(key: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
             f"At most 2^31 - 1 Gamma draws can be made at once, not {a.size} (shape {a.shape})."
         )
     batch, event = a.shape[: key.ndim - 1], a.shape[key.ndim - 1 :]
-    words = tuple(key[..., word].reshape(batch + (1,) * len(event)) for word in range(2))
+    high, low = (key[..., word].reshape(batch + (1,) * len(event)) for word in range(2))
     index = jnp.arange(math.prod(event), dtype=jnp.uint32).reshape((1,) * len(batch) + event)
-    draws = _retry(key.reshape(-1, 2), a, _propose(words, index, jnp.uint32(0), a))
-    return draws, jnp.where(a < 1, jnp.log(boost_uniform(words, index, a.dtype)) / a, 0)
+    draws = _retry(key.reshape(-1, 2), a, _propose((high, low), index, jnp.uint32(0), a))
+    return draws, jnp.where(a < 1, jnp.log(boost_uniform((high, low), index, a.dtype)) / a, 0)
 
 
 @standard_gamma.def_vmap
-def _vmap_rule(axis_size: int, in_batched: list[bool], *arguments: jax.Array):
+def _vmap_rule(
+    axis_size: int, in_batched: list[bool], *arguments: jax.Array
+) -> tuple[Words, tuple[bool, bool]]:
     batched = (
         x if is_batched else jnp.broadcast_to(x, (axis_size, *x.shape))
         for x, is_batched in zip(arguments, in_batched, strict=True)

@@ -131,7 +131,7 @@ class ProgressLine:
         """Starts the live line."""
         self._task = self._bar.add_task("", total=self._num_steps, status="loading")
         self._bar.start()
-        self._started, self._first_step, self._last_line = time.monotonic(), None, -math.inf
+        self._started, self._first_step, self._last_line = time.monotonic(), 0, -math.inf
         return self
 
     def __exit__(self, *_: object) -> None:

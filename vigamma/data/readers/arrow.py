@@ -1,6 +1,7 @@
 """Tables of Parquet and Arrow, one entry a line: row, column, count."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -48,20 +49,20 @@ def read(path: Path, columns: str = "") -> RawCounts:
         for title, column in zip(titles, table.columns, strict=True):
             if column.null_count:
                 raise FormatError(f"{path}: {column.null_count:,} values of {title} are missing")
-        (rows, row_of), (columns, column_of) = map(_ids, table.columns[:2])
+        (row_names, row_of), (column_names, column_of) = map(_ids, table.columns[:2])
         counts = np.ones(table.num_rows, np.uint8)
         if len(titles) > 2:
             kind = table.schema.types[2]
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
                 raise FormatError(f"{path}: counts must be numbers, but {titles[2]} is of {kind}")
             counts = table.column(2).to_numpy()
-    matrix = coo_array((counts, (row_of, column_of)), shape=(len(rows), len(columns)))
+    matrix = coo_array((counts, (row_of, column_of)), shape=(len(row_names), len(column_names)))
     names = (*titles, "one a line")[:3]
     note = f"{path}: rows are {names[0]!r}, columns {names[1]!r}, counts {names[2]!r}"
-    return RawCounts(matrix, rows, columns, (note + also_ignored(ignored),))
+    return RawCounts(matrix, row_names, column_names, (note + also_ignored(ignored),))
 
 
-def _chosen(table, path: Path, columns: str):
+def _chosen(table: Any, path: Path, columns: str) -> tuple[Any, list[str]]:
     """The table with only these columns, in this order, and the titles of the others.
 
     Raises FormatError where none are named, and the table may be a matrix.
@@ -79,11 +80,11 @@ def _chosen(table, path: Path, columns: str):
                 "save a matrix as .npz or .h5ad, or name those of row, column and count by "
                 "--config.data.columns=1,2,3"
             )
-        places = range(min(3, len(titles)))
+        places = tuple(range(min(3, len(titles))))
     return table.select(places), [title for i, title in enumerate(titles) if i not in places]
 
 
-def _ids(column) -> tuple[np.ndarray, np.ndarray]:
+def _ids(column: Any) -> tuple[np.ndarray, np.ndarray]:
     """The names in their order, and for each line its place among them; int32 of shape (E,)."""
     encoded = column.combine_chunks().cast("string").dictionary_encode()
     names = as_names(encoded.dictionary.to_pylist())

@@ -105,7 +105,7 @@ def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -
 class _Ids:
     """The ids of one field, numbered as they appear."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._pieces: list[np.ndarray] = []
 

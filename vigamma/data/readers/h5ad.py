@@ -1,6 +1,7 @@
 """AnnData files, of single cells: `.h5ad`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -60,7 +61,7 @@ def has_cells(path: Path) -> bool:
         return "obs" in file and "var" in file
 
 
-def _places(file) -> dict[str, str]:
+def _places(file: Any) -> dict[str, str]:
     """Where the matrices of the file are, by the names of layers; "X" for X."""
     layers = {name: f"layers/{name}" for name in file.get("layers", ())}
     places = {"raw": "raw/X", **layers, "X": "X"}
@@ -71,7 +72,7 @@ def _places(file) -> dict[str, str]:
     }
 
 
-def _in_pieces(dense) -> scipy.sparse.csr_array:
+def _in_pieces(dense: Any) -> scipy.sparse.csr_array:
     """A dense matrix of the file, a part of the rows at a time."""
     rows_at_once = max(1, _CELLS_AT_ONCE // max(1, dense.shape[1]))
     starts = range(0, dense.shape[0], rows_at_once)

@@ -45,16 +45,16 @@ def read(path: Path, encoding: str = "") -> RawCounts:
     name = plain_name(path)
     own = (f"{stem}.{end}" for stem in (name, name.rpartition(".")[0]) for end in _VOCABULARIES)
     vocabulary = beside(path.parent, *own, "vocab.txt", "vocab.dat")
-    names, notes = None, (f"{path}: terms have no names without a vocab.txt",)
+    names, notes = None, [f"{path}: terms have no names without a vocab.txt"]
     if vocabulary is not None:
-        names, notes = read_names(vocabulary, encoding), ()
+        names, notes = read_names(vocabulary, encoding), []
         if len(names) < num_terms:
             raise FormatError(
                 f"{vocabulary} has {len(names)} lines, but {path} has term {num_terms - 1} (from 0)"
             )
         num_terms = len(names)
     matrix = csr_array((counts, terms, ends), shape=(len(ends) - 1, num_terms))
-    return RawCounts(matrix, column_names=names, notes=notes)
+    return RawCounts(matrix, column_names=names, notes=tuple(notes))
 
 
 def _read_documents(path: Path, encoding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from vigamma.data.matrix_market import read_matrix
 from vigamma.data.raw_counts import RawCounts, named_beside
 
@@ -13,6 +15,6 @@ def read(path: Path, encoding: str = "") -> RawCounts:
       FormatError: for files that are broken.
     """
     raw = named_beside(read_matrix(path), path, encoding)
-    shape = " × ".join(f"{size:,}" for size in raw.matrix.shape)
+    shape = " × ".join(f"{size:,}" for size in np.shape(raw.matrix))
     swap = "--config.data.transpose=True swaps them"
     return raw._replace(notes=(f"{path}: rows and columns are as in the file, {shape}; {swap}",))

@@ -1,6 +1,7 @@
 """Files of 10x Genomics' Cell Ranger in HDF5: `filtered_feature_bc_matrix.h5` and the like."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -47,7 +48,7 @@ def read(path: Path, layer: str = "") -> RawCounts:
         return RawCounts(_matrix(group), as_names(_texts(group["barcodes"])), names)
 
 
-def _read_features(group, path: Path, layer: str) -> RawCounts:
+def _read_features(group: Any, path: Path, layer: str) -> RawCounts:
     features = group["features"]
     kinds = as_names(_texts(features["feature_type"]))
     is_chosen, note = chosen_features(kinds, path, layer)
@@ -59,7 +60,7 @@ def _read_features(group, path: Path, layer: str) -> RawCounts:
     return RawCounts(matrix, cells, names, (note,) if note else ())
 
 
-def _matrix(group) -> csr_array:
+def _matrix(group: Any) -> csr_array:
     """Cells × features; stored are the columns of the transpose."""
     num_features, num_cells = group["shape"][:]
     arrays = tuple(np.asarray(group[key][:]) for key in ("data", "indices", "indptr"))
@@ -68,5 +69,5 @@ def _matrix(group) -> csr_array:
     return matrix
 
 
-def _texts(dataset) -> list[str]:
+def _texts(dataset: Any) -> list[str]:
     return dataset.asstr()[:].tolist()

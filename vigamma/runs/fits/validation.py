@@ -14,14 +14,13 @@ from vigamma.kernels import gather, padded, sum_over_factors
 from vigamma.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated, whole
 from vigamma.models.factor_model import Posterior
 from vigamma.models.factor_priors import means_of
-from vigamma.typing import Array, record
+from vigamma.typing import Array, Record
 
 _SMALLEST_RATE = 1e-30
 _NUM_BLOCKS = 64
 
 
-@record
-class PlacedCells:
+class PlacedCells(Record):
     """Weighted cells with the device that has their row; leading axes spread over the devices.
 
     Attributes:
