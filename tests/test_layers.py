@@ -18,7 +18,7 @@ LAYERS = [
         "whole_files",
         "progress",
         "ranking",
-        "page_style",
+        "report.formatting",
         "terminal",
     ],
     [
@@ -33,7 +33,7 @@ LAYERS = [
         "data.count_rules",
     ],
     ["mesh"],
-    ["names", "tables", "page", "mixture", "data.ten_x_features"],
+    ["names", "tables", "report.rendering", "mixture", "data.ten_x_features"],
     ["families.gamma", "families.poisson", "data.sparse_counts", "data.text_files"],
     ["families.mean_field", "families.negative_binomial", "data.synthetic"],
     ["data.raw_counts", "data.text_columns", "data.delimited_fields"],
@@ -53,6 +53,7 @@ LAYERS = [
         "families.product",
     ],
     ["diagnostics"],
+    ["diagnostics.verdicts"],
     ["models.factor_priors", "models.gamma_poisson"],
     ["models.factor_model"],
     ["models.poisson_factorization"],
@@ -81,10 +82,11 @@ LAYERS = [
     ["fitted", "sklearn_border"],
     ["generate"],
     ["sklearn_api"],
-    ["train", "sections.results", "command_line"],
-    ["run_data", "search", "sections"],
-    ["answers.export", "answers.recommendation"],
+    ["train", "command_line"],
+    ["run_data", "search"],
+    ["answers.export", "answers.recommendation", "report.results"],
     ["answers", "report"],
+    ["report.report"],
 ]
 
 
@@ -97,11 +99,15 @@ def modules() -> dict[str, Path]:
 
 
 def layer(module: str) -> tuple[int, str]:
-    for level, entries in enumerate(LAYERS):
-        for entry in entries:
-            if module == entry or module.startswith(entry + "."):
-                return level, entry
-    raise AssertionError(f"{module} has no layer")
+    """Of the entries that cover the module, the longest."""
+    covering = [
+        (level, entry)
+        for level, entries in enumerate(LAYERS)
+        for entry in entries
+        if module == entry or module.startswith(entry + ".")
+    ]
+    assert covering, f"{module} has no layer"
+    return max(covering, key=lambda found: len(found[1]))
 
 
 def imported(path: Path) -> list[str]:

@@ -44,6 +44,10 @@ class Residuals(NamedTuple):
     of_sums: np.ndarray
     of_dispersion: np.ndarray
 
+    def largest_scatter(self, number: int = 10) -> np.ndarray:
+        """The rows whose counts scatter most around their rates, the largest scatter first."""
+        return np.argsort(-self.of_dispersion, kind="stable")[:number]
+
 
 def factor_moments(factors: Gamma, exposures: np.ndarray | None = None) -> Moments:
     """E and Var of the factors, those of rows times their exposures e_n; shape (N, K)."""
