@@ -53,7 +53,7 @@ def test_what_differs_beyond_chance_and_by_more_than_a_twentieth_is_off(
     observed, index, outcome, difference
 ):
     verdicts = predictive_verdicts(checks_with(**observed))
-    assert [v.check for v in verdicts] == ["zeros", "row_sums", "column_sums", "dispersion"]
+    assert [v.check for v in verdicts] == ["zeros", "rows_outside", "columns_outside", "dispersion"]
     found = verdicts[index]
     assert (found.outcome, found.is_off) == (outcome, outcome == "off")
     assert found.difference == pytest.approx(difference)
@@ -113,8 +113,8 @@ def test_bins_are_judged_all_at_once():
 
 @pytest.mark.parametrize(("share", "is_off"), [(0.0, False), (0.149, False), (0.151, True)])
 def test_held_out_sums_are_off_where_more_than_15_percent_are_outside(share, is_off):
-    found = heldout_sums_verdict("column", share)
-    assert (found.check, found.expected, found.is_off) == ("heldout_column_sums", 0.1, is_off)
+    found = heldout_sums_verdict("columns", share)
+    assert (found.check, found.expected, found.is_off) == ("heldout_columns_outside", 0.1, is_off)
     assert found.difference == pytest.approx(share - 0.1)
 
 

@@ -1,6 +1,6 @@
 """Verdicts: whether what was measured of a fit is as expected, for all that is checked of it."""
 
-from collections.abc import Callable
+import operator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,9 +30,9 @@ class Verdict(NamedTuple):
       outcome: "as expected", "a little off" (beyond chance, but small) or "off".
       observed: what was measured.
       expected: what it should be; of replicates, their median.
+      difference: between the two: a ratio less 1, or of shares.
       interval: the 5 % and 95 % quantiles of the replicates, if there are any.
       tail: the probability that a replicate lies as far out, if there are any.
-      difference: by how much observed and expected differ: a ratio less 1, or between shares.
       rate: at which predicted count of a cell, for the calibration.
     """
 
@@ -40,9 +40,9 @@ class Verdict(NamedTuple):
     outcome: Outcome
     observed: float
     expected: float
+    difference: float = 0.0
     interval: tuple[float, float] | None = None
     tail: float | None = None
-    difference: float = 0.0
     rate: float | None = None
 
     @property
@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
 def run_verdict(has_ended: bool, has_converged: bool) -> Verdict:
     """Whether a run came to its end ("end"), and by itself ("convergence")."""
     check, is_right = ("convergence", has_converged) if has_ended else ("end", False)
-    return Verdict(check, _outcome_of(not is_right), float(is_right), 1.0)
+    return Verdict(check, _outcome(not is_right), float(is_right), 1.0)
 
 
 def gain_verdict(gain: float) -> Verdict:
@@ -63,28 +63,22 @@ def gain_verdict(gain: float) -> Verdict:
     Args:
       gain: the held-out log-likelihood over that of independent columns, in nats.
     """
-    return Verdict("gain", _outcome_of(gain <= 0), gain, 0.0)
+    return Verdict("gain", _outcome(gain <= 0), gain, 0.0)
 
 
 def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
-    """The posterior predictive checks: "zeros", "row_sums", "column_sums" and "dispersion"."""
-    observed, replicated = checks.observed, checks.replicated
-    return [
-        _compared("zeros", observed.zeros, replicated.zeros, two_sided_tail, _part_of_rarer),
-        *(
-            _compared(
-                f"{side}_sums",
-                getattr(observed, f"{side}s_outside"),
-                getattr(replicated, f"{side}s_outside"),
-                upper_tail,
-                lambda share, middle: share - middle,
-            )
-            for side in ("row", "column")
-        ),
-        _compared(
-            "dispersion", observed.dispersion, replicated.dispersion, two_sided_tail, _ratio_less_1
-        ),
-    ]
+    """The posterior predictive checks, called as the fields of the `Summary` that they compare."""
+    found = []
+    for check, (tail_of, difference_of) in _PREDICTIVE_CHECKS.items():
+        observed = float(getattr(checks.observed, check))
+        replicates = getattr(checks.replicated, check)
+        low, middle, high = (float(q) for q in np.quantile(replicates, [0.05, 0.5, 0.95]))
+        tail, difference = tail_of(observed, replicates), difference_of(observed, middle)
+        outcome = "as expected"
+        if tail < LEVEL:
+            outcome = "off" if abs(difference) > _TOLERATED else "a little off"
+        found.append(Verdict(check, outcome, observed, middle, difference, (low, high), tail))
+    return found
 
 
 def calibration_verdict(found: Calibration) -> Verdict:
@@ -97,47 +91,32 @@ def calibration_verdict(found: Calibration) -> Verdict:
     distance = np.abs(ratio - 1)
     differs = ((low > 1) | (high < 1)) & (distance > _TOLERATED)
     most = int(np.where(differs | ~differs.any(), distance, 0).argmax())
-    return Verdict(
-        "heldout_counts",
-        _outcome_of(differs[most]),
-        float(ratio[most]),
-        1.0,
-        difference=float(ratio[most] - 1),
-        rate=float(found.rates[most]),
-    )
+    observed, rate = float(ratio[most]), float(found.rates[most])
+    outcome = _outcome(differs[most])
+    return Verdict("heldout_counts", outcome, observed, 1.0, observed - 1, rate=rate)
 
 
 def heldout_sums_verdict(side: str, share: float) -> Verdict:
-    """Whether more held-out sums of rows or columns than 10 % are outside their 90 % intervals.
+    """Whether more held-out sums than expected are outside their 90 % intervals.
 
     Args:
-      side: "row" or "column"; the check is "heldout_row_sums" or "heldout_column_sums".
+      side: "rows" or "columns"; the check is "heldout_rows_outside" or "heldout_columns_outside".
       share: of the sums that are outside, from `share_of_sums_outside`.
     """
-    difference = share - _SHARE_OUTSIDE
-    outcome = _outcome_of(share > _SHARE_OUTSIDE + _TOLERATED)
-    return Verdict(f"heldout_{side}_sums", outcome, share, _SHARE_OUTSIDE, difference=difference)
+    outcome = _outcome(share > _SHARE_OUTSIDE + _TOLERATED)
+    check, difference = f"heldout_{side}_outside", share - _SHARE_OUTSIDE
+    return Verdict(check, outcome, share, _SHARE_OUTSIDE, difference)
 
 
-def _outcome_of(is_off: bool) -> Outcome:
+def _outcome(is_off: bool) -> Outcome:
     return "off" if is_off else "as expected"
 
 
-def _compared(
-    check: str,
-    observed: np.ndarray,
-    replicates: np.ndarray,
-    tail_of: Callable[[float, np.ndarray], float],
-    difference_of: Callable[[float, float], float],
-) -> Verdict:
-    """One number of the data beside those of the replicates."""
-    low, middle, high = (float(q) for q in np.quantile(replicates, [0.05, 0.5, 0.95]))
-    tail = tail_of(float(observed), replicates)
-    difference = difference_of(float(observed), middle)
-    outcome = "as expected"
-    if tail < LEVEL:
-        outcome = "off" if abs(difference) > _TOLERATED else "a little off"
-    return Verdict(check, outcome, float(observed), middle, (low, high), tail, difference)
+def _ratio_less_1(observed: float, expected: float) -> float:
+    """Where nothing at all is expected: infinite, or 0 if nothing is observed either."""
+    if expected == 0:
+        return np.inf if observed > 0 else 0.0
+    return observed / expected - 1
 
 
 def _part_of_rarer(zeros: float, expected: float) -> float:
@@ -147,8 +126,10 @@ def _part_of_rarer(zeros: float, expected: float) -> float:
     return _ratio_less_1(1 - zeros, 1 - expected)
 
 
-def _ratio_less_1(observed: float, expected: float) -> float:
-    """Where nothing at all is expected: infinite, or 0 if nothing is observed either."""
-    if expected == 0:
-        return np.inf if observed > 0 else 0.0
-    return observed / expected - 1
+_PREDICTIVE_CHECKS = {
+    "zeros": (two_sided_tail, _part_of_rarer),
+    "rows_outside": (upper_tail, operator.sub),
+    "columns_outside": (upper_tail, operator.sub),
+    "dispersion": (two_sided_tail, _ratio_less_1),
+}
+"""What is a tail, and what a difference, of each."""

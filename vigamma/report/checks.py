@@ -53,7 +53,7 @@ def heldout_of(
     found = calibration(results.theta, results.beta, split, results.run.config.seed)
     verdicts = [calibration_verdict(found)]
     if split.protocol == "thinning":
-        for side, residuals, axis in (("row", of_rows, 1), ("column", of_columns, 0)):
+        for side, residuals, axis in (("rows", of_rows, 1), ("columns", of_columns, 0)):
             share = share_of_sums_outside(residuals, split.test, axis)
             if share is not None:
                 verdicts.append(heldout_sums_verdict(side, share))

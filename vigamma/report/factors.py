@@ -35,6 +35,6 @@ def factors_of(results: Results) -> list[dict[str, Any]]:
 
 def _shares(results: Results, part: FactorColumns) -> list[dict[str, Any]]:
     return [
-        {"label": results.column(column), "mean": mean, "low": low, "high": high}
+        {"name": results.column(column), "mean": mean, "low": low, "high": high}
         for column, mean, low, high in zip(*part, strict=True)
     ]

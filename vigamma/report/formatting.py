@@ -1,30 +1,6 @@
-"""Numbers and names as people read them. Text only: the templates escape it."""
+"""Values as people read them. Text only: the templates escape it."""
 
-from typing import NamedTuple
-
-_MOST_CHARACTERS = 40
-_MOST_IN_TITLE = 300
 _MOST_DIGITS = 15
-
-
-class Label(NamedTuple):
-    """What a row or a column is called.
-
-    Attributes:
-      text: at most 40 characters.
-      title: up to 300 characters of a longer one, else "".
-    """
-
-    text: str
-    title: str = ""
-
-
-def label(name: object) -> Label:
-    """A name, cut to 40 characters; the rest is for its tooltip."""
-    full = str(name) or "(no name)"
-    if len(full) <= _MOST_CHARACTERS:
-        return Label(full)
-    return Label(full[: _MOST_CHARACTERS - 1].rstrip() + "…", full[:_MOST_IN_TITLE])
 
 
 def printable(value: object) -> object:

@@ -8,7 +8,6 @@ from scipy.sparse import csr_array
 
 from vigamma import plotting
 from vigamma.diagnostics.residuals import Residuals, strangest_entry
-from vigamma.report.formatting import Label
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 
@@ -36,7 +35,7 @@ def _named(
     residuals: Residuals,
     counts: csr_array,
     factors: tuple[np.ndarray, np.ndarray],
-    labels: tuple[Callable[[int], Label], Callable[[int], Label]],
+    names: tuple[Callable[[int], str], Callable[[int], str]],
 ) -> list[dict[str, Any]]:
     """Sums and scatter, and the cell that stands out most; of the rows of `counts`."""
     found = []
@@ -44,12 +43,12 @@ def _named(
         entry = strangest_entry(counts, index, *factors)
         found.append(
             {
-                "label": labels[0](index),
+                "name": names[0](index),
                 "sum": residuals.sums[index],
                 "expected": residuals.expected.mean[index],
                 "of_sum": residuals.of_sums[index],
                 "scatter": residuals.of_dispersion[index],
-                "strangest": entry and (labels[1](entry[0]), *entry[1:]),
+                "strangest": entry and (names[1](entry[0]), *entry[1:]),
             }
         )
     return found

@@ -5,7 +5,7 @@ from typing import Any
 
 from vigamma import plotting_factors
 from vigamma.models.poisson_factorization import row_shape_of
-from vigamma.report.rendering import Picture, picture
+from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 
 _MOST_NATS = 700.0
@@ -41,7 +41,7 @@ def outcome_of(results: Results) -> dict[str, Any]:
     }
 
 
-def course_of(results: Results) -> dict[str, Picture | None]:
+def course_of(results: Results) -> dict[str, str | None]:
     """Pictures of the curves of the run, if there are any, and of the weights of the factors."""
     curves = None
     if results.metrics:

@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -12,29 +12,14 @@ from matplotlib.figure import Figure
 from vigamma.report.formatting import interval, number, percent, printable
 
 _FOLDER = Path(__file__).parent
-_PIXELS_PER_INCH = 96
 
 
-class Picture(NamedTuple):
-    """A drawing.
-
-    Attributes:
-      source: a data URI of SVG.
-      width: in pixels.
-    """
-
-    source: str
-    width: int
-
-
-def picture(figure: Figure) -> Picture:
-    """A Matplotlib figure, to be inlined."""
+def picture(figure: Figure) -> str:
+    """A Matplotlib figure as SVG, in a data URI."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "vigamma"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    source = base64.b64encode(buffer.getvalue()).decode()
-    width = round(_PIXELS_PER_INCH * figure.get_figwidth())
-    return Picture(f"data:image/svg+xml;base64,{source}", width)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def render(template: str, **values: Any) -> str:

@@ -11,7 +11,7 @@ from vigamma.report.largest_residuals import largest_residuals_of
 from vigamma.report.outcome import course_of, outcome_of
 from vigamma.report.rendering import render
 from vigamma.report.reproduction import reproduction_of
-from vigamma.report.results import Results, load_results
+from vigamma.report.results import load_results
 from vigamma.whole_files import replace_file
 
 
@@ -36,12 +36,7 @@ def write_report(
         data have changed.
       ConfigError: if the data cannot be loaded.
     """
-    html = report(load_results(workdir, say, step), say)
-    replace_file(output, html.encode())
-
-
-def report(results: Results, say: Callable[[str], None] = lambda _: None) -> str:
-    """The page."""
+    results = load_results(workdir, say, step)
     q, split = results.run.factors.q, results.fit.split
     replication = replication_of(results, say)
     say("looking for what fits worst")
@@ -50,7 +45,7 @@ def report(results: Results, say: Callable[[str], None] = lambda _: None) -> str
     heldout = heldout_of(results, of_rows, of_columns)
     checked = [*replication["verdicts"], *(heldout["verdicts"] if heldout else [])]
     say("drawing the page")
-    return render(
+    html = render(
         "page.html",
         title=results.workdir.absolute().name,
         wrong=what_looks_wrong(results, checked),
@@ -62,3 +57,4 @@ def report(results: Results, say: Callable[[str], None] = lambda _: None) -> str
         residuals=largest_residuals_of(results, of_rows, of_columns),
         reproduction=reproduction_of(results),
     )
+    replace_file(output, html.encode())

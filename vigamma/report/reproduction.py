@@ -13,13 +13,13 @@ from vigamma.report.results import Results
 def reproduction_of(results: Results) -> dict[str, Any]:
     """The config, versions and dates."""
     checkpoint = results.workdir / str(results.run.last_step)
+    versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("vigamma", "jax"))
     return {
         "workdir": results.workdir,
         "last_step": results.run.last_step,
         "saved": datetime.fromtimestamp(checkpoint.stat().st_mtime),
         "written": datetime.now(),
-        "versions": {name: importlib.metadata.version(name) for name in ("vigamma", "jax")},
-        "python": platform.python_version(),
+        "versions": f"{versions}, Python {platform.python_version()}",
         "source": config_source(results.run.config),
         "fields": flatten(results.run.config),
     }

@@ -13,7 +13,6 @@ from vigamma.errors import CheckpointError
 from vigamma.fits.factors import FactorFit
 from vigamma.fitted import FittedRun, WantedStep, load_run
 from vigamma.metrics import read_metrics
-from vigamma.report.formatting import Label, label
 from vigamma.run_data import load_run_data
 
 
@@ -57,15 +56,15 @@ class Results(NamedTuple):
         """The shape of a row that is an image."""
         return getattr(self.run.config.data, "image_shape", None)
 
-    def row(self, index: int) -> Label:
+    def row(self, index: int) -> str:
         """What a row is called."""
         return _label("row", self.run.factors.row_names[index], index)
 
-    def column(self, index: int) -> Label:
+    def column(self, index: int) -> str:
         """What a column is called; a pixel of an image by its place."""
         if self.image_shape is not None:
             down, across = divmod(int(index), self.image_shape[1])
-            return label(f"pixel {index} (row {down}, column {across})")
+            return f"pixel {index} (row {down}, column {across})"
         return _label("column", self.run.factors.column_names[index], index)
 
     @property
@@ -108,5 +107,5 @@ def _read_summary(path: Path, step: int) -> dict[str, Any]:
     return summary if summary.get("steps") == step else {}
 
 
-def _label(side: str, name: str, index: int) -> Label:
-    return Label(f"{side} {index}") if name == str(index) else label(name)
+def _label(side: str, name: str, index: int) -> str:
+    return f"{side} {index}" if name == str(index) else name
