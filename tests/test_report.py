@@ -48,7 +48,7 @@ from vigamma.report.largest_residuals import largest_residuals_of
 from vigamma.report.outcome import outcome_of
 from vigamma.report.rendering import environment, render
 from vigamma.report.report import write_report
-from vigamma.report.reproduction import config_source
+from vigamma.report.reproduction import config_source, reproduction_of
 from vigamma.report.results import load_results
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -175,14 +175,20 @@ def test_names_and_paths_are_shown_as_they_are_and_cut(tmp_path, monkeypatch):
 @pytest.mark.parametrize("evil", EVIL)
 def test_values_of_a_config_are_escaped(results, evil):
     outcome = outcome_of(results) | {"data": evil, "data_fields": {evil: evil}}
-    page = render("fitted.html", outcome=outcome)
-    assert Page(page).text.count(evil) == 3
-    assert page.count(html.escape(evil).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")) == 3
+    values = {"source": evil, "fields": {evil: evil}, "workdir": evil, "versions": evil}
+    pages = (
+        (3, render("fitted.html", outcome=outcome)),
+        (5, render("reproduction.html", reproduction=reproduction_of(results) | values)),
+    )
+    escaped = html.escape(evil).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    for times, page in pages:
+        assert Page(page).text.count(evil) == page.count(escaped) == times
 
 
-def test_a_value_that_is_missing_is_an_error():
-    with pytest.raises(jinja2.UndefinedError, match="'outcome' is undefined"):
-        render("fitted.html")
+@pytest.mark.parametrize("source", ["{{ absent }}", "{% if absent %}{% endif %}"])
+def test_a_value_that_is_missing_is_an_error(source):
+    with pytest.raises(jinja2.UndefinedError, match="'absent' is undefined"):
+        environment().from_string(source).render()
 
 
 def test_the_fields_of_the_config_are_folded_away_and_not_printed(workdir, tmp_path):
@@ -454,6 +460,7 @@ def test_characters_that_cannot_be_printed_are_replaced():
         ((1.4491, 1.4512), "1.449 – 1.451"),
         ((1.44, 1.46), "1.44 – 1.46"),
         ((12.3, 14.6), "12.3 – 14.6"),
+        ((2.3361, 2.5585), "2.34 – 2.56"),
         ((1428.31, 1428.34), "1,428.31 – 1,428.34"),
         ((1.234e-6, 1.236e-6), "1.234e−06 – 1.236e−06"),
         ((0.0, 0.3), "0 – 0.3"),
