@@ -1,6 +1,7 @@
 """Values as people read them. Text only: the templates escape it."""
 
-_MOST_DIGITS = 15
+_MOST_DIGITS = 17
+"""So many tell any two floats apart."""
 
 
 def printable(value: object) -> object:

@@ -29,7 +29,7 @@ def render(template: str, **values: Any) -> str:
 
 def environment() -> jinja2.Environment:
     """The templates and their filters."""
-    environment = jinja2.Environment(
+    found = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_FOLDER / "templates", _FOLDER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -37,10 +37,6 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "percent": percent,
-        "interval": interval,
-        "whole": "{:,.0f}".format,
-    }
-    return environment
+    found.filters |= {"number": number, "percent": percent, "interval": interval}
+    found.filters["whole"] = "{:,.0f}".format
+    return found
