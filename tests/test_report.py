@@ -1,18 +1,23 @@
 """Pages about runs: whole, well-formed, self-contained, and honest about what is not known."""
 
 import base64
+import html
+import itertools
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+import jinja2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.sparse import csr_array, save_npz
 
 from tests import test_train_stochastic
 from tests.command import run
+from tests.diagnostics.test_verdicts import calibration_of, checks_with
 from tests.test_train_factors import experiment
 from vigamma import (
     CheckpointError,
@@ -22,23 +27,27 @@ from vigamma import (
     HeldOut,
     PoissonFactorization,
     SparseCounts,
-    page,
     run_experiment,
 )
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
-from vigamma.diagnostics.factor_columns import factor_summaries
 from vigamma.diagnostics.predictive import Score
-from vigamma.diagnostics.predictive_checks import PredictiveChecks, Summary
 from vigamma.diagnostics.residuals import Moments, Residuals
-from vigamma.report import _in_short, load_results, write_report
-from vigamma.runs import train
-from vigamma.runs.config import flatten
-from vigamma.sections.checks import check_verdicts
-from vigamma.sections.factors import the_factors
-from vigamma.sections.outcome import equation, what_was_fitted
-from vigamma.sections.repeat import config_source
-from vigamma.sections.worst import the_worst
+from vigamma.diagnostics.verdicts import (
+    Verdict,
+    calibration_verdict,
+    heldout_sums_verdict,
+    predictive_verdicts,
+)
+from vigamma.report.checks import what_looks_wrong
+from vigamma.report.factors import factors_of
+from vigamma.report.formatting import interval, number, percent
+from vigamma.report.largest_residuals import largest_residuals_of
+from vigamma.report.outcome import outcome_of
+from vigamma.report.rendering import environment, render
+from vigamma.report.report import write_report
+from vigamma.report.reproduction import config_source, reproduction_of
+from vigamma.report.results import load_results
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -56,13 +65,7 @@ def workdir(tmp_path_factory):
 @pytest.fixture
 def blank_pictures(monkeypatch):
     """Drawing takes most of the time of a page."""
-    empty = base64.b64encode(b"<svg/>").decode()
-
-    def picture(figure, alt, caption=""):
-        source = f"data:image/svg+xml;base64,{empty}"
-        return f'<figure><img src="{source}" alt="{alt}">{caption}</figure>'
-
-    monkeypatch.setattr(page, "picture", picture)
+    monkeypatch.setattr(Figure, "savefig", lambda _, buffer, **__: buffer.write(b"<svg/>"))
 
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -71,10 +74,10 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 class Page(HTMLParser):
     """Reads a page; `problems` are tags that do not match."""
 
-    def __init__(self, html: str):
+    def __init__(self, page: str):
         super().__init__()
         self.open, self.problems, self.tags, self.words = [], [], [], []
-        self.feed(html)
+        self.feed(page)
         self.close()
         self.problems += self.open
 
@@ -103,6 +106,8 @@ def page_of(workdir, folder) -> Page:
     found = Page((folder / "new" / "report.html").read_text(encoding="utf-8"))
     assert found.problems == []
     assert found.tags[0] == ("html", {"lang": "en"})
+    for around, (tag, _) in itertools.pairwise(found.tags):
+        assert tag != "table" or around[1].get("class") == "wide"  # they scroll by themselves
     names = {tag for tag, _ in found.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base"}
     for tag, attributes in found.tags:
@@ -134,11 +139,17 @@ def test_a_page_says_what_was_fitted_and_how_well(workdir, tmp_path):
         assert words in text, words
 
 
+EVIL = ("<script>alert(1)</script>", """&amp;"'<b onclick='x'>""", "{{ 7 * 7 }}{% include %}")
+
+
 @pytest.mark.usefixtures("blank_pictures")
-def test_names_are_escaped_and_cut(tmp_path, monkeypatch):
-    load, evil = SyntheticFactors.load, '<script>alert("1")</script> & <b>'
+def test_names_and_paths_are_shown_as_they_are_and_cut(tmp_path, monkeypatch):
+    load = SyntheticFactors.load
     rows, columns = (
-        np.array([f"{evil}{side}{i} " + 30 * "long" for i in range(n)], np.dtypes.StringDType())
+        np.array(
+            [f"{EVIL[i % 3]}{side}{i}" + i % 2 * 60 * "long" for i in range(n)],
+            np.dtypes.StringDType(),
+        )
         for side, n in (("r", 90), ("c", 70))
     )
 
@@ -146,13 +157,45 @@ def test_names_are_escaped_and_cut(tmp_path, monkeypatch):
         return LoadedCounts(load(self).counts, None, rows, columns)
 
     monkeypatch.setattr(SyntheticFactors, "load", with_names)
-    workdir = tmp_path / "<b>run & co"
+    workdir = tmp_path / "&amp;\"'<i>{{ 1 }}"
     run_experiment(experiment(num_steps=5), workdir)
-    text = page_of(workdir, tmp_path).text
-    assert '<script>alert("1")</script> & <b>' in text
-    assert "<b>run & co" in text
-    assert "…" in text
-    assert "longlonglong" not in text
+    found = page_of(workdir, tmp_path)
+    for evil in (*EVIL, workdir.name, str(workdir)):
+        assert evil in found.text, evil
+    titles = [attributes["title"] for _, attributes in found.tags if "title" in attributes]
+    assert {evil for evil in EVIL if any(evil in title for title in titles)} == {*EVIL}
+    assert not {"i", "script"} & {tag for tag, _ in found.tags}
+    assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
+    assert "…" in found.text
+    assert "longlonglonglonglong" not in found.text
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_values_of_a_config_are_escaped(results, evil):
+    outcome = outcome_of(results) | {"data": evil, "data_fields": {evil: evil}}
+    values = {"source": evil, "fields": {evil: evil}, "workdir": evil, "versions": evil}
+    pages = (
+        (3, render("fitted.html", outcome=outcome)),
+        (5, render("reproduction.html", reproduction=reproduction_of(results) | values)),
+    )
+    escaped = html.escape(evil).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    for times, page in pages:
+        assert Page(page).text.count(evil) == page.count(escaped) == times
+
+
+@pytest.mark.parametrize("source", ["{{ absent }}", "{% if absent %}{% endif %}"])
+def test_a_value_that_is_missing_is_an_error(source):
+    with pytest.raises(jinja2.UndefinedError, match="'absent' is undefined"):
+        environment().from_string(source).render()
+
+
+def test_the_fields_of_the_config_are_folded_away_and_not_printed(workdir, tmp_path):
+    write_report(workdir, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    folded = re.search(r"<details><summary>Every field of the config.*</details>", page, re.S)
+    assert "inference.num_restarts" in folded[0]
+    printed = page.split("@media print {")[1].split("</style>")[0]
+    assert re.search(r"details \{ display: none; \}", printed)
 
 
 FLAT = PoissonFactorization(num_factors=2)
@@ -182,10 +225,11 @@ def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
     assert ("size of the row" in found.text) == (kind == "exposures")
 
 
-def test_priors_that_were_learned_are_called_so():
-    for learn in (False, True):
-        config = experiment(inference=CoordinateAscent(learn_priors=learn))
-        assert ("they were learned" in equation(config)) == learn
+@pytest.mark.parametrize("learn", [False, True])
+def test_priors_that_were_learned_are_called_so(results, learn):
+    config = experiment(inference=CoordinateAscent(learn_priors=learn))
+    outcome = outcome_of(results._replace(run=results.run._replace(config=config)))
+    assert ("they were learned" in render("fitted.html", outcome=outcome)) == learn
 
 
 @pytest.mark.usefixtures("blank_pictures")
@@ -206,9 +250,9 @@ def results(workdir):
 def test_the_elbo_of_a_run_under_way_is_that_of_the_posterior(results):
     run = results.run._replace(step=3, last_step=7)
     metrics = [{"step": 3, "elbo": -1230.0}, {"step": 7, "elbo": -1110.0}]
-    html = what_was_fitted(results._replace(run=run, summary={}, metrics=metrics))
-    assert "−1,230 nats" in html
-    assert "−1,110" not in html
+    outcome = outcome_of(results._replace(run=run, summary={}, metrics=metrics))
+    assert outcome["elbo"] == -1230.0
+    assert "−1,230 nats" in render("fitted.html", outcome=outcome)
 
 
 def test_a_summary_of_another_step_is_not_that_of_the_run(workdir, tmp_path):
@@ -222,8 +266,21 @@ def test_a_summary_of_another_step_is_not_that_of_the_run(workdir, tmp_path):
 @pytest.mark.parametrize(("score", "is_wrong"), [(-1.0, False), (-2.0, True), (-3.0, True)])
 def test_factors_that_predict_nothing_are_said_to(results, score, is_wrong):
     scores = {"factors": Score(score, 9), "independent": Score(-2.0, 9)}
-    html = _in_short(results._replace(scores=scores), [])
-    assert ("no better than independent columns" in html) == is_wrong
+    results = results._replace(scores=scores)
+    page = render("summary.html", outcome=outcome_of(results), wrong=what_looks_wrong(results, []))
+    assert ("no better than independent columns" in page) == is_wrong
+
+
+def test_what_looks_wrong_is_told_of_the_run_the_checks_and_the_score_in_that_order(results):
+    checked = [Verdict("dispersion", "off", 3.0, 1.0), Verdict("zeros", "a little off", 0.5, 0.4)]
+    scores = {"factors": Score(-3.0, 9), "independent": Score(-2.0, 9)}
+    for summary, first in (({}, "end"), ({"converged": False}, "convergence")):
+        wrong = what_looks_wrong(results._replace(scores=scores, summary=summary), checked)
+        assert [verdict.check for verdict in wrong] == [first, "dispersion", "gain"]
+    results = results._replace(scores={}, summary={"converged": True})
+    assert what_looks_wrong(results, []) == []
+    page = render("summary.html", outcome=outcome_of(results), wrong=[])
+    assert "Nothing looks wrong" in page
 
 
 def test_zeros_are_those_of_observed_cells_and_numbers_no_names(results):
@@ -233,10 +290,12 @@ def test_zeros_are_those_of_observed_cells_and_numbers_no_names(results):
     assert (results.row(2), results.column(5)) == ("row 2", "column 5")
 
 
-def test_factors_below_a_thousandth_are_called_hardly_used(results):
-    (summary, *_) = factor_summaries(results.theta, results.run.factors.q["columns"])
-    for share, is_hardly in ((0.5, False), (1.1e-3, False), (0.9e-3, True)):
-        assert ("Hardly used" in the_factors(results, [summary._replace(share=share)])) == is_hardly
+def test_factors_that_are_hardly_used_are_called_so(results):
+    factors = factors_of(results)
+    for share in (0.5, 1e-4):
+        factors[0]["summary"] = factors[0]["summary"]._replace(share=share)
+        page = render("factors.html", factors=factors[:1])
+        assert ("Hardly used" in page) == (share == 1e-4)
 
 
 def test_the_rows_and_columns_that_scatter_most_come_first(results):
@@ -245,8 +304,9 @@ def test_the_rows_and_columns_that_scatter_most_come_first(results):
         none = np.zeros(size)
         return Residuals(none, Moments(none, none), none, dispersion)
 
-    html = the_worst(results, with_most_at(41, 90), with_most_at(23, 70))
-    found = re.findall(r'<tbody><tr><th scope="row" class="words">(.*?)</th>', html)
+    residuals = largest_residuals_of(results, with_most_at(41, 90), with_most_at(23, 70))
+    page = render("residuals.html", residuals=residuals)
+    found = re.findall(r'<tbody>\s*<tr><th scope="row">\s*<bdi>(.*?)</bdi>', page)
     assert found == ["row 41", "column 23"]
 
 
@@ -287,47 +347,130 @@ def test_the_script_writes_a_page_or_one_line(workdir, tmp_path):
     assert line.startswith("error: there is no checkpoint in")
 
 
-def checks_with(**observed: float) -> PredictiveChecks:
-    """40 replicates around 0.5, 0.1, 0.1 and 1, and what is observed beside them."""
-    noise = np.linspace(-0.01, 0.01, 40)
-    middle = {"zeros": 0.5, "rows_outside": 0.1, "columns_outside": 0.1, "dispersion": 1.0}
-    none = np.zeros(1)
-    rest = {"row_sums": none, "column_sums": none, "variances": none}
-    replicated = Summary(**{name: value + noise for name, value in middle.items()}, **rest)
-    return PredictiveChecks(Summary(**(middle | observed), **rest), replicated, None, 10)
+def sentence_of(verdict: Verdict) -> str:
+    source = "{% import 'verdicts.html' as v %}{{ v.sentence(verdict) }}"
+    return " ".join(environment().from_string(source).render(verdict=verdict).split())
 
 
 @pytest.mark.parametrize(
-    ("observed", "index", "word", "sentence"),
+    ("observed", "index", "sentence"),
     [
-        ({}, 0, "as expected", "as many zeros as the model expects"),
-        ({"zeros": 0.8}, 0, "off", "more zeros than the model expects: 80 % against 50 %"),
-        ({"zeros": 0.3}, 0, "off", "fewer zeros than the model expects"),
-        ({"zeros": 0.52}, 0, "a little off", "more zeros"),
-        ({"rows_outside": 0.4}, 1, "off", "More row sums than expected"),
-        ({"columns_outside": 0.0}, 2, "as expected", "column sums are reproduced"),
-        ({"dispersion": 3.0}, 3, "off", "vary more over the rows"),
-        ({"dispersion": 0.5}, 3, "off", "vary less over the rows"),
+        (
+            {"zeros": 0.8},
+            0,
+            "The data have more zeros than the model expects: 80 % against 50 %, which is 60 % "
+            "fewer nonzeros.",
+        ),
+        (
+            {"zeros": 0.3},
+            0,
+            "The data have fewer zeros than the model expects: 30 % against 50 %, which is 40 % "
+            "more nonzeros.",
+        ),
+        (
+            {"rows_outside": 0.4},
+            1,
+            "More row sums than expected are outside their 90 % intervals: 40 % against 10 %.",
+        ),
+        (
+            {"columns_outside": 0.4},
+            2,
+            "More column sums than expected are outside their 90 % intervals: 40 % against 10 %.",
+        ),
+        (
+            {"dispersion": 3.0},
+            3,
+            "Columns vary more over the rows than the model expects: their variance is 3 times "
+            "their mean, against 1.",
+        ),
+        (
+            {"zeros": 0.3, "middle": {"zeros": 0.0}, "noise": 0.0},
+            0,
+            "The data have more zeros than the model expects: 30 % against 0 %.",
+        ),
+        ({"dispersion": 0.5}, 3, "Columns vary less over the rows than the model expects"),
     ],
 )
-def test_verdicts_say_what_looks_wrong(observed, index, word, sentence):
-    verdicts = check_verdicts(checks_with(**observed))
-    assert verdicts[index].word == word
-    assert sentence in verdicts[index].sentence
-    assert [v.word for i, v in enumerate(verdicts) if i != index] == 3 * ["as expected"]
+def test_sentences_say_what_looks_wrong(observed, index, sentence):
+    verdict = predictive_verdicts(checks_with(**observed))[index]
+    assert verdict.is_off
+    assert sentence in sentence_of(verdict)
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(2.0, "more"), (0.5, "fewer")])
+def test_sentences_of_held_out_counts_name_the_rate(factor, kind):
+    found = calibration_of([1.0, factor, 1.0])
+    percent = f"{100 * abs(factor - 1):.0f}"
+    assert sentence_of(calibration_verdict(found)) == (
+        f"Where 0.2 counts are predicted for a cell, there are {percent} % {kind} held-out counts "
+        "than expected."
+    )
+    for side in ("row", "column"):
+        assert sentence_of(heldout_sums_verdict(f"{side}s", 0.2)) == (
+            f"20 % of the held-out {side} sums are outside their 90 % intervals, more than the "
+            "10 % that are expected."
+        )
+
+
+def test_verdicts_are_shown_with_the_digits_that_they_need():
+    rare = Verdict("zeros", "a little off", 0.998812, 0.9988, 0.01, (0.99876, 0.99884), 0.04)
+    few = rare._replace(check="rows_outside", outcome="as expected", tail=None)
+    source = "{% import 'verdicts.html' as v %}{{ v.table('All', verdicts) }}"
+    page = environment().from_string(source).render(verdicts=[rare])
+    assert Page(page).problems == []
+    for words in ("99.881 %", "99.876 – 99.884 %", "0.04", "tail probability", "a little off"):
+        assert words in page
+    page = environment().from_string(source).render(verdicts=[few])
+    assert "tail probability" not in page
+    assert 'class="fits">as expected<' in page
 
 
 def test_names_and_numbers_for_people():
-    assert page.name("") == "<bdi>(no name)</bdi>"
-    assert page.name("a\x00b\u202e") == "<bdi>a�b�</bdi>"
-    cut = page.name("x" * 1000)
-    assert cut.count("x") == 39 + 300
-    assert page.number(-1234567.8) == "−1,234,568"
-    assert page.number(0.012345) == "0.0123"
-    assert [page.number(x) for x in (999.4, 999.7, 1000, -1000.4)] == [
+    source = "{% import 'macros.html' as macros %}{{ macros.name(name) }}"
+    for name, shown in (
+        ("", "<bdi>(no name)</bdi>"),
+        (40 * "x", f"<bdi>{40 * 'x'}</bdi>"),
+        (1000 * "x", f'<bdi title="{300 * "x"}">{39 * "x"}…</bdi>'),
+    ):
+        assert environment().from_string(source).render(name=name) == shown
+    assert number(-1234567.8) == "−1,234,568"
+    assert number(0.012345) == "0.0123"
+    assert [number(x) for x in (999.4, 999.7, 1000, -1000.4)] == [
         "999", "1,000", "1,000", "−1,000"
     ]  # fmt: skip
-    assert page.percent(9.9996, 3) == "1,000 %"
-    assert page.number(0) == "0"
-    assert page.percent(0.12345) == "12.3 %"
-    assert page.text("<&>\"'") == ("&lt;&amp;&gt;&quot;&#x27;")
+    assert number(1428.31, 6) == "1,428.31"
+    assert percent(9.9996, 3) == "1,000 %"
+    assert number(0) == "0"
+    assert percent(0.12345) == "12.3 %"
+
+
+def test_characters_that_cannot_be_printed_are_replaced():
+    found = environment().from_string("{{ name }}<b>").render(name="a\x00b\u202e\n<")
+    assert found == "a�b�\n&lt;<b>"
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        ((0.51, 9.3), "0.51 – 9.3"),
+        ((1.4, 1.4), "1.4 – 1.4"),
+        ((1.42, 1.44), "1.42 – 1.44"),
+        ((1.4491, 1.4512), "1.449 – 1.451"),
+        ((1.44, 1.46), "1.44 – 1.46"),
+        ((12.3, 14.6), "12.3 – 14.6"),
+        ((2.3361, 2.5585), "2.34 – 2.56"),
+        ((1428.31, 1428.34), "1,428.31 – 1,428.34"),
+        ((1.234e-6, 1.236e-6), "1.234e−06 – 1.236e−06"),
+        ((0.0, 0.3), "0 – 0.3"),
+    ],
+)
+def test_intervals_have_the_digits_that_they_need(ends, shown):
+    assert interval(ends, 2) == shown
+
+
+def test_no_two_ends_of_an_interval_are_printed_alike():
+    rng = np.random.default_rng(0)
+    for low in 10 ** rng.uniform(-8, 8, 500):
+        ends = low, low * (1 + 10 ** rng.uniform(-9, 1))
+        first, second = interval(ends, 2).split(" – ")
+        assert first != second

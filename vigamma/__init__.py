@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from vigamma.answers.recommendation import recommend, recommend_all, recommend_new
     from vigamma.answers.similarity import similar
     from vigamma.answers.topics import topics
-    from vigamma.report import write_report
+    from vigamma.report.report import write_report
     from vigamma.sklearn_api import PoissonFactorizer
 
 __all__ = [
@@ -134,7 +134,7 @@ _LAZY = {
     "recommend_new": "vigamma.answers.recommendation",
     "similar": "vigamma.answers.similarity",
     "topics": "vigamma.answers.topics",
-    "write_report": "vigamma.report",
+    "write_report": "vigamma.report.report",
 }
 """Imported when asked for: training need not wait a second for pandas and scikit-learn."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.stats
 
 from vigamma import Gamma
-from vigamma.diagnostics.factor_columns import factor_summaries
+from vigamma.diagnostics.factor_columns import factor_in_mean_row, factor_summaries
 
 RNG = np.random.default_rng(0)
 THETA = RNG.gamma(0.7, 1.0, (15, 3)) * [1.0, 4.0, 0.2]
@@ -55,3 +55,19 @@ def test_of_many_columns_the_heaviest_come_in_order():
     for summary in factor_summaries(THETA, Gamma(beta, np.ones_like(beta)), num_columns=500):
         heaviest = np.argsort(-beta[:, summary.index])[:500]
         assert summary.heaviest.columns.tolist() == heaviest.tolist()
+
+
+def test_a_factor_in_a_mean_row_is_its_columns_at_the_mean_of_its_rows():
+    exact = scipy.stats.gamma(COLUMNS.concentration, scale=1 / COLUMNS.rate)
+    scale = THETA[:, 1].mean()
+    found = factor_in_mean_row(THETA, COLUMNS, 1)
+    assert found.columns.tolist() == list(range(30))
+    np.testing.assert_allclose(found.mean, scale * exact.mean()[:, 1])
+    for end, tail in ((found.low, 0.05), (found.high, 0.95)):
+        np.testing.assert_allclose(end, scale * exact.ppf(tail)[:, 1], rtol=1e-5)
+
+
+def test_a_factor_below_a_thousandth_is_hardly_used():
+    (summary, *_) = factor_summaries(THETA, COLUMNS)
+    for share, is_hardly in ((0.5, False), (1.1e-3, False), (0.9e-3, True)):
+        assert summary._replace(share=share).is_hardly_used == is_hardly

@@ -7,6 +7,8 @@ from scipy.sparse import csr_array
 from vigamma import Gamma
 from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.diagnostics.residuals import (
+    Moments,
+    Residuals,
     factor_moments,
     rates_at,
     residuals,
@@ -107,3 +109,10 @@ def test_rates_at_cells_are_those_of_the_product():
     theta, beta, r = rates()
     row, column = np.divmod(np.arange(35), 5)
     np.testing.assert_allclose(rates_at(theta, beta, row, column), r.ravel())
+
+
+def test_the_rows_that_scatter_most_come_first():
+    none = np.zeros(6)
+    found = Residuals(none, Moments(none, none), none, np.array([1.0, -9, 5, 2, 5, 0]))
+    assert found.largest_scatter().tolist() == [2, 4, 3, 0, 5, 1]
+    assert found.largest_scatter(3).tolist() == [2, 4, 3]

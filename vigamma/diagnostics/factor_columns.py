@@ -7,6 +7,9 @@ from jaxtyping import Float, Integer
 
 from vigamma.families.gamma import Gamma
 
+_HARDLY = 1e-3
+"""A factor with a smaller share of all counts is hardly used."""
+
 
 class FactorColumns(NamedTuple):
     """Some columns of one factor, each with its share φ_mk = β_mk / Σ_m E[β_mk] of the factor.
@@ -42,6 +45,11 @@ class FactorSummary(NamedTuple):
     distinctive: FactorColumns
     rows: np.ndarray
 
+    @property
+    def is_hardly_used(self) -> bool:
+        """Whether what is seen of it is little more than the prior."""
+        return self.share < _HARDLY
+
 
 def factor_summaries(
     theta: np.ndarray, columns: Gamma, num_columns: int = 8, num_rows: int = 5
@@ -70,6 +78,12 @@ def factor_summaries(
         rows = _largest(theta[:, k], num_rows)
         found.append(FactorSummary(int(k), float(shares_k[k]), heaviest, distinctive, rows))
     return found
+
+
+def factor_in_mean_row(theta: np.ndarray, columns: Gamma, k: int) -> FactorColumns:
+    """All columns of a factor, in counts of a mean row: mean_n(e_n E[θ_nk]) β_mk."""
+    all_columns = np.arange(columns.concentration.shape[0])
+    return _columns(columns, k, all_columns, 1 / theta[:, k].mean(dtype=float))
 
 
 def _columns(columns: Gamma, k: int, chosen: np.ndarray, total: float) -> FactorColumns:

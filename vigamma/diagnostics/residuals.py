@@ -45,6 +45,10 @@ class Residuals(NamedTuple):
     of_sums: Float[np.ndarray, " N"]
     of_dispersion: Float[np.ndarray, " N"]
 
+    def largest_scatter(self, number: int = 10) -> np.ndarray:
+        """The rows whose counts scatter most around their rates, the largest scatter first."""
+        return np.argsort(-self.of_dispersion, kind="stable")[:number]
+
 
 def factor_moments(factors: Gamma, exposures: np.ndarray | None = None) -> Moments:
     """E and Var of the factors, those of rows times their exposures e_n; shape (N, K)."""

@@ -1,0 +1,135 @@
+"""Verdicts: whether what was measured of a fit is as expected, for all that is checked of it."""
+
+import operator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from vigamma.diagnostics.calibration import Calibration
+from vigamma.diagnostics.predictive_checks import (
+    LEVEL,
+    PredictiveChecks,
+    two_sided_tail,
+    upper_tail,
+)
+
+Outcome = Literal["as expected", "a little off", "off"]
+
+_TOLERATED = 0.05
+"""What differs by less than this part, or share, is never called off."""
+
+_SHARE_OUTSIDE = 0.1
+"""The share of sums expected outside their 90 % intervals."""
+
+
+class Verdict(NamedTuple):
+    """What one check found.
+
+    Attributes:
+      check: its name.
+      outcome: "as expected", "a little off" (beyond chance, but small) or "off".
+      observed: what was measured.
+      expected: what it should be; of replicates, their median.
+      difference: between the two: a ratio less 1, or of shares.
+      interval: the 5 % and 95 % quantiles of the replicates, if there are any.
+      tail: the probability that a replicate lies as far out, if there are any.
+      rate: at which predicted count of a cell, for the calibration.
+    """
+
+    check: str
+    outcome: Outcome
+    observed: float
+    expected: float
+    difference: float = 0.0
+    interval: tuple[float, float] | None = None
+    tail: float | None = None
+    rate: float | None = None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it is to be told first."""
+        return self.outcome == "off"
+
+
+def run_verdict(has_ended: bool, has_converged: bool) -> Verdict:
+    """Whether a run came to its end ("end"), and by itself ("convergence")."""
+    check, is_right = ("convergence", has_converged) if has_ended else ("end", False)
+    return Verdict(check, _outcome(not is_right), float(is_right), 1.0)
+
+
+def gain_verdict(gain: float) -> Verdict:
+    """Whether held-out counts are predicted better than by independent columns ("gain").
+
+    Args:
+      gain: the held-out log-likelihood over that of independent columns, in nats.
+    """
+    return Verdict("gain", _outcome(gain <= 0), gain, 0.0)
+
+
+def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
+    """The posterior predictive checks, called as the fields of the `Summary` that they compare."""
+    found = []
+    for check, (tail_of, difference_of) in _PREDICTIVE_CHECKS.items():
+        observed = float(getattr(checks.observed, check))
+        replicates = getattr(checks.replicated, check)
+        low, middle, high = (float(q) for q in np.quantile(replicates, [0.05, 0.5, 0.95]))
+        tail, difference = tail_of(observed, replicates), difference_of(observed, middle)
+        outcome = "as expected"
+        if tail < LEVEL:
+            outcome = "off" if abs(difference) > _TOLERATED else "a little off"
+        found.append(Verdict(check, outcome, observed, middle, difference, (low, high), tail))
+    return found
+
+
+def calibration_verdict(found: Calibration) -> Verdict:
+    """Held-out counts over their prediction, in the bin that differs most ("heldout_counts").
+
+    A bin is off if its interval, at 5 % for all bins at once (Bonferroni), excludes 1.
+    """
+    ratio = found.ratio
+    low, high = found.interval(1 - LEVEL / ratio.size)
+    distance = np.abs(ratio - 1)
+    differs = ((low > 1) | (high < 1)) & (distance > _TOLERATED)
+    most = int(np.where(differs | ~differs.any(), distance, 0).argmax())
+    observed, rate = float(ratio[most]), float(found.rates[most])
+    outcome = _outcome(differs[most])
+    return Verdict("heldout_counts", outcome, observed, 1.0, observed - 1, rate=rate)
+
+
+def heldout_sums_verdict(side: str, share: float) -> Verdict:
+    """Whether more held-out sums than expected are outside their 90 % intervals.
+
+    Args:
+      side: "rows" or "columns"; the check is "heldout_rows_outside" or "heldout_columns_outside".
+      share: of the sums that are outside, from `share_of_sums_outside`.
+    """
+    outcome = _outcome(share > _SHARE_OUTSIDE + _TOLERATED)
+    check, difference = f"heldout_{side}_outside", share - _SHARE_OUTSIDE
+    return Verdict(check, outcome, share, _SHARE_OUTSIDE, difference)
+
+
+def _outcome(is_off: bool) -> Outcome:
+    return "off" if is_off else "as expected"
+
+
+def _ratio_less_1(observed: float, expected: float) -> float:
+    """Where nothing at all is expected: infinite, or 0 if nothing is observed either."""
+    if expected == 0:
+        return np.inf if observed > 0 else 0.0
+    return observed / expected - 1
+
+
+def _part_of_rarer(zeros: float, expected: float) -> float:
+    """Compares shares of zeros, or of nonzeros if those are rarer."""
+    if expected < 0.5:
+        return _ratio_less_1(zeros, expected)
+    return _ratio_less_1(1 - zeros, 1 - expected)
+
+
+_PREDICTIVE_CHECKS = {
+    "zeros": (two_sided_tail, _part_of_rarer),
+    "rows_outside": (upper_tail, operator.sub),
+    "columns_outside": (upper_tail, operator.sub),
+    "dispersion": (two_sided_tail, _ratio_less_1),
+}
+"""What is a tail, and what a difference, of each."""

@@ -1,0 +1,1 @@
+"""A page about a run: modules gather values, and the templates beside them hold all the HTML."""

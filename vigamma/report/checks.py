@@ -1,0 +1,69 @@
+"""The critical part of a page: predictive checks and calibration."""
+
+from collections.abc import Callable
+from typing import Any
+
+from vigamma import plotting_checks
+from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
+from vigamma.diagnostics.predictive_checks import (
+    LEVEL,
+    NUM_REPLICATES,
+    Observed,
+    predictive_checks,
+    sample_of_rows,
+)
+from vigamma.diagnostics.residuals import Residuals
+from vigamma.diagnostics.verdicts import (
+    Verdict,
+    calibration_verdict,
+    gain_verdict,
+    heldout_sums_verdict,
+    predictive_verdicts,
+    run_verdict,
+)
+from vigamma.progress import Pace
+from vigamma.report.rendering import picture
+from vigamma.report.results import Results
+
+
+def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, Any]:
+    """Replicates drawn from the fit, beside the data."""
+    split, q, seed = results.data.split, results.run.factors.q, results.run.config.seed
+    data = Observed(q["rows"], q["columns"], results.data.exposures, split.train, split.missing)
+    say(f"drawing {NUM_REPLICATES} replicates of the data")
+    pace = Pace(NUM_REPLICATES, "replicates", say)
+    checks = predictive_checks(sample_of_rows(data, seed), seed, say=pace.update)
+    figures = plotting_checks.check_figures(checks)
+    return {
+        "verdicts": predictive_verdicts(checks),
+        "num_replicates": NUM_REPLICATES,
+        "num_rows": checks.num_rows,
+        "level": LEVEL,
+        "pictures": {name: picture(figure) for name, figure in figures},
+    }
+
+
+def heldout_of(
+    results: Results, of_rows: Residuals, of_columns: Residuals
+) -> dict[str, Any] | None:
+    """Held-out counts beside their predictions; None if there are none."""
+    split = results.data.split
+    if split.test is None:
+        return None
+    found = calibration(results.theta, results.beta, split, results.run.config.seed)
+    verdicts = [calibration_verdict(found)]
+    if split.protocol == "thinning":
+        for side, residuals, axis in (("rows", of_rows, 1), ("columns", of_columns, 0)):
+            share = share_of_sums_outside(residuals, split.test, axis)
+            if share is not None:
+                verdicts.append(heldout_sums_verdict(side, share))
+    return {"verdicts": verdicts, "curve": picture(plotting_checks.calibration(found))}
+
+
+def what_looks_wrong(results: Results, checked: list[Verdict]) -> list[Verdict]:
+    """Of the run, of what was `checked`, and of the score, the verdicts that are off."""
+    summary = results.summary
+    verdicts = [run_verdict(bool(summary), summary.get("converged", True)), *checked]
+    if results.gain is not None:
+        verdicts.append(gain_verdict(results.gain))
+    return [verdict for verdict in verdicts if verdict.is_off]

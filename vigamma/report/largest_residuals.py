@@ -1,0 +1,54 @@
+"""The rows and columns that fit worst."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma import plotting
+from vigamma.diagnostics.residuals import Residuals, strangest_entry
+from vigamma.report.rendering import picture
+from vigamma.report.results import Results
+
+
+def largest_residuals_of(
+    results: Results, of_rows: Residuals, of_columns: Residuals
+) -> dict[str, Any]:
+    """The rows and the columns whose counts scatter most; with images where rows are images."""
+    train, theta, beta = results.data.split.train, results.theta, results.beta
+    images = None
+    if results.image_shape is not None:
+        rows = of_rows.largest_scatter()
+        lines = [("Data (hidden cells are blank)", train[rows].toarray())]
+        lines.append(("Fit", theta[rows] @ beta.T))
+        images = picture(plotting.image_rows(lines, results.image_shape))
+    by_column = csr_array(train.T)
+    return {
+        "rows": _named(of_rows, train, (theta, beta), (results.row, results.column)),
+        "columns": _named(of_columns, by_column, (beta, theta), (results.column, results.row)),
+        "images": images,
+    }
+
+
+def _named(
+    residuals: Residuals,
+    counts: csr_array,
+    factors: tuple[np.ndarray, np.ndarray],
+    names: tuple[Callable[[int], str], Callable[[int], str]],
+) -> list[dict[str, Any]]:
+    """Sums and scatter, and the cell that stands out most; of the rows of `counts`."""
+    found = []
+    for index in residuals.largest_scatter():
+        entry = strangest_entry(counts, index, *factors)
+        found.append(
+            {
+                "name": names[0](index),
+                "sum": residuals.sums[index],
+                "expected": residuals.expected.mean[index],
+                "of_sum": residuals.of_sums[index],
+                "scatter": residuals.of_dispersion[index],
+                "strangest": entry and (names[1](entry[0]), *entry[1:]),
+            }
+        )
+    return found

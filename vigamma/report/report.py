@@ -1,0 +1,60 @@
+"""A page about a run of a factorization: what was fitted, what came out, and what looks wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vigamma.diagnostics.residuals import factor_moments, residuals
+from vigamma.runs.fitted import WantedStep
+from vigamma.report.checks import heldout_of, replication_of, what_looks_wrong
+from vigamma.report.factors import factors_of
+from vigamma.report.largest_residuals import largest_residuals_of
+from vigamma.report.outcome import course_of, outcome_of
+from vigamma.report.rendering import render
+from vigamma.report.reproduction import reproduction_of
+from vigamma.report.results import load_results
+from vigamma.whole_files import replace_file
+
+
+def write_report(
+    workdir: Path,
+    output: Path,
+    say: Callable[[str], None] = lambda _: None,
+    step: WantedStep = "best",
+) -> None:
+    """Writes one self-contained page of HTML about a run of a factorization, finished or not.
+
+    The data are loaded again, by the config of the run. Nothing of N × M is computed.
+
+    Args:
+      workdir: of the run.
+      output: the file to write, whole or not at all.
+      say: called with lines of progress, and one for each damaged checkpoint.
+      step: which posterior, as for `load_run`.
+
+    Raises:
+      CheckpointError: if there is no such checkpoint of a factorization, or none intact, or its
+        data have changed.
+      ConfigError: if the data cannot be loaded.
+    """
+    results = load_results(workdir, say, step)
+    q, split = results.run.factors.q, results.data.split
+    replication = replication_of(results, say)
+    say("looking for what fits worst")
+    rows = factor_moments(q["rows"], results.data.exposures)
+    of_rows, of_columns = residuals(rows, factor_moments(q["columns"]), split.train, split.missing)
+    heldout = heldout_of(results, of_rows, of_columns)
+    checked = [*replication["verdicts"], *(heldout["verdicts"] if heldout else [])]
+    say("drawing the page")
+    html = render(
+        "page.html",
+        title=results.workdir.absolute().name,
+        wrong=what_looks_wrong(results, checked),
+        outcome=outcome_of(results),
+        course=course_of(results),
+        factors=factors_of(results),
+        replication=replication,
+        heldout=heldout,
+        residuals=largest_residuals_of(results, of_rows, of_columns),
+        reproduction=reproduction_of(results),
+    )
+    replace_file(output, html.encode())

@@ -1,0 +1,111 @@
+"""What a report is made from: a run, its data loaded again, and what it has written down."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
+from vigamma.diagnostics.residuals import factor_moments
+from vigamma.errors import CheckpointError
+from vigamma.data.split_data import SplitData
+from vigamma.runs.fitted import FittedRun, WantedStep, load_run
+from vigamma.runs.metrics import read_metrics
+from vigamma.runs.loading import load_run_data
+
+
+class Results(NamedTuple):
+    """A run, its data, and what it has written down.
+
+    Attributes:
+      workdir: of the run.
+      run: the posterior that it has come to.
+      data: its data, loaded again.
+      metrics: the lines of `metrics.jsonl` up to that checkpoint.
+      summary: what `summary.json` holds of that checkpoint; {} if the run has not come to its end.
+      theta: e_n E[θ_nk], float64 of shape (N, K).
+      beta: E[β_mk], float64 of shape (M, K).
+      scores: of the held-out counts, under "factors" and "independent"; {} if there are none.
+    """
+
+    workdir: Path
+    run: FittedRun
+    data: SplitData
+    metrics: list[dict[str, Any]]
+    summary: Mapping[str, Any]
+    theta: np.ndarray
+    beta: np.ndarray
+    scores: Mapping[str, Score]
+
+    @property
+    def best_step(self) -> int | None:
+        """When validation counts were predicted best, if the posterior is that of then."""
+        return self.run.step if self.run.step < self.run.last_step else None
+
+    @property
+    def gain(self) -> float | None:
+        """The held-out log-likelihood over that of independent columns, in nats, if there is."""
+        if not self.scores:
+            return None
+        return self.scores["factors"].log_likelihood - self.scores["independent"].log_likelihood
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """The shape of a row that is an image."""
+        return getattr(self.run.config.data, "image_shape", None)
+
+    def row(self, index: int) -> str:
+        """What a row is called."""
+        return _label("row", self.run.factors.row_names[index], index)
+
+    def column(self, index: int) -> str:
+        """What a column is called; a pixel of an image by its place."""
+        if self.image_shape is not None:
+            down, across = divmod(int(index), self.image_shape[1])
+            return f"pixel {index} (row {down}, column {across})"
+        return _label("column", self.run.factors.column_names[index], index)
+
+    @property
+    def share_of_zeros(self) -> float:
+        """Of the cells that training observed."""
+        train, missing = self.fit.split.train, self.fit.split.missing
+        num_missing = 0 if missing is None else missing.nnz
+        return 1 - train.nnz / (train.shape[0] * train.shape[1] - num_missing)
+
+
+def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "best") -> Results:
+    """Reads the run, and loads its data again; raises as `write_report`."""
+    run = load_run(workdir, say, step)
+    say("loading the data of the run")
+    fit = load_run_data(run)
+    metrics = [
+        m for m in read_metrics(workdir / "metrics.jsonl", say) if m["step"] <= run.last_step
+    ]
+    q, split, scores = run.factors.q, fit.split, {}
+    if split.test is not None:
+        means = run.mean_factors(fit.exposures)
+        for name, tables in (("factors", means), ("independent", fit.independent_columns())):
+            theta, beta = (table.astype("float32") for table in tables)
+            scores[name] = heldout_log_likelihood(theta, beta, split, split.test)
+    summary = _read_summary(workdir / "summary.json", run.last_step)
+    theta = factor_moments(q["rows"], fit.exposures).mean
+    return Results(
+        workdir, run, fit, metrics, summary, theta, factor_moments(q["columns"]).mean, scores
+    )
+
+
+def _read_summary(path: Path, step: int) -> dict[str, Any]:
+    """What `summary.json` holds, if it is of this step; else {}."""
+    if not path.exists():
+        return {}
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return summary if summary.get("steps") == step else {}
+
+
+def _label(side: str, name: str, index: int) -> str:
+    return f"{side} {index}" if name == str(index) else name

@@ -1,1 +1,0 @@
-"""The sections of a report: each takes the results of a run, and returns HTML."""
