@@ -25,12 +25,13 @@ import jax
 import numpy as np
 import scipy.sparse
 from absl import app, flags, logging
-from vigamma.runs.fits.coordinate_ascent import CoordinateAscentFit
 
 import vigamma
 from vigamma.data.files import LoadedCounts
-from vigamma.mesh import keep_freed_memory, make_mesh, use_all_cores
-from vigamma.runs.metrics import peak_memory_bytes, read_metrics
+from vigamma.devices.host import keep_freed_memory, peak_memory_bytes, use_all_cores
+from vigamma.devices.mesh import make_mesh
+from vigamma.runs.factors import FactorFit
+from vigamma.runs.metrics import read_metrics
 
 _ONLY = flags.DEFINE_enum("only", "sweeps", ["sweeps", "stop", "scaling"], "Which table.")
 _COUNTS = flags.DEFINE_string("counts", None, "An .npz of scipy.sparse, or a folder of three.")
@@ -63,21 +64,23 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
         model=vigamma.HierarchicalPoissonFactorization(num_factors=num_factors),
         inference=vigamma.CoordinateAscent(tolerance=0.0),
         num_steps=_NUM_SWEEPS.value,
+        log_every=_CHUNK,
     )
     started = time.perf_counter()
     mesh = make_mesh()
-    fit = CoordinateAscentFit(config, LoadedCounts(matrix))
-    jax.block_until_ready(fit.batch(mesh))
+    fit = FactorFit(config, LoadedCounts(matrix))
+    jax.block_until_ready(fit.batches(mesh))
     piped = time.perf_counter()
-    state = jax.block_until_ready(fit.start(mesh))
+    state = fit.start(mesh)
+    jax.block_until_ready(state.arrays)
     begun = time.perf_counter()
-    advance = fit.compile(state, mesh, _CHUNK)
+    state.compile()
     compiled = time.perf_counter()
     seconds = []
-    for chunk in range(1 + math.ceil(_NUM_SWEEPS.value / _CHUNK)):
+    for _ in range(1 + math.ceil(_NUM_SWEEPS.value / _CHUNK)):
         began = time.perf_counter()
-        state, infos = advance(state, (chunk + 1) * _CHUNK)
-        jax.block_until_ready((state, infos))
+        state.step(_CHUNK)
+        jax.block_until_ready(state.arrays)
         seconds.append((time.perf_counter() - began) / _CHUNK)
     return {
         "num_nonzeros": int(matrix.nnz),

@@ -11,12 +11,10 @@ import time
 
 import numpy as np
 from absl import app, flags, logging
-from vigamma.runs.fits.coordinate_ascent import CoordinateAscentFit
 
 import vigamma
-from vigamma.data.files import LoadedCounts
+from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.inference.fold_in import fold_in
-from vigamma.mesh import keep_freed_memory, make_mesh, use_all_cores
 
 _COUNTS = flags.DEFINE_string("counts", None, "An .npz of scipy.sparse.", required=True)
 _NUM_ROWS = flags.DEFINE_integer("num_rows", 10_000, "How many rows to fold in.", lower_bound=1)
@@ -47,20 +45,13 @@ def main(argv):
 
 def our_seconds(counts, rows) -> tuple[float, float]:
     """The seconds of a first and of a second call."""
-    config = vigamma.Experiment(
-        data=vigamma.SparseCounts(path=_COUNTS.value),
-        model=vigamma.HierarchicalPoissonFactorization(num_factors=_NUM_FACTORS.value),
-        inference=vigamma.CoordinateAscent(),
-        num_steps=100,
-    )
-    fit, mesh = CoordinateAscentFit(config, LoadedCounts(counts)), make_mesh()
-    state = fit.start(mesh)
-    state, _ = fit.compile(state, mesh, 10)(state, 100)
-    columns = fit.posterior(state)["columns"]
+    model = vigamma.HierarchicalPoissonFactorization(num_factors=_NUM_FACTORS.value)
+    columns = vigamma.fit(model, counts, num_steps=10).posterior["columns"]
+    model = model.build(counts, np.ones(counts.shape[0]), 0)
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
-        fold_in(fit.model, columns, rows)
+        fold_in(model, columns, rows)
         seconds.append(time.perf_counter() - started)
     return seconds[0], seconds[1]
 

@@ -21,7 +21,7 @@ import scipy.io
 import scipy.sparse
 
 from vigamma import SparseCounts
-from vigamma.runs.metrics import peak_memory_bytes
+from vigamma.devices.host import peak_memory_bytes
 
 _LINES_AT_ONCE = 2**18
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from vigamma import PoissonFactorizer
-from vigamma.mesh import use_all_cores
+from vigamma.devices.host import use_all_cores
 
 _NUM_COMPONENTS = flags.DEFINE_list("num_components", ["16", "32", "64"], "Of all factorizations.")
 _NUM_FOLDS = flags.DEFINE_integer("num_folds", 10, "Of the cross-validation.")

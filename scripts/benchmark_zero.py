@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import jax.scipy as jsp
 import optax
 from absl import app, flags, logging
-from flax import nnx
 
 import vigamma
-from vigamma.mesh import in_default_float, make_mesh, place, replicated
+from vigamma.devices.mesh import in_default_float
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Steps of vigamma, in chunks of 100.", lower_bound=100)
 _TUTORIAL_STEPS = flags.DEFINE_integer("tutorial_steps", 200, "Steps of the tutorial's loop.")
@@ -63,13 +62,12 @@ def vigamma_step_seconds(model, batch, num_steps: int) -> list[float]:
     algorithm = vigamma.GradientAscent(
         estimator=vigamma.PathwiseElbo(num_samples=128), optimizer=vigamma.Adam()
     )
-    state = vigamma.TrainState(vigamma.MeanFieldGamma(model.prior), algorithm, jax.random.key(0))
-    mesh = make_mesh()
-    advance = vigamma.compile_steps(state, algorithm, model, batch, mesh, 100)
-    arrays, seconds = place(nnx.state(state), replicated(mesh)), []
-    for step in range(100, num_steps + 1, 100):
+    key, seconds = jax.random.key(0), []
+    state = vigamma.TrainState(algorithm, model, model.prior, batch, key=key)
+    state.compile()
+    for _ in range(num_steps // 100):
         started = time.perf_counter()
-        arrays, _ = jax.block_until_ready(advance(arrays, step))
+        state.step(100)
         seconds.append((time.perf_counter() - started) / 100)
     return seconds
 

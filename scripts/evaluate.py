@@ -7,7 +7,7 @@ from absl import app, flags
 
 import vigamma
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.runs.config import parse_flags
+from vigamma.runs.experiment import parse_flags
 
 _RUN = RunFlags()
 _AT = flags.DEFINE_list("at", ["20"], "Ranks at which rankings are measured.")

@@ -15,7 +15,7 @@ from absl import app, flags
 import vigamma
 from vigamma.answers.export import FORMATS
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.runs.config import parse_flags
+from vigamma.runs.experiment import parse_flags
 
 _RUN = RunFlags()
 _OUTPUT = flags.DEFINE_string("output", None, "The file to write.", required=True)

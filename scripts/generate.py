@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from vigamma import plotting
+from vigamma.answers.generation import generate
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.generate import generate
-from vigamma.runs.config import parse_flags
-from vigamma.whole_files import replacing
+from vigamma.figures import posteriors as plotting
+from vigamma.runs.experiment import parse_flags
+from vigamma.storage.atomic_files import replacing
 
 _RUN = RunFlags()
 _NUM = flags.DEFINE_integer("num", 10, "How many rows.", lower_bound=1)

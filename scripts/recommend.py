@@ -20,10 +20,10 @@ import pandas as pd
 from absl import app, flags
 
 import vigamma
+from vigamma.answers.tables import aligned, csv_file, write_csv
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.data.names import read_names, split_names
-from vigamma.runs.config import parse_flags
-from vigamma.tables import aligned, csv_file, write_csv
+from vigamma.counts.names import read_names, split_names
+from vigamma.runs.experiment import parse_flags
 
 _FEW_DRAWN = 10_000
 

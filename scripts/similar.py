@@ -7,9 +7,9 @@ python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
 from absl import app, flags
 
 import vigamma
+from vigamma.answers.tables import aligned
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.runs.config import parse_flags
-from vigamma.tables import aligned
+from vigamma.runs.experiment import parse_flags
 
 _RUN = RunFlags()
 _COLUMN = flags.DEFINE_string("column", None, "The name of a column.")

@@ -11,9 +11,9 @@ from pathlib import Path
 from absl import app, flags
 
 import vigamma
+from vigamma.answers.tables import write_csv
 from vigamma.command_line import RunFlags, exit_status
-from vigamma.runs.config import parse_flags
-from vigamma.tables import write_csv
+from vigamma.runs.experiment import parse_flags
 
 _RUN = RunFlags()
 _TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)

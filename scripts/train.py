@@ -15,9 +15,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
-from vigamma.mesh import keep_freed_memory, use_all_cores
-from vigamma.runs.config import load_config, parse_flags
-from vigamma.terminal import complain, end_with_a_closed_pipe
+from vigamma.devices.host import keep_freed_memory, use_all_cores
+from vigamma.runs.experiment import load_config, parse_flags
+from vigamma.terminal.console import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."

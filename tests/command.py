@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from vigamma.runs.config import parse_flags
+from vigamma.runs.experiment import parse_flags
 
 ROOT = Path(__file__).parents[1]
 

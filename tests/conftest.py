@@ -10,8 +10,8 @@ import pytest
 
 from vigamma import CountStatistics, DomainKnowledge, Gamma, GammaPoisson
 from vigamma.data.digits import KnowledgeAndCounts
+from vigamma.devices.mesh import in_default_float
 from vigamma.inference import train_state
-from vigamma.mesh import in_default_float
 from vigamma.runs import train
 
 jax.config.update("jax_num_cpu_devices", 4)

@@ -9,8 +9,8 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from vigamma import Gamma
-from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
+from vigamma.data.layout.count_rows import CountRows, lay_out_rows, padded_rows
 from vigamma.models.factor_model import FactorModel, Posterior, random_tilts
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 

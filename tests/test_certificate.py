@@ -3,7 +3,7 @@ import pytest
 import scipy.special
 
 from vigamma import Gamma, MeanFieldGamma, certify
-from vigamma.certificate import Certificate
+from vigamma.diagnostics.certificate import Certificate
 
 
 def test_every_number_matches_scipy_in_float64(exact_problem, away_from_optimum):

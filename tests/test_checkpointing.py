@@ -26,11 +26,11 @@ from vigamma import (
     NaturalGradient,
     PathwiseElbo,
     TrainState,
-    manifest,
 )
-from vigamma.checkpointing import Checkpointer, read_checkpoint
-from vigamma.mesh import make_mesh
-from vigamma.workdir import folder_of_start, locked
+from vigamma.devices.mesh import make_mesh
+from vigamma.storage import manifest
+from vigamma.storage.checkpointing import Checkpointer, read_checkpoint
+from vigamma.storage.workdir import folder_of_start, locked
 
 IDENTITY = {"seed": 0, "model": "DomainKnowledge"}
 
@@ -260,7 +260,7 @@ def test_an_identity_is_compared_as_json_has_it(tmp_path):
 def test_a_step_that_has_gone_meanwhile_is_not_damaged(tmp_path, monkeypatch):
     with opened(tmp_path) as checkpoints:
         checkpoints.save(1, make_arrays())
-    monkeypatch.setattr("vigamma.checkpointing.saved_steps", lambda _: [1, 5])
+    monkeypatch.setattr("vigamma.storage.checkpointing.saved_steps", lambda _: [1, 5])
     assert read_checkpoint(tmp_path, pytest.fail)[0] == 1
 
 
@@ -337,7 +337,7 @@ def test_nothing_is_written_where_it_would_not_fit(tmp_path, monkeypatch):
         with_free(2**17)
         checkpoints.save(1, arrays)
         newest = manifest.size_on_disk(tmp_path / "1")
-        monkeypatch.setattr("vigamma.checkpointing.size_on_disk", lambda _: 2**17 + newest)
+        monkeypatch.setattr("vigamma.storage.checkpointing.size_on_disk", lambda _: 2**17 + newest)
         with pytest.raises(CheckpointError, match="no space left"):
             checkpoints.save(2, arrays)
         with_free(0, total=0)  # a file system without a limit
@@ -392,7 +392,7 @@ def test_the_failure_of_another_process_is_not_taken_for_a_bad_disk(tmp_path, mo
         raise jax.errors.JaxRuntimeError("heartbeat timeout")
 
     monkeypatch.setattr(ocp.Checkpointer, method, fail)
-    monkeypatch.setattr("vigamma.checkpointing.is_of_processes", lambda _: True)
+    monkeypatch.setattr("vigamma.storage.checkpointing.is_of_processes", lambda _: True)
     arguments = {"save": (2, make_arrays()), "restore": (make_arrays(), pytest.fail)}[method]
     with opened(tmp_path) as checkpoints, pytest.raises(jax.errors.JaxRuntimeError):
         getattr(checkpoints, method)(*arguments)

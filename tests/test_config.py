@@ -18,7 +18,7 @@ from vigamma import (
     PathwiseElbo,
     SparseCounts,
 )
-from vigamma.runs.config import (
+from vigamma.runs.experiment import (
     check_config,
     flatten,
     identity,
@@ -154,8 +154,8 @@ def test_values_that_are_no_experiment_are_refused():
 
 
 def test_what_is_no_flag_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("vigamma.runs.config.flags.FLAGS", list)
-    monkeypatch.setattr("vigamma.runs.config.take_any_character", lambda: None)
+    monkeypatch.setattr("vigamma.runs.experiment.flags.FLAGS", list)
+    monkeypatch.setattr("vigamma.runs.experiment.take_any_character", lambda: None)
     assert parse_flags(["train.py"]) == ["train.py"]
     with pytest.raises(SystemExit) as end:
         parse_flags(["train.py", "more"])

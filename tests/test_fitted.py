@@ -18,7 +18,7 @@ from vigamma import (
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
 from vigamma.runs import fitted
-from vigamma.runs.config import flatten, identity
+from vigamma.runs.experiment import flatten, identity
 from vigamma.runs.fitted import FittedFactors, FittedRun, _config_of, _score, load_run
 from vigamma.runs.train import load_fit
 

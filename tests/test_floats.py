@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigamma.floats import own_floats, own_precision, product_minus
+from vigamma.families.floats import own_floats, own_precision, product_minus
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from vigamma import PoissonFactorizer, forks
+from vigamma import PoissonFactorizer
+from vigamma.devices.mesh import make_mesh
 from vigamma.errors import RunError
-from vigamma.mesh import make_mesh
-from vigamma.random import gamma
+from vigamma.random import forks, gamma
 from vigamma.runs import fitted
 
 COUNTS = np.random.default_rng(0).poisson(2.0, (20, 8))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.test_checkpointing import IDENTITY, make_arrays, opened
 from vigamma import CheckpointError
-from vigamma.generate import generate, generate_mixture
+from vigamma.answers.generation import generate, generate_mixture
 from vigamma.models.factor_model import FactorModel
 
 
@@ -29,7 +29,7 @@ def test_rows_are_of_the_step_that_is_wanted(tmp_path, monkeypatch, step, wanted
     def read_checkpoint(workdir, warn, wanted):
         raise CheckpointError(f"looked for {wanted} in {workdir}")
 
-    monkeypatch.setattr("vigamma.generate.read_checkpoint", read_checkpoint)
+    monkeypatch.setattr("vigamma.answers.generation.read_checkpoint", read_checkpoint)
     with pytest.raises(CheckpointError, match=f"looked for {wanted} in {tmp_path}"):
         generate(tmp_path, 2, 0, step=step)
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import special
 from scipy.sparse import csr_array
 
-from vigamma.data.blocks import make_blocks
-from vigamma.kernels import (
+from vigamma.data.layout.blocks import make_blocks
+from vigamma.models.kernels import (
     elementwise,
     gathered,
     shares_given,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from vigamma.manifest import (
+from vigamma.storage.manifest import (
     MANIFEST,
     DamageError,
     check_files,

@@ -12,24 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigamma.errors import RunError
-from vigamma.mesh import (
+from vigamma.devices.host import keep_freed_memory, use_all_cores
+from vigamma.devices.mesh import (
     ACROSS_DEVICES,
     ALONE,
     by_rows,
     check_divisible,
-    gathered,
     in_default_float,
-    keep_freed_memory,
-    largest_of_processes,
     make_mesh,
     on_every_device,
-    on_first_process,
     place,
     replicated,
-    use_all_cores,
-    whole,
 )
+from vigamma.devices.processes import gathered, largest_of_processes, on_first_process, whole
+from vigamma.errors import RunError
 
 TREE = {"a": np.arange(24, dtype=np.float32).reshape(8, 3), "b": np.float32([5.0] * 4 + [1.0] * 4)}
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vigamma.devices.host import peak_memory_bytes
 from vigamma.runs.metrics import (
     MetricsLog,
     ProgressLine,
-    peak_memory_bytes,
     read_metrics,
     write_json,
 )
-from vigamma.terminal import PlainConsole
+from vigamma.terminal.console import PlainConsole
 
 
 def test_lines_come_back_and_steps_not_saved_are_dropped(tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vigamma import Gamma, plotting
+from vigamma import Gamma
+from vigamma.figures import posteriors as plotting
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from vigamma import plotting, plotting_factors
+from vigamma.figures import factors as plotting_factors
+from vigamma.figures import posteriors as plotting
 
 RNG = np.random.default_rng(0)
 THETA, BETA = RNG.gamma(0.5, 1.0, (30, 12)), RNG.gamma(0.5, 1.0, (16, 12))

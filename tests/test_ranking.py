@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from vigamma import ranking
-from vigamma.ranking import highest, ranks_of, rate_blocks
+from vigamma.diagnostics import ranking
+from vigamma.diagnostics.ranking import highest, ranks_of, rate_blocks
 
 
 def tables(seed: int, *, with_ties: bool):

@@ -48,6 +48,8 @@ from vigamma.report.rendering import environment, render
 from vigamma.report.report import write_report
 from vigamma.report.reproduction import config_source, reproduction_of
 from vigamma.report.results import load_results
+from vigamma.runs import train
+from vigamma.runs.experiment import flatten
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 

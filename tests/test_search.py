@@ -30,10 +30,10 @@ from vigamma import (
     search,
 )
 from vigamma.contracts import StepInfo
-from vigamma.data.count_rows import lay_out_rows
+from vigamma.data.layout.count_rows import lay_out_rows
 from vigamma.inference.train_state import TrainState
+from vigamma.runs import factors
 from vigamma.runs import search as search_module
-from vigamma.runs.fits import factors
 from vigamma.runs.search import Rung, Trial, _Trials, default_grid, halve, neighbours
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)

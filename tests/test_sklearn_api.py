@@ -18,8 +18,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vigamma import NonFiniteError, PoissonFactorizer, SyntheticFactors, sklearn_api
+from vigamma import NonFiniteError, PoissonFactorizer, SyntheticFactors
 from vigamma.inference import train_state
+from vigamma.sklearn import factorizer as sklearn_api
 
 NUM_ROWS, NUM_COLUMNS = 300, 12
 

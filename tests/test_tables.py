@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vigamma.progress import Pace
-from vigamma.tables import aligned, beside, write_csv
+from vigamma.answers.tables import aligned, beside, write_csv
+from vigamma.terminal.pace import Pace
 
 
 def test_words_stand_left_and_numbers_right():

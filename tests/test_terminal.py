@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from tests.command import ROOT, call, environment
-from vigamma import terminal
+from vigamma.answers.tables import aligned
+from vigamma.devices.mesh import start_devices
 from vigamma.errors import RunError
-from vigamma.mesh import start_devices
-from vigamma.tables import aligned
+from vigamma.terminal import console as terminal
 
 NATURAL = ROOT / "configs" / "zero_natural.py"
 

@@ -27,14 +27,14 @@ from vigamma import (
     NaturalGradient,
     NonFiniteError,
     PathwiseElbo,
-    plotting,
     run_experiment,
 )
-from vigamma.checkpointing import read_checkpoint
+from vigamma.devices.mesh import make_mesh
+from vigamma.figures import posteriors as plotting
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import make_mesh
 from vigamma.runs.metrics import ProgressLine, read_metrics
 from vigamma.runs.train import load_fit
+from vigamma.storage.checkpointing import read_checkpoint
 
 FIGURES = {"posterior_images", "posterior_densities", "synthetic_digits", "dial", "convergence"}
 

@@ -28,9 +28,9 @@ from vigamma.contracts import StepInfo
 from vigamma.data import files
 from vigamma.data.files import LoadedCounts
 from vigamma.data.parts import Parts
+from vigamma.devices.mesh import make_mesh
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import make_mesh
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.factors import FactorFit
 from vigamma.runs.loop import take_steps
 from vigamma.runs.metrics import read_metrics
 from vigamma.runs.train import load_fit

@@ -24,13 +24,13 @@ from vigamma import (
     recommend_new,
     run_experiment,
 )
-from vigamma.checkpointing import read_checkpoint
+from vigamma.answers.generation import generate
 from vigamma.diagnostics.predictive import heldout_log_likelihood
-from vigamma.generate import generate
-from vigamma.mixture import mixture_means, mixture_moments
+from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs import fitted, train
 from vigamma.runs.loading import load_fit
-from vigamma.workdir import folder_of_start
+from vigamma.storage.checkpointing import read_checkpoint
+from vigamma.storage.workdir import folder_of_start
 
 CONFIG = experiment(
     inference=CoordinateAscent(tolerance=0, stop_on_validation=True), num_steps=60, num_starts=3

@@ -19,9 +19,10 @@ from vigamma import (
     ScoreFunctionElbo,
     TrainState,
 )
+from vigamma.devices.mesh import ACROSS_DEVICES, make_mesh, on_every_device
+from vigamma.estimators.integrand import local_sample_keys
 from vigamma.inference import train_state
 from vigamma.inference.fusing import fuse_steps
-from vigamma.mesh import ACROSS_DEVICES, local_sample_keys, make_mesh, on_every_device
 
 ADAM = GradientAscent(
     estimator=PathwiseElbo(num_samples=8), optimizer=Adam(learning_rate=0.05, decay_steps=500)

@@ -17,14 +17,14 @@ from vigamma import (
     SyntheticFactors,
     run_experiment,
 )
-from vigamma.checkpointing import read_checkpoint
+from vigamma.answers.generation import generate
 from vigamma.contracts import StepInfo
-from vigamma.data.minibatches import Minibatches
-from vigamma.generate import generate
-from vigamma.mesh import make_mesh
+from vigamma.data.layout.minibatches import Minibatches
+from vigamma.devices.mesh import make_mesh
 from vigamma.runs import train
 from vigamma.runs.metrics import read_metrics
 from vigamma.runs.train import load_fit
+from vigamma.storage.checkpointing import read_checkpoint
 
 
 def experiment(**changes) -> Experiment:

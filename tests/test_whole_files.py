@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vigamma import whole_files
-from vigamma.whole_files import replace_file, room
+from vigamma.storage import atomic_files as whole_files
+from vigamma.storage.atomic_files import replace_file, room
 
 
 def test_what_takes_the_place_is_on_the_disk_before(tmp_path, monkeypatch):

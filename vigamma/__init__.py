@@ -3,13 +3,13 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from vigamma.certificate import Certificate, certify
-from vigamma.data.counts import check_counts
+from vigamma.counts.dense import check_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.digits import DigitCounts, Digits
 from vigamma.data.files import SparseCounts
 from vigamma.data.heldout import HeldOut
-from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.data.synthetic import SyntheticFactors
+from vigamma.diagnostics.certificate import Certificate, certify
 from vigamma.errors import (
     AmbiguousNameError,
     CheckpointError,
@@ -39,7 +39,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
-from vigamma.runs.config import Experiment
+from vigamma.runs.experiment import Experiment
 from vigamma.runs.fitted import load_run
 from vigamma.runs.in_memory import Fitted, fit
 from vigamma.runs.loading import load_run_data
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from vigamma.answers.similarity import similar
     from vigamma.answers.topics import topics
     from vigamma.report.report import write_report
-    from vigamma.sklearn_api import PoissonFactorizer
+    from vigamma.sklearn.factorizer import PoissonFactorizer
 
 __all__ = [
     "Adam",
@@ -124,7 +124,7 @@ __all__ = [
 
 
 _LAZY = {
-    "PoissonFactorizer": "vigamma.sklearn_api",
+    "PoissonFactorizer": "vigamma.sklearn.factorizer",
     "answer_new_rows": "vigamma.answers.new_rows",
     "evaluate": "vigamma.answers.evaluation",
     "export": "vigamma.answers.export",

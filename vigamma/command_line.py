@@ -8,11 +8,11 @@ from pathlib import Path
 from absl import flags, logging
 from rich.console import Console
 
+from vigamma.devices.mesh import start_devices
 from vigamma.errors import Interrupted, RunError
-from vigamma.mesh import start_devices
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.runs.signals import StopSignals
-from vigamma.terminal import (
+from vigamma.terminal.console import (
     PlainConsole,
     PrintableText,
     complain,

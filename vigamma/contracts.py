@@ -11,8 +11,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.families.joint import Joint, LogLatents
-from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, Key, PyTree, Record
 
 

@@ -18,8 +18,7 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-
-from vigamma.typing import Array
+from jax import Array
 
 _LARGE = 8.0
 _PSI_1 = -0.5772156649015329

@@ -14,7 +14,7 @@ import pytest
 from tests.fitted_runs import NUM_COLUMNS, NUM_FACTORS, NUM_ROWS, random_run
 from vigamma import ConfigError, export
 from vigamma.answers.export import _in_order_of
-from vigamma.runs.config import flatten
+from vigamma.runs.experiment import flatten
 
 RUNS = {kind: random_run(kind) for kind in ("flat", "hierarchical")}
 

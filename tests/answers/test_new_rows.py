@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from tests.fitted_runs import NUM_COLUMNS, names, random_run
 from vigamma import ConfigError, SparseCounts, answer_new_rows, read_new_rows, recommend_new
 from vigamma.answers import new_rows
-from vigamma.data.sparse_counts import canonical_numbers
+from vigamma.counts.sparse import canonical_numbers
+from vigamma.inference.column_halves import halves_log_likelihoods
 from vigamma.inference.fold_in import fold_in
-from vigamma.inference.halves import halves_log_likelihoods
 
 RUN = random_run()
 COLUMNS = names("column", NUM_COLUMNS)

@@ -8,7 +8,7 @@ import pytest
 from tests.fitted_runs import NUM_COLUMNS, NUM_ROWS, random_run
 from vigamma import Gamma, UnknownNameError, recommend, recommend_all, recommend_new
 from vigamma.answers.recommendation import moments_of_rates, recommend_folded
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.inference.fold_in import fold_in
 
 RUN = random_run()
@@ -102,7 +102,7 @@ def test_the_answer_for_a_user_does_not_depend_on_the_others():
 
 
 def test_blocks_together_are_all_users(monkeypatch):
-    monkeypatch.setattr("vigamma.ranking._CELLS_AT_ONCE", 5 * NUM_COLUMNS)
+    monkeypatch.setattr("vigamma.diagnostics.ranking._CELLS_AT_ONCE", 5 * NUM_COLUMNS)
     seen = seen_items()
     blocks = list(recommend_all(RUN, seen=seen, top=4))
     assert [block.user.nunique() for block in blocks] == [5, 5, 2]

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vigamma.data.blocks import (
+from vigamma.data.layout.blocks import (
     _CHUNK_COST,
     _SINGLE_BLOCK_WIDTH,
     _WIDTHS,

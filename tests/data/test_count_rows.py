@@ -8,7 +8,7 @@ from scipy import special
 from scipy.sparse import csr_array
 
 from tests.data.test_blocks import matrices_of
-from vigamma.data.count_rows import (
+from vigamma.data.layout.count_rows import (
     balanced_order,
     in_order,
     lay_out_rows,

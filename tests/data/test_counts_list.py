@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vigamma import ConfigError
-from vigamma.data.count_rules import CountRules
+from vigamma.counts.rules import CountRules
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 NAMES = np.array(["Alien", "Heat, The", "The Fly", 'Say "A"', "7"], np.dtypes.StringDType())
 

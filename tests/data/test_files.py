@@ -9,7 +9,7 @@ from tests.command import ROOT
 from vigamma.data import files
 from vigamma.data.files import SparseCounts
 from vigamma.errors import ConfigError
-from vigamma.runs.config import check_config
+from vigamma.runs.experiment import check_config
 
 TRAIN = np.array([[200, 0, 0], [0, 5, 0]])
 VALID = np.array([[0, 300, 0], [0, 0, 0]])

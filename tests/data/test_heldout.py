@@ -4,12 +4,12 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data import heldout
 from vigamma.data.files import LoadedCounts, Parts
 from vigamma.data.heldout import PROTOCOLS, HeldOut, HeldOutCounts, Split
-from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.errors import ConfigError
-from vigamma.runs.config import check_config
+from vigamma.runs.experiment import check_config
 
 
 def loaded(dense) -> LoadedCounts:

@@ -15,8 +15,8 @@ from vigamma import (
     log_prob,
     spec,
 )
-from vigamma.data.count_rows import lay_out_rows
-from vigamma.data.minibatches import Minibatches
+from vigamma.data.layout.count_rows import lay_out_rows
+from vigamma.data.layout.minibatches import Minibatches
 from vigamma.models.factor_model import random_tilts
 
 SHAPES = Gamma(jnp.array([2.0, 3.0]), jnp.array([1.0, 0.5]))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vigamma import AmbiguousNameError, ConfigError, UnknownNameError
-from vigamma.data import names
-from vigamma.data.names import indices_of, places_of, read_names, split_names
+from vigamma.counts import names
+from vigamma.counts.names import indices_of, places_of, read_names, split_names
 
 NAMES = np.array(["Alien", "Brazil", "Alien", "Heat, The", "7"], np.dtypes.StringDType())
 

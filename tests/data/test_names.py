@@ -1,6 +1,6 @@
 import pytest
 
-from vigamma.data.names import as_names, name_order, repeated
+from vigamma.counts.names import as_names, name_order, repeated
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from vigamma.data.files import SparseCounts
-from vigamma.data.text_files import FormatError, numbered_lines, shown
+from vigamma.data.readers.text_files import FormatError, numbered_lines, shown
 
 TEXT = "user,item,count\nann,jäzz,1\nbob,folk,2\n"
 MATRIX = "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 2 1\n2 1 2\n"

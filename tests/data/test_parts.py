@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from vigamma.counts.names import as_names
 from vigamma.data.files import SparseCounts
-from vigamma.data.names import as_names
 from vigamma.data.parts import find_parts, with_common_names
-from vigamma.data.raw_counts import RawCounts
+from vigamma.data.readers.raw_counts import RawCounts
 
 
 def write(folder, **files):

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data.count_rules import DUPLICATES, CountRules, NotCountsError, one_entry_a_cell
-from vigamma.data.names import as_names
-from vigamma.data.raw_counts import RawCounts, make_counts
+from vigamma.counts.names import as_names
+from vigamma.counts.rules import DUPLICATES, CountRules, NotCountsError, one_entry_a_cell
+from vigamma.data.readers.raw_counts import RawCounts, make_counts
 
 
 @settings(max_examples=30, deadline=None)

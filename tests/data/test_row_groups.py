@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from vigamma.data import row_groups
-from vigamma.data.row_groups import group_rows
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
+from vigamma.models import starts as row_groups
+from vigamma.models.starts import group_rows
 
 
 def planted(rng, num_rows: int = 900, num_columns: int = 300, num_groups: int = 6):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data.sparse_counts import (
+from vigamma.counts.sparse import (
     canonical_numbers,
     check_sparse_counts,
     from_cells,

@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 from scipy.sparse import csr_array
 
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, HeldOutCounts
-from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.diagnostics.calibration import Calibration, calibration, share_of_sums_outside
 from vigamma.diagnostics.residuals import Moments, residuals
 

@@ -7,9 +7,9 @@ from scipy.sparse import csr_array
 from sklearn.metrics import mean_poisson_deviance
 
 from vigamma import HeldOut
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOutCounts, Split
-from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.diagnostics.predictive import (
     cells,
     deviance,

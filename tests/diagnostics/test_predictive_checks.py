@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.sparse import csr_array
 
 from vigamma import Gamma
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.diagnostics.predictive_checks import (
     LEVEL,
     Observed,

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
 from tests.diagnostics.test_predictive import NUM_COLUMNS, NUM_ROWS, dense, split, tables
-from vigamma import ranking
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
+from vigamma.diagnostics import ranking
 from vigamma.diagnostics.rankings import heldout_rankings
 
 AT = (1, 5, 20, 200)

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from vigamma import Gamma
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.diagnostics.residuals import (
     Moments,
     Residuals,

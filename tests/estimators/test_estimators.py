@@ -16,8 +16,8 @@ from vigamma import (
     PathwiseElbo,
     ScoreFunctionElbo,
 )
+from vigamma.devices.mesh import in_default_float
 from vigamma.families.joint import log_mean, log_prob
-from vigamma.mesh import in_default_float
 
 BATCHES, BATCH = 100, 100  # 10,000 samples
 ESTIMATORS = {

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.command import ROOT
-from vigamma import checkpointing
+from vigamma.storage import checkpointing
 
 MOST_BYTES = "TESTS_MOST_BYTES_OF_A_FILE"
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from tests.command import ROOT
 from vigamma import Experiment, Gamma, SyntheticFactors
-from vigamma.checkpointing import Checkpointer
+from vigamma.devices.mesh import make_mesh
+from vigamma.devices.processes import whole
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import make_mesh, whole
 from vigamma.runs.train import load_fit
-from vigamma.workdir import locked
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 MORE_STEPS = 200
 

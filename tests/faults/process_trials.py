@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from tests.faults.device_trials import MORE_STEPS, bits, experiment, outcome
-from vigamma.checkpointing import Checkpointer
-from vigamma.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh
 from vigamma.runs.train import load_fit
+from vigamma.storage.checkpointing import Checkpointer
 
 
 def main(action: str, name: str, step: int, folder: Path, output: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.command import ROOT, environment
-from vigamma.checkpointing import read_checkpoint
 from vigamma.runs.metrics import read_metrics
+from vigamma.storage.checkpointing import read_checkpoint
 
 ZERO = (
     "--config", ROOT / "configs" / "zero.py",

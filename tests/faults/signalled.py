@@ -6,11 +6,12 @@ import sys
 import time
 
 from tests.command import ROOT
-from vigamma import checkpointing, plotting
+from vigamma.figures import posteriors as plotting
 from vigamma.inference.train_state import TrainState
 from vigamma.runs import train
-from vigamma.runs.fits.conjugate import ConjugateFit
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.conjugate import ConjugateFit
+from vigamma.runs.factors import FactorFit
+from vigamma.storage import checkpointing
 
 PHASES = {
     "data": [(train, "load_fit")],

@@ -27,8 +27,8 @@ from vigamma import (
     check_sparse_counts,
     run_experiment,
 )
-from vigamma.data.count_rows import lay_out_rows
 from vigamma.data.digits import Digits, KnowledgeAndCounts
+from vigamma.data.layout.count_rows import lay_out_rows
 
 PLAIN = np.array([[1, 2, 0], [0, 3, 4]])
 

@@ -10,9 +10,9 @@ import pytest
 from tests.test_checkpointing import assert_bit_equal, make_arrays, opened
 from vigamma import CheckpointError, CoordinateAscent, Experiment, HeldOut, SyntheticFactors
 from vigamma import HierarchicalPoissonFactorization as Hierarchical
-from vigamma.checkpointing import read_checkpoint
-from vigamma.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh
 from vigamma.runs.train import load_fit
+from vigamma.storage.checkpointing import read_checkpoint
 
 FACTORS = Experiment(
     data=SyntheticFactors(num_rows=60, num_columns=40, num_factors=3, num_nonzeros=500),

@@ -15,8 +15,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import jax.numpy as jnp
-from vigamma.checkpointing import Checkpointer
-from vigamma.workdir import locked
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 workdir = Path(sys.argv[1])
 with locked(workdir):

@@ -22,8 +22,8 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import jax.numpy as jnp
-from vigamma.checkpointing import Checkpointer
-from vigamma.workdir import locked
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore
 workdir = Path(sys.argv[1])

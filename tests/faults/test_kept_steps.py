@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from vigamma.checkpointing import Checkpointer
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
-from vigamma.workdir import locked
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 NUM_NEWEST = 3
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.faults.runs import KINDS, acknowledged, check_every_step, outcome, start_acknowledged
-from vigamma.workdir import locked
+from vigamma.storage.workdir import locked
 
 SECONDS_PER_RUN = 6.0
 

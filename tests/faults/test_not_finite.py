@@ -34,14 +34,14 @@ from vigamma import (
     StochasticVariationalInference,
     run_experiment,
 )
-from vigamma.checkpointing import read_checkpoint
-from vigamma.data.sparse_counts import rows_of
+from vigamma.counts.sparse import rows_of
+from vigamma.devices.mesh import make_mesh
 from vigamma.inference import coordinate_ascent, train_state
-from vigamma.mesh import make_mesh
 from vigamma.models.factor_model import FactorModel
 from vigamma.runs import train
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.factors import FactorFit
 from vigamma.runs.metrics import read_metrics
+from vigamma.storage.checkpointing import read_checkpoint
 
 NUM_STEPS = 24
 

@@ -18,7 +18,7 @@ from tests.command import ROOT, coordinator, run, run_together, start_together
 from tests.faults.device_trials import MORE_STEPS, relative
 from tests.test_train import hashes
 from vigamma.runs.metrics import read_metrics
-from vigamma.whole_files import UNFINISHED
+from vigamma.storage.atomic_files import UNFINISHED
 
 HEARTBEAT = 10
 SMALL_COUNTS = tuple(

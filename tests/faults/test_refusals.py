@@ -32,12 +32,12 @@ from vigamma import (
     SyntheticFactors,
     run_experiment,
 )
-from vigamma.checkpointing import Checkpointer
 from vigamma.data.digits import KnowledgeAndCounts
-from vigamma.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh
 from vigamma.runs import train
-from vigamma.runs.config import identity
-from vigamma.workdir import locked
+from vigamma.runs.experiment import identity
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 ADAM = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=Adam(decay_steps=60))
 ZERO = Experiment(

@@ -19,7 +19,7 @@ from tests.faults.runs import (
     start_acknowledged,
 )
 from tests.faults.small_disks import OWN_FILE_SYSTEMS, can_mount
-from vigamma.workdir import locked
+from vigamma.storage.workdir import locked
 
 NOBODY = 65534
 
@@ -67,7 +67,7 @@ def test_a_folder_without_permission(tmp_path, mode):
 import os
 from pathlib import Path
 from vigamma import CheckpointError
-from vigamma.workdir import locked
+from vigamma.storage.workdir import locked
 
 if os.getuid() == 0:
     os.setgroups([])

@@ -16,8 +16,8 @@ from vigamma import (
     TrainState,
     check_sparse_counts,
 )
-from vigamma.data.count_rows import lay_out_rows
-from vigamma.data.minibatches import Minibatches
+from vigamma.data.layout.count_rows import lay_out_rows
+from vigamma.data.layout.minibatches import Minibatches
 from vigamma.models.factor_model import random_tilts
 
 

@@ -22,9 +22,9 @@ from tests.factors import (
     random_posterior,
 )
 from vigamma.data.synthetic import SyntheticFactors
+from vigamma.devices.mesh import ACROSS_DEVICES, make_mesh, on_every_device, place, replicated
 from vigamma.inference.coordinate_ascent import AscentState, CoordinateAscent
 from vigamma.inference.fusing import fuse_steps
-from vigamma.mesh import ACROSS_DEVICES, make_mesh, on_every_device, place, replicated
 
 PLAIN = CoordinateAscent(extrapolate=False, tolerance=0)
 EXTRAPOLATED = CoordinateAscent(tolerance=0)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tests.factors import KINDS, in_default_precision, make_model, make_problem, random_posterior
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
+from vigamma.devices.mesh import in_default_float
 from vigamma.inference import fold_in as module
 from vigamma.inference.fold_in import fold_in
-from vigamma.mesh import in_default_float
 
 
 def dense_update(model, q, problem, columns):

@@ -13,9 +13,9 @@ from vigamma import (
     PathwiseElbo,
     TrainState,
 )
-from vigamma.certificate import kl_to_exact
 from vigamma.contracts import StepInfo
-from vigamma.mesh import in_default_float, make_mesh
+from vigamma.devices.mesh import in_default_float, make_mesh
+from vigamma.diagnostics.certificate import kl_to_exact
 from vigamma.models.gamma_poisson import CountStatistics
 
 

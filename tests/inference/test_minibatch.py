@@ -7,7 +7,7 @@ import numpy as np
 from tests.factors import make_model, random_posterior
 from vigamma import StochasticVariationalInference
 from vigamma.contracts import StepInfo
-from vigamma.data.sparse_counts import check_sparse_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.inference import minibatch
 
 

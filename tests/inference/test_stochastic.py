@@ -13,8 +13,8 @@ from vigamma import (
     StochasticVariationalInference,
     SyntheticFactors,
 )
-from vigamma.data.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
-from vigamma.data.minibatches import Minibatch, Minibatches
+from vigamma.data.layout.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
+from vigamma.data.layout.minibatches import Minibatch, Minibatches
 from vigamma.models.factor_model import random_tilts
 from vigamma.typing import default_float
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vigamma import Adam, Gamma, GradientAscent, PathwiseElbo, Poisson, TrainState
-from vigamma.generate import generate_mixture
-from vigamma.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh
+from vigamma.models.mixture import generate_mixture
 from vigamma.random import gamma
 from vigamma.random.keys import key_of_seed, threefry_key
 

@@ -29,7 +29,7 @@ from vigamma import (
     run_experiment,
     spec,
 )
-from vigamma.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh
 from vigamma.runs.loading import load_fit
 
 PRIOR = {"shared": (2.0, 1.0), "own": (3.0, 3.0)}

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.test_train import experiment
-from vigamma import GammaPoisson, plotting
-from vigamma.mesh import make_mesh
-from vigamma.runs.fits import conjugate
+from vigamma import GammaPoisson
+from vigamma.devices.mesh import make_mesh
+from vigamma.figures import posteriors as plotting
+from vigamma.runs import conjugate
 from vigamma.runs.train import load_fit
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import ConfigError, CoordinateAscent, Gamma, HeldOut, PoissonFactorization
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
-from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.mesh import make_mesh
-from vigamma.runs.fits import factors
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.devices.mesh import make_mesh
+from vigamma.runs import factors
+from vigamma.runs.factors import FactorFit
 from vigamma.runs.train import load_fit
 
 CELLS = experiment(

@@ -9,8 +9,8 @@ import pytest
 from tests import test_train_stochastic
 from tests.test_train_factors import experiment
 from vigamma import HeldOut
+from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.predictive import heldout_log_likelihood
-from vigamma.mesh import make_mesh
 from vigamma.runs.train import load_fit
 
 

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vigamma.answers.tables import aligned
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import deviance, heldout_log_likelihood, perplexity
 from vigamma.diagnostics.rankings import Rankings, heldout_rankings
 from vigamma.errors import ConfigError
 from vigamma.runs.fitted import FittedRun
-from vigamma.tables import aligned
 
 
 class Measures(NamedTuple):

@@ -32,14 +32,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from vigamma.answers.tables import write_csv
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.models.factor_model import Posterior
-from vigamma.runs.config import flatten
+from vigamma.runs.experiment import flatten
 from vigamma.runs.fitted import FittedFactors, FittedRun
-from vigamma.tables import write_csv
-from vigamma.whole_files import replacing
+from vigamma.storage.atomic_files import replacing
 
 _ROWS_AT_ONCE = 2**14
 _SIDES = "rows", "columns"

@@ -14,10 +14,10 @@ from vigamma.answers.recommendation import posterior_of_new, recommend_folded
 from vigamma.data.files import SparseCounts
 from vigamma.data.new_counts import NewCounts, read_new_counts
 from vigamma.errors import ConfigError
-from vigamma.inference.halves import halves_log_likelihoods
+from vigamma.inference.column_halves import halves_log_likelihoods
 from vigamma.models.factor_model import Posterior
-from vigamma.progress import Pace
 from vigamma.runs.fitted import FittedRun
+from vigamma.terminal.pace import Pace
 
 _LATENTS_AT_ONCE = 2**22
 """Of rows that are folded in together; many, as the program is compiled anew for other rows."""

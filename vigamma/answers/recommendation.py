@@ -12,8 +12,8 @@ and variance, which takes no time. Of the 20 best items of users, tails of 5 % b
 images (± 1.2 %); tails by 1,000 draws are off by 0.7 %. Where a rate is as uncertain as it is large
 there is less below: 1 %.
 
-Of a run with several starts the posterior is their mixture (`vigamma.mixture`): means, deviations
-and intervals are of it, and have the differences between the starts in them.
+Of a run with several starts the posterior is their mixture (`vigamma.models.mixture`): means,
+deviations and intervals are of it, and have the differences between the starts in them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +24,14 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
-from vigamma.data.names import indices_of
+from vigamma.counts.names import indices_of
+from vigamma.diagnostics.ranking import highest, rate_blocks
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
-from vigamma.mixture import mixture_means, mixture_moments
 from vigamma.models.factor_model import Posterior
-from vigamma.progress import Pace
-from vigamma.ranking import highest, rate_blocks
+from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
+from vigamma.terminal.pace import Pace
 
 
 class _Options(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vigamma.data.names import indices_of
+from vigamma.counts.names import indices_of
 from vigamma.runs.fitted import FittedRun
 
 

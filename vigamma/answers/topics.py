@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv, ndtri
 
+from vigamma.answers.tables import aligned, beside
 from vigamma.families.gamma import Gamma
 from vigamma.runs.fitted import FittedRun
-from vigamma.tables import aligned, beside
 
 _NUM_DRAWS = 10_000
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from vigamma.data.count_rules import CountRules
-from vigamma.data.delimited_fields import ALL, arrangement, fields_named
-from vigamma.data.delimited_layout import Layout, find_layout
-from vigamma.data.names import as_names, places_of, repeated
-from vigamma.data.packed_files import plain_name
-from vigamma.data.raw_counts import RawCounts, make_counts
-from vigamma.data.text_files import FormatError, at_line, is_number, numbered_lines
+from vigamma.counts.names import as_names, places_of, repeated
+from vigamma.counts.rules import CountRules
+from vigamma.data.readers.delimited_fields import ALL, arrangement, fields_named
+from vigamma.data.readers.delimited_layout import Layout, find_layout
+from vigamma.data.readers.packed_files import plain_name
+from vigamma.data.readers.raw_counts import RawCounts, make_counts
+from vigamma.data.readers.text_files import FormatError, at_line, is_number, numbered_lines
 from vigamma.errors import ConfigError
 
 _DELIMITERS = "\t,;"

@@ -4,9 +4,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from vigamma.data.counts import check_counts
+from vigamma.counts.dense import check_counts
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
-from vigamma.data.sparse_counts import check_sparse_counts
 from vigamma.typing import spec
 
 IMAGE_SHAPE = (8, 8)

@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vigamma.data.packed_files import FormatError, open_bytes, plain_name
-from vigamma.data.raw_counts import RawCounts
 from vigamma.data.readers import (
     arrow,
     bag_of_words,
@@ -19,7 +17,9 @@ from vigamma.data.readers import (
     ten_x,
     ten_x_h5,
 )
-from vigamma.data.text_files import beside, open_utf8, reading
+from vigamma.data.readers.packed_files import FormatError, open_bytes, plain_name
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_files import beside, open_utf8, reading
 
 Reader = Callable[..., RawCounts]
 

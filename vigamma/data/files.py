@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.count_rules import CountRules
-from vigamma.data.delimited_fields import check_columns
+from vigamma.counts.names import repeated
+from vigamma.counts.rules import CountRules
 from vigamma.data.file_kinds import KINDS, OPTIONS, place_of, reader_of, takes
-from vigamma.data.names import repeated
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
-from vigamma.data.raw_counts import RawCounts, make_counts
-from vigamma.data.text_files import check_encoding, shown
+from vigamma.data.readers.delimited_fields import check_columns
+from vigamma.data.readers.raw_counts import RawCounts, make_counts
+from vigamma.data.readers.text_files import check_encoding, shown
 from vigamma.typing import spec
 
 PARTS = "the parts of a matrix"

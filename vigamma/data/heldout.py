@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from scipy.sparse import csr_array
 
+from vigamma.counts.sparse import canonical_counts, from_cells, rows_of
 from vigamma.data.files import LoadedCounts, Parts
-from vigamma.data.sparse_counts import canonical_counts, from_cells, rows_of
 from vigamma.typing import spec
 
 MOST_CELLS = 2 * 10**8

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.count_rules import NotCountsError
+from vigamma.counts.names import as_names, places_of, repeated
+from vigamma.counts.rules import NotCountsError
+from vigamma.counts.sparse import canonical_numbers
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import SparseCounts, as_rules_for, kind_of
-from vigamma.data.names import as_names, places_of, repeated
-from vigamma.data.sparse_counts import canonical_numbers
-from vigamma.data.text_files import FormatError, numbered_lines
+from vigamma.data.readers.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
 
 

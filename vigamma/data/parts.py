@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from vigamma.data.names import name_order
-from vigamma.data.packed_files import plain_name
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.sparse_counts import rows_of
+from vigamma.counts.names import name_order
+from vigamma.counts.sparse import rows_of
+from vigamma.data.readers.packed_files import plain_name
+from vigamma.data.readers.raw_counts import RawCounts
 
 _BINARY_ENDS = (".npz", ".npy", ".h5ad", ".h5", ".parquet", ".pq", ".feather", ".arrow")
 _ENDS = (*_BINARY_ENDS, ".mtx", ".tsv", ".csv", ".txt", ".dat", ".ldac")

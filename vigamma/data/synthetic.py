@@ -8,7 +8,7 @@ import scipy.sparse
 from jaxtyping import Float, Float32
 from scipy.sparse import csr_array
 
-from vigamma.data.sparse_counts import check_sparse_counts, from_cells
+from vigamma.counts.sparse import check_sparse_counts, from_cells
 from vigamma.typing import spec
 
 _RANK_OFFSET = 10.0

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
+from vigamma.counts.sparse import rows_of
 from vigamma.data.heldout import HeldOutCounts, Split
-from vigamma.data.sparse_counts import rows_of
 from vigamma.typing import Array, FactorsMK, FactorsNK
 
 _SMALLEST_RATE = 1e-30

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.heldout import HeldOutCounts, Split
-from vigamma.progress import Pace
-from vigamma.ranking import ranks_of, rate_blocks
+from vigamma.diagnostics.ranking import ranks_of, rate_blocks
+from vigamma.terminal.pace import Pace
 
 
 class AtRank(NamedTuple):

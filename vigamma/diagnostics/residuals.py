@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from scipy.sparse import csr_array
 
-from vigamma.data.sparse_counts import rows_of
+from vigamma.counts.sparse import rows_of
 from vigamma.families.gamma import Gamma
 
 _ENTRIES_AT_ONCE = 2**18

@@ -5,8 +5,8 @@ from typing import ClassVar
 from flax import nnx
 
 from vigamma.contracts import Family
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import mean_over_devices
-from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, spec
 
 

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from vigamma.contracts import Model
-from vigamma.data.minibatches import Minibatch, row_latents_of
+from vigamma.data.layout.minibatches import Minibatch, row_latents_of
+from vigamma.devices.mesh import ALONE, Collectives, check_divisible
 from vigamma.families import joint
 from vigamma.families.joint import Joint, LogLatents
 from vigamma.families.mean_field import RowParam
-from vigamma.mesh import Collectives
 from vigamma.typing import Array, Key, PyTree
 
 
@@ -72,3 +72,15 @@ def over(tree: PyTree, size: int) -> PyTree:
 
 def _is_row_param(leaf: Any) -> bool:
     return isinstance(leaf, RowParam)
+
+
+def local_sample_keys(key: Key, num_samples: int, devices: Collectives = ALONE) -> Array:
+    """The keys of this device's share of `num_samples` Monte Carlo samples.
+
+    Sample s has the key fold_in(key, s) on whichever device it falls. Raises ValueError unless the
+    number of devices divides `num_samples`.
+    """
+    check_divisible(num_samples, devices.size(), "num_samples")
+    num_local = num_samples // devices.size()
+    samples = devices.index() * num_local + jnp.arange(num_local, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, samples)

@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from vigamma.contracts import Family, Model
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import (
     log_joint,
     log_prob,
@@ -12,7 +13,6 @@ from vigamma.estimators.integrand import (
     over,
     weight_of_rows,
 )
-from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, Key, PyTree, spec
 
 

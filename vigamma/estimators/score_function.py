@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vigamma.contracts import Family, Model
-from vigamma.data.minibatches import Minibatch
+from vigamma.data.layout.minibatches import Minibatch
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import (
     log_joint,
     log_prob,
@@ -15,7 +16,6 @@ from vigamma.estimators.integrand import (
     weight_of_rows,
 )
 from vigamma.families.joint import log_mean
-from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree, spec
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from vigamma import random
-from vigamma.floats import as_floats, own_floats, product_minus
+from vigamma.families.floats import as_floats, own_floats, product_minus
+from vigamma.random.forks import check_not_forked
 from vigamma.special import (
     expm1_minus,
     log_gamma_defect,
@@ -112,6 +113,7 @@ class Gamma(Record):
         SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
         device (so it works under `jit` and `vmap`, but has no gradient).
         """
+        check_not_forked()
         a, b, p = as_floats(self.concentration, self.rate, probability)
         shape = jnp.broadcast_shapes(a.shape, b.shape, p.shape)
         return jax.pure_callback(

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vigamma.families.floats import as_floats
 from vigamma.families.gamma import Gamma
-from vigamma.floats import as_floats
 from vigamma.typing import Array
 
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from vigamma.families.floats import as_floats, product_minus
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
-from vigamma.floats import as_floats, product_minus
 from vigamma.special import deviance, log_gamma_defect, log_minus_digamma
 from vigamma.typing import Array, Key, Leaf, Record
 

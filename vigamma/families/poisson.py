@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vigamma.floats import as_floats, own_floats
+from vigamma.families.floats import as_floats, own_floats
 from vigamma.random.explicit_axes import drawn_like
 from vigamma.random.keys import threefry_key
 from vigamma.special import deviance, log_gamma_defect

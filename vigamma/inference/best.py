@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from vigamma.mesh import by_rows, replicated
+from vigamma.devices.mesh import by_rows, replicated
 from vigamma.typing import Array, PyTree, Record
 
 _LOOKS_APART = 8

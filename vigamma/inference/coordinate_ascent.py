@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vigamma.contracts import CONDITIONALS, StepInfo
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_of
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.finite import all_finite
-from vigamma.mesh import ALONE, Collectives
 from vigamma.typing import Array, Key, PyTree, Record, spec
 
 _CALM_SWEEPS = 3

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vigamma.mesh import ALONE, Collectives
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.typing import Array, PyTree
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
-from vigamma.data.blocks import SparseBlocks, block_slots, make_whole_row_blocks
-from vigamma.data.count_rows import padded_rows, with_ones
+from vigamma.data.layout.blocks import SparseBlocks, block_slots, make_whole_row_blocks
+from vigamma.data.layout.count_rows import padded_rows, with_ones
+from vigamma.devices.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.kernels import elementwise, gathered, sum_over_factors
-from vigamma.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
 from vigamma.models.factor_priors import means_of
+from vigamma.models.kernels import elementwise, gathered, sum_over_factors
 from vigamma.typing import Array, default_float
 
 TOLERANCE = 1e-6

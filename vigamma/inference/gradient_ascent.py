@@ -9,13 +9,16 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from vigamma.contracts import Estimator, Family, FamilyBuilder, Model, Optimizer, StepInfo
-from vigamma.data.minibatches import Minibatch, row_latents_of
+from vigamma.data.layout.minibatches import Minibatch, row_latents_of
+from vigamma.devices.mesh import ALONE, Collectives, by_rows, replicated
+from vigamma.estimators.integrand import local_sample_keys
+from vigamma.estimators.pathwise import PathwiseElbo
 from vigamma.families.gamma import Gamma
 from vigamma.families.mean_field import MeanFieldGamma, RowParam
 from vigamma.families.product import ProductOfGammas
+from vigamma.inference.adam import Adam
 from vigamma.inference.best import Best, noted, nothing_yet
 from vigamma.inference.finite import all_finite
-from vigamma.mesh import ALONE, Collectives, by_rows, local_sample_keys, replicated
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, PyTree, Record, spec
 
@@ -73,8 +76,8 @@ class GradientAscent:
       batch_rows: the most rows of a minibatch; None for all rows in every step.
     """
 
-    estimator: Estimator
-    optimizer: Optimizer
+    estimator: Estimator = PathwiseElbo()
+    optimizer: Optimizer = Adam()
     family: FamilyBuilder = MeanField()
     batch_rows: int | None = None
 

@@ -8,10 +8,9 @@ from jax.sharding import Mesh
 from scipy.sparse import csr_array
 
 from vigamma.contracts import StepInfo
-from vigamma.data.blocks import block_slots
-from vigamma.data.count_rows import CountRows, lay_out_rows, padded_rows, with_ones
-from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.mesh import (
+from vigamma.data.layout.blocks import block_slots
+from vigamma.data.layout.count_rows import CountRows, lay_out_rows, padded_rows, with_ones
+from vigamma.devices.mesh import (
     ACROSS_DEVICES,
     by_rows,
     in_default_float,
@@ -20,6 +19,7 @@ from vigamma.mesh import (
     place,
     replicated,
 )
+from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import Array
 

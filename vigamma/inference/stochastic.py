@@ -8,11 +8,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vigamma.contracts import CONDITIONALS, StepInfo
-from vigamma.data.minibatches import Minibatch
+from vigamma.data.layout.minibatches import Minibatch
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_of
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.finite import all_finite
-from vigamma.mesh import ALONE, Collectives
 from vigamma.models.factor_model import ROW_LATENTS, Posterior
 from vigamma.typing import Array, Key, PyTree, Record, spec
 

@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vigamma.contracts import Algorithm, StepInfo
-from vigamma.data.minibatches import Minibatches
+from vigamma.data.layout.minibatches import Minibatches
+from vigamma.devices.mesh import ACROSS_DEVICES, make_mesh, on_every_device, place, replicated
 from vigamma.inference.fusing import fuse_steps
-from vigamma.mesh import ACROSS_DEVICES, make_mesh, on_every_device, place, replicated
 from vigamma.typing import Array, Key, PyTree
 
 _MOST_PROGRAMS = 16

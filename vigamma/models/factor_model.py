@@ -22,25 +22,26 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
-from vigamma.data.blocks import SparseBlocks
-from vigamma.data.count_rows import CountRows, in_order
-from vigamma.data.row_groups import group_rows
+from vigamma.data.layout.blocks import SparseBlocks
+from vigamma.data.layout.count_rows import CountRows, in_order
+from vigamma.devices.mesh import Collectives
+from vigamma.devices.processes import whole
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
-from vigamma.kernels import (
-    elementwise,
-    shares_given,
-    split_counts,
-    sum_over_entries,
-    sum_over_factors,
-)
-from vigamma.mesh import Collectives, whole
 from vigamma.models.factor_priors import (
     FixedRatePrior,
     PriorStatistics,
     RandomRatePrior,
     means_of,
 )
+from vigamma.models.kernels import (
+    elementwise,
+    shares_given,
+    split_counts,
+    sum_over_entries,
+    sum_over_factors,
+)
+from vigamma.models.starts import group_rows
 from vigamma.special import exp_digamma
 from vigamma.typing import Array, DrawnRows, Key, Record
 

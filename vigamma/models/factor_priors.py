@@ -14,7 +14,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Bool, Float
 
 from vigamma.families.gamma import Gamma
-from vigamma.kernels import elementwise, sum_over_factors
+from vigamma.models.kernels import elementwise, sum_over_factors
 from vigamma.special import inverse_digamma, power_divergence
 from vigamma.typing import Array, Key, Leaf, Record
 

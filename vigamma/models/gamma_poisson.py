@@ -14,12 +14,12 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
-from vigamma.data.counts import check_counts
+from vigamma.counts.dense import check_counts
 from vigamma.data.digits import KnowledgeAndCounts
+from vigamma.families.floats import own_precision
 from vigamma.families.gamma import Gamma
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson, log_poisson
-from vigamma.floats import own_precision
 from vigamma.special import log_minus_digamma, log_ratio
 from vigamma.typing import Array, DrawnRows, Key, Leaf, Record, spec
 

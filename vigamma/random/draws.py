@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from vigamma.forks import check_not_forked
 from vigamma.random.explicit_axes import drawn_like
+from vigamma.random.forks import check_not_forked
 from vigamma.random.implicit import log_shape_gradient
 from vigamma.random.keys import threefry_key
 from vigamma.random.rejection import standard_gamma

@@ -7,7 +7,7 @@ keys, and so on the number of devices; and Poisson draws of JAX take Threefry ke
 import jax
 import jax.numpy as jnp
 
-from vigamma.forks import check_not_forked
+from vigamma.random.forks import check_not_forked
 
 _THREEFRY = "threefry2x32"
 

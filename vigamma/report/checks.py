@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from vigamma import plotting_checks
 from vigamma.diagnostics.calibration import calibration, share_of_sums_outside
 from vigamma.diagnostics.predictive_checks import (
     LEVEL,
@@ -21,9 +20,10 @@ from vigamma.diagnostics.verdicts import (
     predictive_verdicts,
     run_verdict,
 )
-from vigamma.progress import Pace
+from vigamma.figures import checks as plotting_checks
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
+from vigamma.terminal.pace import Pace
 
 
 def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from vigamma import plotting_factors
 from vigamma.diagnostics.factor_columns import (
     FactorColumns,
     factor_in_mean_row,
     factor_summaries,
 )
+from vigamma.figures import factors as plotting_factors
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma import plotting
 from vigamma.diagnostics.residuals import Residuals, strangest_entry
+from vigamma.figures import posteriors as plotting
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 

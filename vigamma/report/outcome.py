@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from vigamma import plotting_factors
+from vigamma.figures import factors as plotting_factors
 from vigamma.models.poisson_factorization import row_shape_of
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
@@ -34,8 +34,8 @@ def outcome_of(results: Results) -> dict[str, Any]:
         "protocol": fit.split.protocol,
         "scores": results.scores,
         "times_as_probable": None if gain is None else math.exp(min(gain, _MOST_NATS)),
-        "num_sweeps": results.run.last_step / fit.steps_per_sweep,
-        "best_sweep": None if best is None else best / fit.steps_per_sweep,
+        "num_sweeps": results.run.last_step / results.run.steps_per_sweep,
+        "best_sweep": None if best is None else best / results.run.steps_per_sweep,
         "elbo": _elbo(results),
         "summary": results.summary,
     }
@@ -47,7 +47,7 @@ def course_of(results: Results) -> dict[str, str | None]:
     if results.metrics:
         independent = results.scores["independent"].log_likelihood if results.scores else None
         figure = plotting_factors.convergence(
-            results.metrics, independent, results.data.steps_per_sweep, results.best_step
+            results.metrics, independent, results.run.steps_per_sweep, results.best_step
         )
         figure.set_size_inches(6.4, 5.0 if results.scores else 3.2)
         curves = picture(figure)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vigamma.diagnostics.residuals import factor_moments, residuals
-from vigamma.runs.fitted import WantedStep
 from vigamma.report.checks import heldout_of, replication_of, what_looks_wrong
 from vigamma.report.factors import factors_of
 from vigamma.report.largest_residuals import largest_residuals_of
@@ -12,7 +11,8 @@ from vigamma.report.outcome import course_of, outcome_of
 from vigamma.report.rendering import render
 from vigamma.report.reproduction import reproduction_of
 from vigamma.report.results import load_results
-from vigamma.whole_files import replace_file
+from vigamma.runs.fitted import WantedStep
+from vigamma.storage.atomic_files import replace_file
 
 
 def write_report(

@@ -6,8 +6,8 @@ import platform
 from datetime import datetime
 from typing import Any
 
-from vigamma.runs.config import Experiment, flatten
 from vigamma.report.results import Results
+from vigamma.runs.experiment import Experiment, flatten
 
 
 def reproduction_of(results: Results) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.residuals import factor_moments
 from vigamma.errors import CheckpointError
-from vigamma.data.split_data import SplitData
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
-from vigamma.runs.metrics import read_metrics
 from vigamma.runs.loading import load_run_data
+from vigamma.runs.metrics import read_metrics
 
 
 class Results(NamedTuple):
@@ -70,7 +70,7 @@ class Results(NamedTuple):
     @property
     def share_of_zeros(self) -> float:
         """Of the cells that training observed."""
-        train, missing = self.fit.split.train, self.fit.split.missing
+        train, missing = self.data.split.train, self.fit.split.missing
         num_missing = 0 if missing is None else missing.nnz
         return 1 - train.nnz / (train.shape[0] * train.shape[1] - num_missing)
 

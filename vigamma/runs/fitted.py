@@ -8,16 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vigamma.checkpointing import read_checkpoint, saved_steps
+from vigamma.counts.names import as_names
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of_names
-from vigamma.data.names import as_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.gamma import Gamma
-from vigamma.mixture import mixture_means
 from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
-from vigamma.runs.config import Experiment, unflatten
-from vigamma.workdir import folder_of_start
+from vigamma.models.mixture import mixture_means
+from vigamma.runs.experiment import Experiment, unflatten
+from vigamma.storage.checkpointing import read_checkpoint, saved_steps
+from vigamma.storage.workdir import folder_of_start
 
 WantedStep = int | Literal["best", "newest"]
 """What to read of a run: the posterior that it ends with, the best by validation counts or else the
@@ -87,7 +87,7 @@ class FittedRun(NamedTuple):
           exposures: e_n; shape (N,); by default 1.
 
         Returns:
-          arrays of shape (N, S K) and (M, S K), for S starts; see `vigamma.mixture`.
+          arrays of shape (N, S K) and (M, S K), for S starts; see `vigamma.models.mixture`.
         """
         tables = []
         for factors in self.starts:

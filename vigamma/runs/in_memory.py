@@ -4,18 +4,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from vigamma.contracts import DataSource, Factorization, SparseData
+from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut
-from vigamma.data.sparse_counts import check_sparse_counts
-from vigamma.estimators.pathwise import PathwiseElbo
+from vigamma.devices.mesh import make_mesh
 from vigamma.inference.adam import Adam
 from vigamma.inference.best import is_past
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import make_mesh
-from vigamma.runs.config import Experiment, check_config
-from vigamma.runs.fits.base import Fit
+from vigamma.runs.experiment import Experiment, check_config
+from vigamma.runs.fit import Fit
 from vigamma.runs.loading import fit_of, load_data
 from vigamma.runs.loop import Pause, take_steps
 from vigamma.typing import spec
@@ -84,9 +83,7 @@ def fit(
     if num_steps is None:
         num_steps = _MOST_SWEEPS if is_factorization else _MOST_UPDATES
     if inference is None:
-        by_gradients = GradientAscent(
-            estimator=PathwiseElbo(), optimizer=Adam(decay_steps=num_steps)
-        )
+        by_gradients = GradientAscent(optimizer=Adam(decay_steps=num_steps))
         inference = CoordinateAscent() if is_factorization else by_gradients
     source = data if isinstance(data, DataSource) else InMemory()
     config = Experiment(

@@ -7,11 +7,11 @@ from typing import Any
 from vigamma.contracts import Factorization, SparseData, StartingModel, missing_members
 from vigamma.data.split_data import SplitData
 from vigamma.errors import CheckpointError, ConfigError
-from vigamma.runs.config import Experiment
-from vigamma.runs.fits.base import Fit
-from vigamma.runs.fits.black_box import BlackBoxFit
-from vigamma.runs.fits.conjugate import ConjugateFit
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.black_box import BlackBoxFit
+from vigamma.runs.conjugate import ConjugateFit
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.factors import FactorFit
+from vigamma.runs.fit import Fit
 from vigamma.runs.fitted import FittedRun
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vigamma.errors import NonFiniteError
 from vigamma.inference.train_state import TrainState
-from vigamma.runs.fits.base import Fit
+from vigamma.runs.fit import Fit
 
 
 class Pause(NamedTuple):

@@ -2,8 +2,6 @@
 
 import json
 import math
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,8 +10,8 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vigamma.terminal import PlainConsole
-from vigamma.whole_files import replace_file, with_room
+from vigamma.storage.atomic_files import replace_file, with_room
+from vigamma.terminal.console import PlainConsole
 
 
 class MetricsLog:
@@ -88,16 +86,6 @@ def _numbers_by_name(line: str) -> dict[str, float] | None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
     replace_file(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss, not inherited from the process that started this one
-        (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
-        return 1024 * int(line.split()[1])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class ProgressLine:

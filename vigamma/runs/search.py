@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vigamma.devices.mesh import make_mesh
 from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import make_mesh
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization, row_shape_of
-from vigamma.runs.config import Experiment, check_config, flatten
-from vigamma.runs.fits.factors import FactorFit
+from vigamma.runs.experiment import Experiment, check_config, flatten
+from vigamma.runs.factors import FactorFit
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import take_steps
 from vigamma.runs.metrics import write_json
@@ -281,7 +281,10 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
     }
     write_json(workdir / "search.json", values)
     names = varied_fields([trial.model for trial in outcome.trials])
-    from vigamma import plotting, plotting_factors  # and Matplotlib, only when it is needed
+    from vigamma.figures import (
+        factors as plotting_factors,  # and Matplotlib, only when it is needed
+    )
+    from vigamma.figures import posteriors as plotting
 
     figure = plotting_factors.search_paths(
         [trial.scores for trial in outcome.trials], _label(outcome.best.model, names)

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from vigamma.checkpointing import Checkpointer
+from vigamma.devices.mesh import make_mesh, start_devices
+from vigamma.devices.processes import (
+    gathered,
+    is_of_processes,
+    largest_of_processes,
+    on_first_process,
+)
 from vigamma.errors import (
     CheckpointError,
     ConfigError,
@@ -18,22 +24,15 @@ from vigamma.errors import (
     first_line,
 )
 from vigamma.inference.train_state import TrainState
-from vigamma.mesh import (
-    gathered,
-    is_of_processes,
-    largest_of_processes,
-    make_mesh,
-    on_first_process,
-    start_devices,
-)
-from vigamma.runs.config import Experiment, check_config, flatten, identity
-from vigamma.runs.fits.base import Fit
+from vigamma.runs.experiment import Experiment, check_config, flatten, identity
+from vigamma.runs.fit import Fit
 from vigamma.runs.fitted import NAMES
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import Pause, take_steps
 from vigamma.runs.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.runs.signals import StopSignals
-from vigamma.workdir import folder_of_start, locked
+from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import folder_of_start, locked
 
 
 class Outcome(NamedTuple):
@@ -276,7 +275,9 @@ class _Run:
             raise NonFiniteError(f"{error}; {kept}") from None
 
     def _draw(self, state: TrainState) -> None:
-        from vigamma import plotting  # Matplotlib takes 0.2 s to import: not before it is needed
+        from vigamma.figures import (
+            posteriors as plotting,  # Matplotlib takes 0.2 s to import: not before it is needed
+        )
 
         directory = self._workdir / "figures"
         directory.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from vigamma.data.files import SparseCounts
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 TABLE = pd.DataFrame(
     {"user": [10, 9, 10], "film": ["b", "a", "a"], "stars": [2, 1, 5], "time": [0.5, 0.25, 0.1]}

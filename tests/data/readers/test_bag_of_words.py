@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import bag_of_words
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import delimited
-from vigamma.data.text_files import FormatError, open_text
+from vigamma.data.readers.text_files import FormatError, open_text
 
 MORE_THAN_A_PIECE = 2**18
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from vigamma.data import text_matrix
-from vigamma.data.delimited_fields import is_count_title, is_id_title
 from vigamma.data.files import SparseCounts
-from vigamma.data.readers import delimited
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers import delimited, text_matrix
+from vigamma.data.readers.delimited_fields import is_count_title, is_id_title
+from vigamma.data.readers.text_files import FormatError
 
 GENES = "TP53,0,1,3\nBRCA,2,0,1\nMYC,4,5,6\n"
 INDEXED = (["0", "1", "2"], ["a", "b", "c"])

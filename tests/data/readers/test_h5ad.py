@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import h5ad
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 COUNTS = np.array([[1, 0, 4], [0, 300, 0]])
 

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import SparseCounts, kind_of
 from vigamma.data.readers import lda_c
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 
 @settings(max_examples=20, deadline=None)

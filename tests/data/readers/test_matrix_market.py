@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vigamma.data import numbered_entries, text_matrix
 from vigamma.data.files import SparseCounts
-from vigamma.data.readers import matrix_market
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers import matrix_market, numbered_entries, text_matrix
+from vigamma.data.readers.text_files import FormatError
 
 BANNER = "%%MatrixMarket matrix"
 HEADER = f"{BANNER} coordinate integer general\n"

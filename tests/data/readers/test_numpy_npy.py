@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigamma.data.files import SparseCounts
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])

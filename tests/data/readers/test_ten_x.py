@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import ten_x
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 CELLS_BY_GENES = np.array([[1, 0, 4], [0, 300, 0]])
 CELLS = ["AAAC-1", "AAAG-1"]

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import ten_x_h5
-from vigamma.data.text_files import FormatError
+from vigamma.data.readers.text_files import FormatError
 
 COUNTS = np.array([[1, 0, 4], [0, 300, 0]])
 KINDS = ["Gene Expression", "Antibody Capture", "Gene Expression"]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_array
 
-from vigamma.data.delimited_fields import ALL, also_ignored, arrangement, fields_named
-from vigamma.data.names import as_names, in_order
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.text_files import FormatError, reading
+from vigamma.counts.names import as_names, in_order
+from vigamma.data.readers.delimited_fields import ALL, also_ignored, arrangement, fields_named
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_files import FormatError, reading
 
 _SAMPLE = 20
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from scipy.sparse import coo_array
 
-from vigamma.data.numbered_entries import Body, Field, checked_size, read_entries
-from vigamma.data.packed_files import plain_name
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.text_files import (
+from vigamma.data.readers.numbered_entries import Body, Field, checked_size, read_entries
+from vigamma.data.readers.packed_files import plain_name
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_files import (
     FormatError,
     at_line,
     beside,

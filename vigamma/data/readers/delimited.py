@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 
-from vigamma.data.delimited_fields import (
+from vigamma.counts.names import as_names, in_order
+from vigamma.data.readers.delimited_fields import (
     ALL,
     also_ignored,
     arrangement,
     has_no_name,
     is_count_title,
 )
-from vigamma.data.delimited_layout import Layout, find_layout
-from vigamma.data.names import as_names, in_order
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.text_columns import read_columns
-from vigamma.data.text_files import (
+from vigamma.data.readers.delimited_layout import Layout, find_layout
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_columns import read_columns
+from vigamma.data.readers.text_files import (
     FormatError,
     at_line,
     is_finite,
@@ -25,7 +25,7 @@ from vigamma.data.text_files import (
     reading,
     shown,
 )
-from vigamma.data.text_matrix import read_text_matrix
+from vigamma.data.readers.text_matrix import read_text_matrix
 
 
 def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:

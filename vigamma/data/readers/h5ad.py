@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from vigamma.data.names import as_names
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.text_files import FormatError, reading
+from vigamma.counts.names import as_names
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_files import FormatError, reading
 
 _CELLS_AT_ONCE = 2**24
 

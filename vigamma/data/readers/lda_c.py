@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.packed_files import plain_name
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.text_files import (
+from vigamma.data.readers.packed_files import plain_name
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.text_files import (
     FormatError,
     at_line,
     beside,

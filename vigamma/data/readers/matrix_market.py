@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vigamma.data.matrix_market import read_matrix
-from vigamma.data.raw_counts import RawCounts, named_beside
+from vigamma.data.readers.matrix_market_text import read_matrix
+from vigamma.data.readers.raw_counts import RawCounts, named_beside
 
 
 def read(path: Path, encoding: str = "") -> RawCounts:

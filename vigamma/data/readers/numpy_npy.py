@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vigamma.data.raw_counts import RawCounts, named_beside
-from vigamma.data.text_files import FormatError, reading
+from vigamma.data.readers.raw_counts import RawCounts, named_beside
+from vigamma.data.readers.text_files import FormatError, reading
 
 
 def read(path: Path) -> RawCounts:

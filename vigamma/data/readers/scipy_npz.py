@@ -5,8 +5,8 @@ from pathlib import Path
 
 from scipy.sparse import load_npz
 
-from vigamma.data.raw_counts import RawCounts, named_beside
-from vigamma.data.text_files import FormatError, reading
+from vigamma.data.readers.raw_counts import RawCounts, named_beside
+from vigamma.data.readers.text_files import FormatError, reading
 
 
 def read(path: Path, encoding: str = "") -> RawCounts:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from scipy.sparse import csr_array
 
-from vigamma.data.matrix_market import read_matrix
-from vigamma.data.names import as_names
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.ten_x_features import GENES, chosen_features, feature_names
-from vigamma.data.text_files import (
+from vigamma.counts.names import as_names
+from vigamma.data.readers.matrix_market_text import read_matrix
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.ten_x_features import GENES, chosen_features, feature_names
+from vigamma.data.readers.text_files import (
     FormatError,
     at_line,
     beside,

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.data.names import as_names
-from vigamma.data.raw_counts import RawCounts
-from vigamma.data.ten_x_features import chosen_features, feature_names
-from vigamma.data.text_files import FormatError, reading
+from vigamma.counts.names import as_names
+from vigamma.data.readers.raw_counts import RawCounts
+from vigamma.data.readers.ten_x_features import chosen_features, feature_names
+from vigamma.data.readers.text_files import FormatError, reading
 
 
 def read(path: Path, layer: str = "") -> RawCounts:

@@ -1,0 +1,1 @@
+"""What counts are, and what their rows and columns are called."""

@@ -1,0 +1,1 @@
+"""Counts and other data as the devices want them."""

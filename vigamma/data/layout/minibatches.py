@@ -1,0 +1,211 @@
+"""Batches of rows: what stochastic and black-box inference take a step with.
+
+Rows are dealt out to J batches, which stay the same; each comes once in every epoch. Over several
+devices, each has its part of every batch.
+"""
+
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.sharding import Mesh
+from scipy.sparse import csr_array
+
+from vigamma.data.layout.count_rows import ROW_MULTIPLE, batch_at, lay_out_batches
+from vigamma.devices.mesh import by_rows, replicated
+from vigamma.typing import Array, PyTree, Record
+
+
+class Minibatch(Record):
+    """One of J batches of rows, or the part of it on one device.
+
+    Attributes:
+      data: what a model sees of the rows: `CountRows`, which know where they only pad, or a pytree
+        of arrays with a leading axis of B rows, in groups of which at most the last row pads, a
+        copy of another.
+      rows: the numbers of the rows; shape (B,).
+      is_row: whether a row does not only pad; shape (B,).
+      index: which batch this is; a scalar.
+      weight: how many rows each of them stands for, J; a scalar.
+      group_size: the rows of a group.
+    """
+
+    data: PyTree
+    rows: Array
+    is_row: Array
+    index: Array
+    weight: Array
+    group_size: int = struct.field(pytree_node=False)
+
+    def shardings(self, mesh: Mesh) -> Self:
+        """Where its parts live: the rows are spread over the devices."""
+        spread, whole = by_rows(mesh), replicated(mesh)
+        data = self.data.shardings(mesh) if hasattr(self.data, "shardings") else spread
+        return self.replace(data=data, rows=spread, is_row=spread, index=whole, weight=whole)
+
+    def log_joint(self, model: Any, log_latents: dict[str, Array]) -> Array:
+        """An unbiased estimate of log p(x, θ, β) from these rows, in nats; a scalar.
+
+            log p(∅, β) + J [log p(x_B, θ_B, β) - log p(∅, β)]
+
+        It needs no more than that rows are independent given the latents β that are not of single
+        rows: then log p(x_B, θ_B, β) is a sum over the rows of the batch B, and what is left
+        without any, log p(∅, β), is the prior of β.
+
+        Args:
+          model: states `log_joint`, and as `row_latents` the names of those of single rows.
+          log_latents: a draw, by name; those of rows are of these rows.
+        """
+        own = {name: log_latents[name] for name in row_latents_of(model)}
+        nothing = model.log_joint(log_latents | _rows_of(own, slice(0)), self._no_rows())
+        if hasattr(self.data, "without_rows"):
+            return nothing + self.weight * (model.log_joint(log_latents, self.data) - nothing)
+
+        def of_group(own: PyTree, data: PyTree, last_is_row: Array) -> Array:
+            def of(chosen: slice) -> Array:
+                latents = log_latents | _rows_of(own, chosen)
+                return model.log_joint(latents, _rows_of(data, chosen)) - nothing
+
+            return of(slice(-1)) + jnp.where(last_is_row, of(slice(-1, None)), 0)
+
+        groups = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, self.group_size, *leaf.shape[1:]), (own, self.data)
+        )
+        last_is_row = self.is_row.reshape(-1, self.group_size)[:, -1]
+        return nothing + self.weight * jax.vmap(of_group)(*groups, last_is_row).sum()
+
+    def _no_rows(self) -> PyTree:
+        if hasattr(self.data, "without_rows"):
+            return self.data.without_rows()
+        return _rows_of(self.data, slice(0))
+
+
+def row_latents_of(model: Any) -> tuple[str, ...]:
+    """The names of the latents that belong to single rows, if the model has any."""
+    return tuple(getattr(model, "row_latents", ()))
+
+
+def _rows_of(tree: PyTree, chosen: slice) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[chosen], tree)
+
+
+class Minibatches:
+    """All batches, on the host.
+
+    Attributes:
+      num_batches: J.
+      num_rows: N, without those that only pad.
+    """
+
+    def __init__(
+        self, batches: PyTree, rows: np.ndarray, num_rows: int, seed: int, group_size: int = 1
+    ):
+        """Takes batches that are laid out.
+
+        Args:
+          batches: of which every leaf has a leading axis of size J.
+          rows: their numbers, from N on where they only pad; shape (J, B).
+          num_rows: N.
+          seed: of the order of the batches.
+          group_size: as of `Minibatch`.
+        """
+        self._group_size = group_size
+        self._batches, self._rows, self._seed = batches, rows, seed
+        self.num_batches, self.num_rows = len(rows), num_rows
+
+    @classmethod
+    def of_counts(
+        cls,
+        counts: csr_array,
+        exposures: np.ndarray,
+        missing: csr_array | None,
+        *,
+        num_batches: int,
+        num_shards: int,
+        block_slots: int,
+        seed: int,
+    ) -> Self:
+        """Batches of sparse counts; arguments as of `lay_out_batches`."""
+        layout = {"num_batches": num_batches, "num_shards": num_shards, "block_slots": block_slots}
+        batches = lay_out_batches(counts, exposures, missing, **layout)
+        size = batches.exposures.shape[1]
+        rows = np.arange(num_batches)[:, None] + num_batches * np.arange(size)
+        return cls(batches, rows, counts.shape[0], seed)
+
+    @classmethod
+    def of_arrays(cls, data: PyTree, *, num_batches: int, num_shards: int, seed: int) -> Self:
+        """Batches of a pytree of arrays whose leading axis is that of N rows.
+
+        Row j + J (g + G i) is the i-th of group g in batch j. There are G = 64 groups, so that 1,
+        2, 4, ... 64 devices have the same; and only the last row of a group may pad.
+
+        Raises:
+          ValueError: if there are no arrays, or not of one length, or too few rows.
+        """
+        lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+        if len(lengths) != 1 or lengths == {()}:
+            found = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(data))
+            raise ValueError(
+                f"the data must be arrays with one number of rows, got {found or 'none'}"
+            )
+        (num_rows,) = lengths.pop()
+        if num_rows < num_batches:
+            raise ValueError(f"{num_rows} rows do not fill {num_batches} batches")
+        num_groups = math.lcm(ROW_MULTIPLE, num_shards)
+        size = -(-num_rows // (num_batches * num_groups))
+        group, place = np.divmod(np.arange(num_groups * size), size)
+        rows = np.arange(num_batches)[:, None] + num_batches * (group + num_groups * place)
+        chosen = np.where(rows < num_rows, rows, 0)
+        batches = jax.tree.map(lambda leaf: _as_jax_takes_it(np.asarray(leaf))[chosen], data)
+        return cls(batches, rows, num_rows, seed, size)
+
+    def batch_of(self, step: int) -> int:
+        """The batch of the step after `step` completed ones: each once in every epoch."""
+        epoch, position = divmod(step, self.num_batches)
+        order = np.random.default_rng([self._seed, epoch]).permutation(self.num_batches)
+        return int(order[position])
+
+    def at(self, index: int) -> Minibatch:
+        """One of the batches, in NumPy, not copied."""
+        rows = self._rows[index]
+        return Minibatch(
+            data=batch_at(self._batches, index),
+            rows=rows.astype(np.uint32),
+            is_row=rows < self.num_rows,
+            index=np.int32(index),
+            weight=jnp.result_type(float).type(self.num_batches),
+            group_size=self._group_size,
+        )
+
+    def in_order(self, stored: np.ndarray) -> np.ndarray:
+        """What is stored of all rows, (B, J, ...), in the order of the rows; shape (N, ...)."""
+        rows = self._rows.T
+        is_row = rows < self.num_rows
+        found = np.empty_like(stored, shape=(self.num_rows, *stored.shape[2:]))
+        found[rows[is_row]] = stored[is_row]
+        return found
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Values of all rows, (N, ...), in the order in which they are stored, (B J, ...).
+
+        Rows that only pad copy row 0.
+        """
+        rows = self._rows.T.ravel()
+        return np.asarray(values)[np.where(rows < self.num_rows, rows, 0)]
+
+
+def _as_jax_takes_it(values: np.ndarray) -> np.ndarray:
+    """Floats of JAX's default type; whole numbers that fit into 32 bits, or ValueError."""
+    if values.dtype.kind == "f":
+        return values.astype(jnp.result_type(float))
+    if values.dtype.kind in "iu":
+        kept = values.astype(jnp.result_type(int))
+        if not np.array_equal(kept, values):
+            raise ValueError(f"whole numbers must fit into {kept.dtype}, got {values.max()}")
+        return kept
+    if values.dtype.kind != "b":
+        raise ValueError(f"data must be numbers, got {values.dtype}")
+    return values

@@ -1,0 +1,217 @@
+"""What readers of files return, and how it becomes counts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, sparray, spmatrix
+
+from vigamma.counts.dense import RULES, check_values
+from vigamma.counts.rules import (
+    DUPLICATES,
+    WHOLE_WITHIN,
+    CountRules,
+    NotCountsError,
+    one_entry_a_cell,
+    rounded,
+    whole_if_near,
+)
+from vigamma.counts.sparse import canonical_counts, rows_of, summed
+from vigamma.data.readers.text_files import FormatError, beside, read_names, shown
+
+_DEFAULT_RULES = CountRules()
+_Changed = tuple[csr_array, tuple[str, ...]]
+"""Numbers, and a note on each kind of change to them."""
+
+_LARGEST_EMPTY = 2**24
+_FILES_OF_NAMES = (("rows.txt",), ("columns.txt", "vocab.txt"))
+
+
+class RawCounts(NamedTuple):
+    """What a file holds, before it is checked.
+
+    Attributes:
+      matrix: numbers of shape (N, M); duplicates are to be summed.
+      row_names: strings of `StringDType`, shape (N,), or None.
+      column_names: the same of the columns, shape (M,).
+      notes: how the file was understood where that is not plain, a line each.
+      other_layers: the names of other matrices in the file.
+    """
+
+    matrix: spmatrix | sparray | np.ndarray
+    row_names: np.ndarray | None = None
+    column_names: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    other_layers: tuple[str, ...] = ()
+
+    def transposed(self, path: Path) -> "RawCounts":
+        """The same with rows for columns, and a note that says so."""
+        note = f"{path}: rows and columns are swapped, by --config.data.transpose=True"
+        return self._replace(
+            matrix=self.matrix.T,
+            row_names=self.column_names,
+            column_names=self.row_names,
+            notes=(*self.notes, note),
+        )
+
+
+def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> RawCounts:
+    """A matrix whose file has no names; they may be in text files beside it, one a line.
+
+    Those of the rows in `rows.txt`, those of the columns in `columns.txt` or `vocab.txt`.
+
+    Raises:
+      FormatError: for a file of names that is broken, or has more or fewer than there are.
+    """
+    names: list[np.ndarray | None] = [None, None]
+    for side, files in enumerate(_FILES_OF_NAMES):
+        if (file := beside(path.parent, *files)) is not None:
+            names[side] = found = read_names(file, encoding)
+            if (wanted := matrix.shape[side]) != len(found):
+                raise FormatError(f"{file} has {len(found)} lines, but {path} needs {wanted} names")
+    return RawCounts(matrix, names[0], names[1])
+
+
+def make_counts(
+    raw: RawCounts, path: str, rules: CountRules = _DEFAULT_RULES, part: int = 0
+) -> tuple[csr_array, tuple[str, ...]]:
+    """Applies the rules to what a reader has found: canonical counts, and notes on what changed.
+
+    Args:
+      raw: what a reader has found.
+      path: the file, for messages.
+      rules: what becomes of the numbers.
+      part: which of several files of a matrix it is; the random numbers of each are its own.
+
+    Raises:
+      ValueError: for numbers that are not counts; names the file, and the first bad cell.
+    """
+    _check_size(raw, path)
+    name = f"counts in {path}"
+    matrix, notes = _one_a_cell(raw, name, path, rules)
+
+    def check(*wanted: str) -> None:
+        for rule in wanted:
+            try:
+                check_values(matrix.data, lambda i: _cell(raw, matrix, i), name, [rule])
+            except ValueError as error:
+                raise NotCountsError(str(error), _advice(rule, raw)) from error
+
+    finite, positive, *others = RULES
+    check(finite)
+    matrix, said = _large_enough(matrix, path, rules)
+    check(positive)
+    notes += said
+    if rules.rounding != "none":
+        matrix, said = _rounded(matrix, path, rules, part)
+        notes += said
+    if not rules.binary:
+        check(*others)
+    if zeros := matrix.nnz - np.count_nonzero(matrix.data):
+        notes += (f"{path}: entries of 0, which count nothing: {zeros:,}",)
+    if rules.binary:
+        matrix, said = _ones(matrix, path)
+        notes += said
+    return canonical_counts(matrix, name), notes
+
+
+def _large_enough(matrix: csr_array, path: str, rules: CountRules) -> _Changed:
+    """Numbers that are nearly whole are whole, and those below the threshold are dropped."""
+    notes: tuple[str, ...] = ()
+    values, num_near = whole_if_near(matrix.data)
+    if num_near:
+        notes = (f"{path}: numbers within {WHOLE_WITHIN:g} of whole ones, now whole: {num_near:,}",)
+        matrix = _with_data(matrix, values)
+    if rules.at_least > 0:
+        num_entries, matrix = matrix.nnz, _where(matrix, matrix.data >= rules.at_least)
+        if not matrix.nnz:
+            raise ValueError(f"no entry of {path} is at least {rules.at_least:g}")
+        if dropped := num_entries - matrix.nnz:
+            notes += (f"{path}: entries below {rules.at_least:g}, dropped: {dropped:,}",)
+    return matrix, notes
+
+
+def _rounded(matrix: csr_array, path: str, rules: CountRules, part: int) -> _Changed:
+    rng = np.random.default_rng([rules.rounding_seed, part])
+    values = rounded(matrix.data, rules.rounding, rng)
+    if not (changed := np.count_nonzero(values != matrix.data)):
+        return matrix, ()
+    before, after = (x.sum(dtype=np.float64) for x in (matrix.data, values))
+    note = (
+        f"{path}: numbers now rounded ({rules.rounding}): {changed:,}; the sum of all was "
+        f"{before:,.6g} and is {after:,.6g}"
+    )
+    return _with_data(matrix, values), (note,)
+
+
+def _ones(matrix: csr_array, path: str) -> _Changed:
+    matrix = _where(matrix, matrix.data > 0)
+    others = np.count_nonzero(matrix.data != 1)
+    notes = (f"{path}: entries that count 1 whatever they are (binary): {others:,}",)
+    return _with_data(matrix, np.ones(matrix.nnz, np.uint8)), notes if others else ()
+
+
+def _check_size(raw: RawCounts, path: str) -> None:
+    """Raises ValueError for a size that is a slip, and would fill the memory."""
+    num_entries = getattr(raw.matrix, "nnz", np.inf)
+    if max(np.shape(raw.matrix)) > max(_LARGEST_EMPTY, 1000 * num_entries):
+        rows, columns = raw.matrix.shape
+        raise ValueError(
+            f"{path} is said to have {rows:,} rows and {columns:,} columns, but has "
+            f"{num_entries:,} entries; correct the number of rows or columns that is too large"
+        )
+
+
+def _one_a_cell(raw: RawCounts, name: str, path: str, rules: CountRules) -> _Changed:
+    try:
+        matrix = summed(raw.matrix, name)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    repeated = getattr(raw.matrix, "nnz", matrix.nnz) - matrix.nnz
+    if not repeated:
+        return matrix, raw.notes
+    if rules.duplicates != "sum":
+        matrix = one_entry_a_cell(raw.matrix, rules.duplicates)
+    what = DUPLICATES[rules.duplicates]
+    return matrix, (*raw.notes, f"{path}: entries that repeat a cell, {what}: {repeated:,}")
+
+
+def _with_data(matrix: csr_array, data: np.ndarray) -> csr_array:
+    return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _where(matrix: csr_array, is_kept: np.ndarray) -> csr_array:
+    if is_kept.all():
+        return matrix
+    ends = np.zeros(is_kept.size + 1, matrix.indptr.dtype)
+    np.cumsum(is_kept, out=ends[1:])
+    arrays = (matrix.data[is_kept], matrix.indices[is_kept], ends[matrix.indptr])
+    return csr_array(arrays, shape=matrix.shape)
+
+
+def _cell(raw: RawCounts, matrix: csr_array, position: int) -> tuple[int | str, int | str]:
+    row, column = rows_of(matrix)[position], matrix.indices[position]
+    return (
+        row if raw.row_names is None else shown(raw.row_names[row]),
+        column if raw.column_names is None else shown(raw.column_names[column]),
+    )
+
+
+def _advice(rule: str, raw: RawCounts) -> str:
+    """What can be done about numbers that break a rule of counts, without harm to the others."""
+    ways = []
+    if rule == "whole numbers":
+        ways.append(
+            "--config.data.rounding=nearest rounds them, and stochastic does so at random, which "
+            "keeps their means"
+        )
+    if raw.other_layers:
+        ways.append(f"--config.data.layer names another matrix ({', '.join(raw.other_layers)})")
+    if rule in ("whole numbers", "≥ 0"):
+        ways.append(
+            "of ratings, --config.data.at_least=X with --config.data.binary=True lets those from X "
+            "on count 1"
+        )
+    if rule == RULES[-1]:  # then it may be no count, but an id or a time
+        ways += raw.notes
+    return "; ".join(ways)

@@ -1,0 +1,160 @@
+"""Pictures of a factorization: the way to it, its factors, and images if the counts are of any."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vigamma.figures.posteriors import image_rows, plain
+
+_FIT = "C0"
+_SCORES = {
+    "heldout_log_likelihood": ("held out for the test", "C3"),
+    "valid_log_likelihood": ("held out for validation", "C1"),
+}
+
+
+def convergence(
+    metrics: Sequence[dict[str, Any]],
+    independent: float | None,
+    steps_per_sweep: int = 1,
+    best_step: int | None = None,
+) -> Figure:
+    """The ELBO against the sweep, and below it the log-likelihood of the held-out counts.
+
+    Args:
+      metrics: the lines of `metrics.jsonl`.
+      independent: the test log-likelihood of independent columns, if there is a test.
+      steps_per_sweep: the steps that take in all counts once.
+      best_step: the step of the posterior that was kept, if it is not the last.
+    """
+    names = [name for name in _SCORES if any(name in line for line in metrics)]
+    figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
+    panels = figure.subplots(2 if names else 1, 1, sharex=True, squeeze=False)[:, 0]
+    sweeps = [line["step"] / steps_per_sweep for line in metrics]
+    panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
+    panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))
+    panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
+    for name in names:
+        label, color = _SCORES[name]
+        known = [(line["step"] / steps_per_sweep, line[name]) for line in metrics if name in line]
+        panels[1].plot(*zip(*known, strict=True), color=color, marker="o", ms=3, label=label)
+    if names:
+        panels[1].set_ylabel("log-likelihood (nats)")
+        if independent is not None:
+            panels[1].axhline(independent, color="0.5", ls=":", label="independent columns")
+        panels[1].legend(frameon=False)
+    if best_step is not None:
+        for axes in panels:
+            axes.axvline(best_step / steps_per_sweep, color="C1", ls="--", lw=1, label="kept")
+        panels[-1].legend(frameon=False)
+    panels[-1].set_xlabel("sweep")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in panels:
+        plain(axes)
+    return figure
+
+
+def _tail_limits(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that show the last 90 % of the sweeps: the first ones would hide all the rest."""
+    shown = np.asarray(values)[len(values) // 10 :]
+    margin = 0.05 * max(np.ptp(shown), 1e-6 * abs(shown[-1]))
+    return shown.min() - margin, shown.max() + margin
+
+
+def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
+    """The share of all expected counts that falls to each factor, largest first."""
+    shares = np.sort(_shares(theta, beta))[::-1]
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(np.arange(1, shares.size + 1), shares, color=_FIT)
+    axes.set(xlabel="factor, by weight", ylabel="share of all counts")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain(axes)
+    return figure
+
+
+def factor_images(
+    theta: np.ndarray, beta: np.ndarray, image_shape: tuple[int, int], per_row: int = 10
+) -> Figure:
+    """Each factor as an image, at its mean contribution to a row of counts; heaviest first."""
+    order = np.argsort(-_shares(theta, beta))
+    images = (beta * theta.mean(axis=0)).T[order]
+    rows = [
+        ("Factors, heaviest first (mean counts)" if start == 0 else "", images[start:][:per_row])
+        for start in range(0, len(images), per_row)
+    ]
+    return image_rows(rows, image_shape)
+
+
+def factor_interval(
+    low: np.ndarray, mean: np.ndarray, high: np.ndarray, image_shape: tuple[int, int]
+) -> Figure:
+    """One factor as three images on one scale: two quantiles, and the mean between them."""
+    figure = Figure(figsize=(4.2, 1.6), layout="constrained")
+    for axes, title, image in zip(
+        figure.subplots(1, 3), ("5 %", "mean", "95 %"), (low, mean, high), strict=True
+    ):
+        axes.imshow(np.reshape(image, image_shape), cmap="gray_r", vmin=0, vmax=np.max(high))
+        axes.set_title(title, fontsize=10)
+        axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def synthetic_images(
+    real: np.ndarray,
+    factors: tuple[np.ndarray, np.ndarray],
+    independent: tuple[np.ndarray, np.ndarray],
+    image_shape: tuple[int, int],
+) -> Figure:
+    """Real images, and intensities and counts drawn from two models; rows of flat images."""
+    rows = [("Real", real)]
+    for name, (rates, counts) in (
+        ("the factorization", factors),
+        ("independent pixels", independent),
+    ):
+        rows += [(f"Intensities from {name}", rates), (f"Counts from {name}", counts)]
+    return image_rows(rows, image_shape)
+
+
+def search_paths(paths: Sequence[Sequence[tuple[int, float]]], label: str) -> Figure:
+    """The validation log-likelihood of candidates against the sweep; a dot where each one ends.
+
+    Args:
+      paths: (sweep, log-likelihood) of every candidate, the winner's first.
+      label: what the winner is called.
+    """
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, path in reversed(list(enumerate(paths))):
+        color, width, size = ("C3", 2.5, 5) if index == 0 else ("0.6", 1, 3)
+        name = {0: label, 1: "other candidates"}.get(index)
+        axes.plot(*zip(*path, strict=True), color=color, lw=width, label=name)
+        axes.plot(*path[-1], color=color, marker="o", ms=size)
+    axes.set(xlabel="sweep", ylabel="validation log-likelihood (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="lower right")
+    plain(axes)
+    return figure
+
+
+def factor_figures(
+    theta: np.ndarray,
+    beta: np.ndarray,
+    metrics: Sequence[dict[str, Any]],
+    independent: float | None,
+    steps_per_sweep: int = 1,
+    best_step: int | None = None,
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of every factorization, by name."""
+    if metrics:
+        yield "convergence", convergence(metrics, independent, steps_per_sweep, best_step)
+    yield "factor_weights", factor_weights(theta, beta)
+
+
+def _shares(theta: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    weights = theta.sum(axis=0, dtype=float) * beta.sum(axis=0, dtype=float)
+    return weights / weights.sum()

@@ -1,0 +1,50 @@
+"""The score of new rows: each half of their columns, predicted from the other."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma.counts.sparse import rows_of
+from vigamma.data.heldout import HeldOutCounts
+from vigamma.diagnostics.predictive import log_likelihood_of_rows
+from vigamma.families.gamma import Gamma
+from vigamma.inference.fold_in import fold_in
+from vigamma.models.factor_model import FactorModel
+from vigamma.models.mixture import mixture_means
+
+
+def halves_log_likelihoods(
+    starts: Sequence[tuple[FactorModel, Gamma]],
+    counts: csr_array,
+    exposures: np.ndarray | None = None,
+) -> np.ndarray:
+    """The score of each row, in nats; float64 of shape (N,).
+
+    Σ_m log Poisson(x_nm | r_nm),   r_nm = e_n Σ_k E[θ_nk | the half without m] E[β_mk]
+
+    The halves are random, but the same for the same number of columns. Exposures are given, and not
+    predicted. Of several starts, r_nm is the mean.
+
+    Args:
+      starts: the model of each fit, and the posterior of its columns, without padding; shape
+        (M, K), M at least 2.
+      counts: canonical counts of new rows, which need not be whole; shape (N, M).
+      exposures: e_n; shape (N,); by default 1.
+    """
+    order = np.random.default_rng(0).permutation(counts.shape[1])
+    halves = np.sort(order[::2]), np.sort(order[1::2])
+    total = np.zeros(counts.shape[0])
+    for seen, unseen in (halves, halves[::-1]):
+        tables = []
+        for model, columns in starts:
+            seen_columns = jax.tree.map(lambda leaf, index=seen: leaf[index], columns)
+            theta = fold_in(model, seen_columns, counts[:, seen], exposures)["rows"].mean
+            if exposures is not None:
+                theta = theta * np.asarray(exposures, theta.dtype)[:, None]
+            tables.append((theta, columns.mean[unseen]))
+        part = counts[:, unseen]
+        heldout = HeldOutCounts(rows_of(part), part.indices, part.data.astype(np.float32), 1.0)
+        total += log_likelihood_of_rows(*mixture_means(tables), heldout)
+    return total

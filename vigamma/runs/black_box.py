@@ -1,0 +1,202 @@
+"""The fit of any model that states its log joint, by gradient ascent of a Monte Carlo ELBO."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vigamma.contracts import SparseData, StartingModel
+from vigamma.data.checksums import checksum_of
+from vigamma.data.layout.minibatches import Minibatches, row_latents_of
+from vigamma.devices.mesh import in_default_float
+from vigamma.devices.processes import whole
+from vigamma.families.gamma import Gamma
+from vigamma.inference.train_state import TrainState
+from vigamma.random.keys import key_of_seed
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.fit import Report
+from vigamma.runs.passes import distribution_of_family, elbo_of_family
+from vigamma.typing import PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_LATENTS = 12
+"""Of each name, so many are shown."""
+
+_Line = tuple[str, float, float, float, float]
+
+_MOST_CELLS = 2**30
+"""4 GB of floats."""
+
+
+class BlackBoxFit:
+    """Rows of data, a model of them, and its variational posterior.
+
+    Attributes:
+      identity: a checksum of the data and of where inference starts.
+      names: none.
+      model: the model.
+    """
+
+    def __init__(self, config: Experiment, data: PyTree):
+        """Lays the data out; raises TypeError or ValueError where the model does not take them."""
+        if config.heldout is not None:
+            raise ValueError("held-out counts need a factorization")
+        self._config, self.model, self.names = config, config.model, {}
+        self._rows = _dense(data) if isinstance(data, SparseData) else data
+        self._initial = _checked(self.model, config.model.initial(self._rows), self._rows)
+        self.identity = checksum_of(jax.tree.leaves((self._rows, self._initial)))
+
+    def start(self, mesh: Mesh, index: int = 0) -> TrainState:
+        """The family where the model says that it starts."""
+        del index
+        config, batches = self._config, self._batches(mesh)
+        rows = row_latents_of(self.model)
+        initial = {
+            name: jax.tree.map(batches.stored, gamma) if name in rows else gamma
+            for name, gamma in self._initial.items()
+        }
+        return TrainState(
+            config.inference,
+            self.model,
+            in_default_float(initial),
+            batches,
+            key=key_of_seed(config.seed),
+            mesh=mesh,
+            fused_steps=config.log_every,
+        )
+
+    def _batches(self, mesh: Mesh) -> Minibatches:
+        config, leaves = self._config, jax.tree.leaves(self._rows)
+        num_batches = config.inference.num_batches(len(leaves[0]))
+        return Minibatches.of_arrays(
+            self._rows, num_batches=num_batches or 1, num_shards=mesh.size, seed=config.seed
+        )
+
+    def before_the_first_step(
+        self, state: TrainState, say: Callable[[str], None], index: int = 0
+    ) -> None:
+        """Leaves the state as it is."""
+        del state, say, index
+
+    def next_look(self, step: int) -> float:
+        """Never: nothing is held out."""
+        del step
+        return math.inf
+
+    def look(self, state: TrainState) -> dict[str, float]:
+        """Nothing."""
+        del state
+        return {}
+
+    def observe(self, state: TrainState) -> dict[str, float]:
+        """Nothing."""
+        del state
+        return {}
+
+    def posterior(self, state: TrainState) -> dict[str, Gamma]:
+        """The distributions of the latents by name, those of rows in their order, in NumPy."""
+        rows, batches = row_latents_of(self.model), self._batches(state.mesh)
+        found = distribution_of_family(state.arrays.q, batches, rows, state.mesh)
+        found = jax.tree.map(whole, found)
+        return {
+            name: jax.tree.map(batches.in_order, q) if name in rows else q
+            for name, q in found.items()
+        }
+
+    def end(self, state: TrainState) -> None:
+        """Nothing: there is one start."""
+        del state
+
+    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+        """The ELBO, and the posterior of the latents."""
+        del ends
+        batches = self._batches(state.mesh)
+        elbo, error = elbo_of_family(state, state.arrays.q, batches)
+        lines = _latent_lines(self.posterior(state))
+        summary = {
+            "model": type(self.model).__name__,
+            "num_rows": batches.num_rows,
+            "elbo": elbo,
+            "elbo_standard_error": error,
+            "latents": {name: {"mean": m, "sd": sd} for name, m, sd, *_ in lines},
+        }
+        return Report(summary, _table(summary, lines))
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a step."""
+        return {"seconds_per_step": seconds_per_step}
+
+    def figures(
+        self, state: TrainState, metrics: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """The way there, and the intervals of the latents."""
+        from vigamma.figures import posteriors as plotting
+
+        if metrics:
+            yield (
+                "elbo",
+                plotting.elbo_path(*zip(*((m["step"], m["elbo"]) for m in metrics), strict=True)),
+            )
+        lines = _latent_lines(self.posterior(state))
+        yield "latents", plotting.intervals([(name, mean, *ends) for name, mean, _, *ends in lines])
+
+
+def _dense(data: SparseData) -> dict[str, np.ndarray]:
+    """Sparse counts as a black-box model takes them, zeros and all."""
+    num_rows, num_columns = data.counts.shape
+    if num_rows * num_columns > _MOST_CELLS:
+        raise ValueError(
+            f"a model that states its log joint alone takes all cells, zeros too, and "
+            f"{num_rows:,} x {num_columns:,} are too many"
+        )
+    return {"counts": data.counts.toarray()}
+
+
+def _checked(model: StartingModel, initial: Any, rows: PyTree) -> dict[str, Gamma]:
+    """Where inference starts; raises TypeError or ValueError where it is against the contract."""
+    if not isinstance(initial, Mapping) or not all(isinstance(q, Gamma) for q in initial.values()):
+        raise TypeError(f"{type(model).__name__}.initial must return Gammas by name, got {initial}")
+    if unknown := set(row_latents_of(model)) - set(initial):
+        raise ValueError(f"row_latents names {', '.join(sorted(unknown))}, but initial does not")
+    num_rows = len(jax.tree.leaves(rows)[0])
+    for name, gamma in initial.items():
+        gamma.validate(f"initial {name}")
+        if name in row_latents_of(model) and len(gamma.rate) != num_rows:
+            raise ValueError(f"{name} is of rows: it needs {num_rows}, got {len(gamma.rate)}")
+    return {name: jax.tree.map(np.asarray, gamma) for name, gamma in initial.items()}
+
+
+def _latent_lines(posterior: Mapping[str, Gamma]) -> list[_Line]:
+    """The name of each of the first latents, its mean, standard deviation and 90 % interval."""
+    lines = []
+    for name, gamma in posterior.items():
+        ends = (np.asarray(gamma.quantile(p)) for p in (0.05, 0.95))
+        values = [np.ravel(v) for v in (gamma.mean, np.sqrt(gamma.variance), *ends)]
+        for index in range(min(values[0].size, _MOST_LATENTS)):
+            place = ",".join(map(str, np.unravel_index(index, np.shape(gamma.rate))))
+            label = f"{name}[{place}]" if place else name
+            lines.append((label, *(float(value[index]) for value in values)))
+    return lines
+
+
+def _table(
+    summary: Mapping[str, Any], lines: Sequence[tuple[str, float, float, float, float]]
+) -> str:
+    width = max(len(name) for name, *_ in lines)
+    rows = [
+        f"  {name:<{width}}  {mean:>10.4g} ± {sd:<9.3g} {low:>10.4g} to {high:.4g}"
+        for name, mean, sd, low, high in lines
+    ]
+    return "\n".join(
+        [
+            f"{summary['model']}, {summary['num_rows']:,} rows",
+            f"  ELBO {summary['elbo']:,.3f} ± {summary['elbo_standard_error']:.2g} nats",
+            f"  {'latent':<{width}}  {'mean':>10} ± {'sd':<9} {'90 % interval':>17}",
+            *rows,
+        ]
+    )

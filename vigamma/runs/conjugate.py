@@ -1,0 +1,132 @@
+"""The fit of a conjugate model by gradient ascent, beside its exact posterior."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vigamma.data.checksums import checksum_of
+from vigamma.data.digits import IMAGE_SHAPE, KnowledgeAndCounts
+from vigamma.devices.mesh import check_divisible, in_default_float
+from vigamma.diagnostics.certificate import certify, gamma_in_float64, kl_to_exact
+from vigamma.errors import ConfigError
+from vigamma.families.gamma import Gamma
+from vigamma.inference.train_state import TrainState
+from vigamma.random.keys import key_of_seed
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.fit import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class ConjugateFit:
+    """A Gamma-Poisson model, in float64, and its variational posterior.
+
+    Attributes:
+      identity: a checksum of the prior and the statistics of the data, and the kind of keys.
+      names: none.
+      model: the model.
+      batch: the sufficient statistics of its data.
+    """
+
+    names: ClassVar[dict[str, list[str]]] = {}
+
+    def __init__(self, config: Experiment, data: KnowledgeAndCounts):
+        """Builds the model; raises ValueError where config and data do not allow it."""
+        self._config, self._data = config, data
+        self.model, self.batch = config.model.build(data)
+        self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
+        self.identity["random keys"] = str(jax.random.key_impl(key_of_seed(0)))
+        self._exact = self.model.exact_posterior(self.batch)
+
+    def start(self, mesh: Mesh, index: int = 0) -> TrainState:
+        """The posterior at the prior, and the state of the optimizer."""
+        del index
+        config = self._config
+        try:
+            if estimator := getattr(config.inference, "estimator", None):
+                name = "config.inference.estimator.num_samples"
+                check_divisible(estimator.num_samples, mesh.size, name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        model, batch = in_default_float((self.model, self.batch))
+        return TrainState(
+            config.inference,
+            model,
+            model.prior,
+            batch,
+            key=key_of_seed(config.seed),
+            mesh=mesh,
+            fused_steps=config.log_every,
+        )
+
+    def before_the_first_step(
+        self, state: TrainState, say: Callable[[str], None], index: int = 0
+    ) -> None:
+        """Leaves the state as it is."""
+        del state, say, index
+
+    def next_look(self, step: int) -> float:
+        """Never: the exact posterior is known."""
+        del step
+        return math.inf
+
+    def look(self, state: TrainState) -> dict[str, float]:
+        """Nothing."""
+        del state
+        return {}
+
+    def observe(self, state: TrainState) -> dict[str, float]:
+        """KL(q ‖ exact posterior), over all latents."""
+        return {"kl_to_exact": float(kl_to_exact(self.posterior(state), self._exact).sum())}
+
+    def posterior(self, state: TrainState) -> Gamma:
+        """The distribution that the parameters stand for, in float64."""
+        q = state.arrays.q
+        return gamma_in_float64(q.log_shape[...], q.log_rate[...])
+
+    def end(self, state: TrainState) -> None:
+        """Nothing: there is one start."""
+        del state
+
+    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+        """The certificate."""
+        del ends
+        certificate = certify(self.model, self.batch, state.arrays.q)
+        summary = {
+            "model": type(self.model).__name__,
+            "elbo": certificate.elbo,
+            "log_evidence": certificate.log_evidence,
+            "kl_to_exact": certificate.kl_to_exact,
+            "max_kl_to_exact": certificate.max_kl_to_exact,
+            "within_tolerance": certificate.kl_to_exact <= self._config.tolerance,
+        }
+        return Report(summary, certificate.table(self._config.tolerance))
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a step."""
+        return {"seconds_per_step": seconds_per_step}
+
+    def figures(
+        self, state: TrainState, metrics: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """Posteriors, synthetic images beside real ones, and the way there."""
+        from vigamma.figures import posteriors as plotting
+
+        config, q = self._config, state.arrays.q
+        key = jax.random.fold_in(key_of_seed(config.seed), config.num_steps)
+        return plotting.run_figures(
+            *self._data,
+            prior=self.model.prior,
+            exact=self._exact,
+            q=self.posterior(state),
+            synthetic=np.asarray(self.model.generate(key, q.distribution(), 10)[1]),
+            image_shape=IMAGE_SHAPE,
+            metrics=metrics,
+            log_evidence=float(certify(self.model, self.batch, q).log_evidence),
+            tolerance=config.tolerance,
+        )

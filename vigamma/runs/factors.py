@@ -1,0 +1,390 @@
+"""The fit of a factorization, by any algorithm: layout, scores, outcome and pictures."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from vigamma.data.files import LoadedCounts
+from vigamma.data.heldout import HeldOutCounts
+from vigamma.data.layout.blocks import block_slots
+from vigamma.data.layout.count_rows import balanced_order, lay_out_rows, padded_rows
+from vigamma.data.layout.minibatches import Minibatches
+from vigamma.data.split_data import SplitData
+from vigamma.data.synthetic import SyntheticCounts
+from vigamma.devices.host import peak_memory_bytes
+from vigamma.devices.mesh import place
+from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
+from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
+from vigamma.inference.best import next_look
+from vigamma.inference.train_state import TrainState
+from vigamma.models.factor_model import FactorModel, Posterior, random_tilts, without_padding
+from vigamma.models.mixture import mixture_means
+from vigamma.random.keys import key_of_seed
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.factor_table import table_of
+from vigamma.runs.fit import Report
+from vigamma.runs.loop import take_steps
+from vigamma.runs.passes import distribution_of_family, elbo_of_family
+from vigamma.runs.validation import Validation
+from vigamma.typing import PyTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class EndOfStart(NamedTuple):
+    """What is left of a start that has ended.
+
+    Attributes:
+      summary: how it ended.
+      means: e_n E[θ_nk] and E[β_mk], float32, without padding.
+      score: the log-likelihood of validation counts, or else the ELBO, in nats; -inf if unknown.
+    """
+
+    summary: dict[str, Any]
+    means: tuple[np.ndarray, np.ndarray]
+    score: float
+
+
+class FactorFit:
+    """Sparse counts, a part of them held out, and the factors of the rest.
+
+    Where the algorithm takes the data as a whole, rows are stored in `balanced_order`, and the
+    posterior "rows" has the shape (N, K); where it takes minibatches, (B, J, K). Rows and columns
+    are padded.
+
+    Attributes:
+      identity: that of the data.
+      names: what rows and columns are called.
+      data: the counts.
+      model: the model of the training counts.
+      steps_per_sweep: the steps that take in all counts once.
+    """
+
+    def __init__(self, config: Experiment, data: LoadedCounts):
+        """Splits the counts and builds the model; raises ValueError where that is not possible."""
+        self._config, self._truth = config, data if isinstance(data, SyntheticCounts) else None
+        self._placed: dict[Any, Any] = {}
+        self.data = SplitData(data, config.heldout, config.model.row_sum_exposures)
+        self.identity, self.names = self.data.identity, self.data.names
+        num_batches = config.inference.num_batches(self.data.split.train.shape[0])
+        self._is_dealt, self.steps_per_sweep = num_batches is not None, num_batches or 1
+        self.model = self._build_model()
+
+    def with_model(self, model: Any) -> Self:
+        """The fit of another model to the same counts, which stay split and laid out as they are.
+
+        Args:
+          model: differs from `config.model` in the number of factors and the shapes at most.
+        """
+        fit = copy.copy(self)
+        fit._config = dataclasses.replace(self._config, model=model)
+        fit.model = fit._build_model()
+        return fit
+
+    def _build_model(self) -> FactorModel:
+        split = self.data.split
+        num_missing = 0 if split.missing is None else split.missing.nnz
+        return self._config.model.build(split.train, self.data.exposures, num_missing)
+
+    def start(self, mesh: Mesh, index: int = 0) -> TrainState:
+        """The prior with a random tilt."""
+        return self.start_from(self.tilts(index * self._num_restarts, mesh), mesh)
+
+    def tilts(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+        """The random tilts of a start; the same for all models of the same K."""
+        train, config = self.data.split.train, self._config
+        num_rows = padded_rows(-(-train.shape[0] // self.steps_per_sweep), mesh.size)
+        sizes = num_rows * self.steps_per_sweep, padded_rows(train.shape[1], mesh.size)
+        return random_tilts([config.seed, index], train, sizes, config.model.num_factors)
+
+    def start_from(self, tilts: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> TrainState:
+        """The prior with these tilts."""
+        config = self._config
+        self._place_validation(mesh, len(tilts[0]))
+        return TrainState(
+            _stepping(config.inference),
+            self.model,
+            self.model.initial(tilts),
+            self.batches(mesh),
+            key=key_of_seed(config.seed),
+            validates=self.data.split.valid is not None,
+            mesh=mesh,
+            fused_steps=config.log_every,
+        )
+
+    def batches(self, mesh: Mesh) -> PyTree | Minibatches:
+        """The training counts: as a whole on the devices, or in batches on the host.
+
+        They are laid out once for all models that want them alike.
+        """
+        slots = block_slots(self._config.model.num_factors)
+        if (mesh, slots) not in self._placed:
+            self._placed[mesh, slots] = self._laid_out(mesh, slots)
+        return self._placed[mesh, slots]
+
+    def _laid_out(self, mesh: Mesh, slots: int) -> PyTree | Minibatches:
+        split, exposures = self.data.split, self.data.exposures
+        layout = {"num_shards": mesh.size, "block_slots": slots}
+        if self._is_dealt:
+            layout |= {"num_batches": self.steps_per_sweep, "seed": self._config.seed}
+            return Minibatches.of_counts(split.train, exposures, split.missing, **layout)
+        order = self._order
+        missing = None if split.missing is None else split.missing[order]
+        rows = lay_out_rows(split.train[order], exposures[order], missing, **layout)
+        return place(rows, rows.shardings(mesh))
+
+    @property
+    def _order(self) -> np.ndarray:
+        """What is stored at place i is row order[i]."""
+        num_rows = self.data.split.train.shape[0]
+        return np.arange(num_rows) if self._is_dealt else balanced_order(num_rows)
+
+    @property
+    def _num_restarts(self) -> int:
+        return getattr(self._config.inference, "num_restarts", 1)
+
+    def before_the_first_step(
+        self, state: TrainState, say: Callable[[str], None], index: int = 0
+    ) -> None:
+        """Of several random tilts the best after some sweeps, if that is asked for.
+
+        That is the one with the highest log-likelihood of validation counts so far, or, where there
+        are none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
+        """
+        number, highest = self._num_restarts, -np.inf
+        if number == 1:
+            return
+        for restart in range(number):
+            tilts = self.tilts(index * number + restart, state.mesh)
+            other = self.start_from(tilts, state.mesh)
+            last_step, where = self._config.inference.restart_sweeps, f" of restart {restart + 1}"
+            for _ in take_steps(self, other, last_step, where=where):
+                pass
+            elbo, validated = float(other.arrays.elbo), other.arrays.best is not None
+            score = float(other.arrays.best.log_likelihood) if validated else elbo
+            detail = f", validation {score:.4f} nats" if validated else ""
+            say(f"restart {restart + 1}/{number}: ELBO {elbo:,.1f} nats{detail}")
+            if restart == 0 or score > highest:
+                state.arrays, highest = other.arrays, score
+
+    def next_look(self, step: int) -> float:
+        """When validation counts are to be looked at, if there are any."""
+        return math.inf if self.data.split.valid is None else next_look(step, self.steps_per_sweep)
+
+    def look(self, state: TrainState) -> dict[str, float]:
+        """The log-likelihood of the validation counts, if there are any."""
+        if self.data.split.valid is None:
+            return {}
+        score = self._validation_of(state)
+        state.arrays = state.algorithm.after_validation(state.arrays, score)
+        return {"valid_log_likelihood": score}
+
+    def observe(self, state: TrainState) -> dict[str, float]:
+        """The log-likelihoods of the validation and test counts, as far as there are any."""
+        found = {}
+        if self.data.split.valid is not None:
+            found["valid_log_likelihood"] = self._validation_of(state)
+        if self.data.split.test is not None:
+            q = self._distribution(state.arrays.q, state.mesh)
+            score = self._score(*self._means(q), self.data.split.test)
+            found["heldout_log_likelihood"] = score.log_likelihood
+        return found
+
+    def kept(self, state: TrainState) -> Any:
+        """What the run ends with, `model` and `q`: the best by validation, or else the newest."""
+        return state.arrays.best if _has_looked(state) else state.arrays
+
+    def _best_step(self, state: TrainState) -> int | None:
+        """The step of the posterior that is kept, if it is not the last."""
+        step = int(self.kept(state).step)
+        return step if step < state.num_steps else None
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a step, and of all steps of a sweep."""
+        per_sweep = None if seconds_per_step is None else self.steps_per_sweep * seconds_per_step
+        return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
+
+    def outcome(self, state: TrainState) -> tuple[Posterior, dict[str, Any]]:
+        """The posterior that is kept, as it is stored, its ELBO, and whether it has converged."""
+        kept, outcome = self.kept(state), {"sweeps": state.num_steps / self.steps_per_sweep}
+        if not self._is_dealt:
+            outcome |= {"elbo": float(kept.elbo), "sweeps": state.num_steps}
+            outcome |= {"converged": state.is_done}
+            return kept.q, outcome | {"sees_convergence": self.sees_convergence(state)}
+        if isinstance(kept.q, nnx.Module):
+            elbo, error = elbo_of_family(state, kept.q, self.batches(state.mesh))
+            outcome |= {"elbo": elbo, "elbo_standard_error": error}
+            return self._distribution(kept.q, state.mesh), outcome
+        # Steps that leave the columns as they are: the mean of their estimates is the ELBO.
+        own = jax.tree.map(jnp.copy, state.arrays.replace(q=kept.q, only_rows=jnp.bool_(True)))
+        settled, infos = state.pass_over(own)
+        return settled.q, outcome | {"elbo": float(infos.elbo.mean(dtype=np.float64))}
+
+    def sees_convergence(self, state: TrainState) -> bool:
+        """Whether the stopping rule by the ELBO could hold: see `CoordinateAscent.tolerance`."""
+        inference, elbo = self._config.inference, state.arrays.elbo
+        total = float(self.data.split.train.sum(dtype=np.float64))
+        rounding = float(np.finfo(elbo.dtype).epsneg)
+        return inference.tolerance == 0 or bool(inference.sees(float(elbo), total, rounding))
+
+    def end(self, state: TrainState) -> EndOfStart:
+        """What is left of a start that has ended; its state keeps nothing but what is kept."""
+        q, summary = self.outcome(state)
+        score = float(getattr(state.arrays, "elbo", -math.inf))
+        if _has_looked(state):
+            score = float(state.arrays.best.log_likelihood)
+        end = EndOfStart(summary | self._of_validation(state), self._means(q), score)
+        only_for_steps = {"start": None} if hasattr(state.arrays, "start") else {}
+        state.arrays = state.arrays.replace(q=self.kept(state).q, **only_for_steps)
+        return end
+
+    def report(self, state: TrainState, ends: Sequence[EndOfStart] = ()) -> Report:
+        """The size of the problem, the outcome, and the score of the held-out counts.
+
+        Of several starts the outcome is that of the best, the score that of their mixture.
+        """
+        split = self.data.split
+        num_rows, num_columns = split.train.shape
+        q, outcome = self.outcome(state)
+        summary = {
+            "model": type(self._config.model).__name__,
+            "num_rows": num_rows,
+            "num_columns": num_columns,
+            "num_nonzeros": int(split.train.nnz),
+            "num_factors": self._config.model.num_factors,
+            **outcome,
+            **self._of_validation(state),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        if split.test is not None:
+            alone, independent = self._means(q), self.data.independent_columns()
+            tables = {"": mixture_means([end.means for end in ends] or [alone])}
+            tables |= {"_independent": independent} | ({"_best_start": alone} if ends else {})
+            scores = {name: self._score(*table, split.test) for name, table in tables.items()}
+            summary |= {
+                "heldout_protocol": split.protocol,
+                **{f"heldout_log_likelihood{n}": s.log_likelihood for n, s in scores.items()},
+                "num_heldout": scores[""].num_heldout,
+            }
+        if ends:
+            summary["starts"] = [end.summary for end in ends]
+        if self._truth is not None:
+            summary |= self._recovery(q)
+        return Report(summary, table_of(summary))
+
+    def _of_validation(self, state: TrainState) -> dict[str, float]:
+        """When validation counts were predicted best, and how well; {} without a look."""
+        if not _has_looked(state):
+            return {}
+        step = int(state.arrays.best.step)
+        return {
+            "best_step": step,
+            "best_sweep": step / self.steps_per_sweep,
+            "valid_log_likelihood": float(state.arrays.best.log_likelihood),
+        }
+
+    def _recovery(self, q: Posterior) -> dict[str, float]:
+        """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
+        truth, train = self._truth, self.data.split.train
+        rng = np.random.default_rng(self._config.seed)
+        row, column = (rng.integers(size, size=10_000) for size in train.shape)
+        scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
+        q = self._unpadded(q)
+        rows, columns = (
+            jax.tree.map(lambda leaf, index=index: jnp.asarray(leaf[index]), side)
+            for side, index in ((q["rows"], row), (q["columns"], column))
+        )
+        rates = jnp.asarray(scale * (truth.theta[row] * truth.beta[column]).sum(axis=1))
+        key = jax.random.fold_in(key_of_seed(self._config.seed), 2)
+        return {
+            "smallest_cosine": float(matched_cosines(self._means(q)[1], truth.beta).min()),
+            "coverage_of_90_percent": interval_coverage(key, rows, columns, rates),
+        }
+
+    def figures(
+        self, state: TrainState, metrics: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """The way there, the weights of the factors, and images if the counts are of any."""
+        from vigamma.figures import factors as plotting_factors
+
+        q = self._distribution(self.kept(state).q, state.mesh)
+        theta, beta = self._means(q)
+        independent = None
+        if self.data.split.test is not None:
+            columns = self.data.independent_columns()
+            independent = self._score(*columns, self.data.split.test).log_likelihood
+        yield from plotting_factors.factor_figures(
+            theta, beta, metrics, independent, self.steps_per_sweep, self._best_step(state)
+        )
+        image_shape = getattr(self._config.data, "image_shape", None)
+        if image_shape is not None:
+            yield "factors", plotting_factors.factor_images(theta, beta, image_shape)
+            images = plotting_factors.synthetic_images(*self._images(q), image_shape)
+            yield "synthetic_images", images
+
+    def _images(self, q: Posterior):
+        """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
+        key = jax.random.fold_in(key_of_seed(self._config.seed), 1)
+        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
+        drawn = jax.tree.map(np.asarray, drawn)
+        rates = np.tile(self.data.independent_columns()[1].T, (10, 1))
+        counts = np.random.default_rng(self._config.seed).poisson(rates)
+        return self.data.counts[:10].toarray(), drawn, (rates, counts)
+
+    def posterior(self, state: TrainState) -> Posterior:
+        """Without padding, in the order of the counts, in NumPy."""
+        return self._unpadded(self._distribution(self.kept(state).q, state.mesh))
+
+    def _distribution(self, q: PyTree, mesh: Mesh) -> Posterior:
+        """The posterior as it is stored: of a family, what it says of the rows of every batch."""
+        if not isinstance(q, nnx.Module):
+            return q
+        return distribution_of_family(q, self.batches(mesh), self.model.row_latents, mesh)
+
+    def _unpadded(self, q: Posterior) -> Posterior:
+        is_balanced = not self._is_dealt
+        return without_padding(q, self.data.split.train.shape, is_balanced)
+
+    def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
+        """e_n E[θ_nk] and E[β_mk], without padding."""
+        q = self._unpadded({name: q[name] for name in ("rows", "columns")})
+        theta, beta = q["rows"].mean, q["columns"].mean
+        return theta * self.data.exposures[:, None].astype(theta.dtype), beta
+
+    def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
+        return heldout_log_likelihood(theta, beta, self.data.split, part)
+
+    def _place_validation(self, mesh: Mesh, num_rows: int) -> None:
+        """Puts the validation counts on the devices, once for all models; N rows with padding."""
+        split = self.data.split
+        if split.valid is None or mesh in self._placed:
+            return
+        sizes = num_rows, padded_rows(split.train.shape[1], mesh.size)
+        placed = Validation.of(split, split.valid, self.data.exposures, self._order, sizes, mesh)
+        self._placed[mesh] = placed
+
+    def _validation_of(self, state: TrainState) -> float:
+        """The log-likelihood of the validation counts, in nats."""
+        q = self._distribution(state.arrays.q, state.mesh)
+        return self._placed[state.mesh].log_likelihood(q)
+
+
+def _has_looked(state: TrainState) -> bool:
+    return state.arrays.best is not None and int(state.arrays.best.step) > 0
+
+
+def _stepping(inference: Any) -> Any:
+    """The algorithm without what only decides where it starts: one program serves all of those."""
+    names = {field.name for field in dataclasses.fields(inference)}
+    return dataclasses.replace(
+        inference, **{name: 1 for name in ("num_restarts", "restart_sweeps") if name in names}
+    )

@@ -1,0 +1,86 @@
+"""Passes over all batches in which no step is taken: what a family says of them, and its ELBO."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from vigamma.contracts import Algorithm
+from vigamma.data.layout.minibatches import Minibatch, Minibatches
+from vigamma.devices.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.inference.gradient_ascent import shardings_of_params
+from vigamma.inference.train_state import TrainState
+from vigamma.models.factor_model import Posterior
+from vigamma.typing import Array, Key, PyTree
+
+_ESTIMATES = 100
+"""So many are averaged, at least: the standard error is a tenth of that of a step."""
+
+
+def distribution_of_family(
+    q: nnx.Module, batches: Minibatches, row_latents: tuple[str, ...], mesh: Mesh
+) -> Posterior:
+    """What a family says of the latents, those of rows in their batches: shape (B, J, ...)."""
+    program = _distribution_program(mesh, row_latents)
+    found = [program(q, batch) for batch in _on_devices(batches, mesh)]
+
+    def in_batches(name: str):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *(part[name] for part in found))
+
+    return {n: in_batches(n) if n in row_latents else found[0][n] for n in found[0]}
+
+
+def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tuple[float, float]:
+    """The ELBO of q, as estimated from all batches, and the standard error of that, in nats.
+
+    The keys are those of no step.
+    """
+    arrays, program = state.arrays.replace(q=q), _estimate_program(state.algorithm, state.mesh)
+    key = jax.random.fold_in(jax.random.fold_in(arrays.key, arrays.step), 1)
+    rounds = max(-(-_ESTIMATES // batches.num_batches), 2)
+    found = [
+        program(arrays, batch, jax.random.fold_in(key, draw * batches.num_batches + j))
+        for j, batch in enumerate(_on_devices(batches, state.mesh))
+        for draw in range(rounds)
+    ]
+    of_batches = np.array(jax.device_get(found), np.float64).reshape(-1, rounds)
+    error = np.sqrt(of_batches.var(axis=1, ddof=1).sum() / rounds) / len(of_batches)
+    return float(of_batches.mean()), float(error)
+
+
+def _on_devices(batches: Minibatches, mesh: Mesh):
+    for j in range(batches.num_batches):
+        batch = batches.at(j)
+        yield place(batch, batch.shardings(mesh))
+
+
+@lru_cache
+def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]):
+    """(family, batch) -> its distribution, that of rows spread over the devices."""
+
+    def of_batch(q: nnx.Module, batch: Minibatch) -> Posterior:
+        names = jax.eval_shape(lambda: q.distribution(batch))
+        outputs = {name: (by_rows if name in row_latents else replicated)(mesh) for name in names}
+        inputs = shardings_of_params(q, mesh), batch.shardings(mesh)
+        program = on_every_device(lambda q, batch: q.distribution(batch), mesh, inputs, outputs)
+        return program(q, batch)
+
+    return jax.jit(of_batch)
+
+
+@lru_cache
+def _estimate_program(algorithm: Algorithm, mesh: Mesh):
+    """(state, batch, key) -> an estimate of the ELBO."""
+
+    def local(state: PyTree, batch: Minibatch, key: Key) -> Array:
+        return algorithm.estimate(state.model, state.q, batch, key, ACROSS_DEVICES)[0]
+
+    def estimate(state: PyTree, batch: Minibatch, key: Key) -> Array:
+        whole = replicated(mesh)
+        inputs = algorithm.shardings(state, mesh), batch.shardings(mesh), whole
+        return on_every_device(local, mesh, inputs, outputs=whole)(state, batch, key)
+
+    return jax.jit(estimate)

@@ -1,0 +1,157 @@
+"""The score of validation counts, taken on the devices: cheap enough for every early sweep."""
+
+from functools import lru_cache
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.devices.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.devices.processes import whole
+from vigamma.diagnostics.weighted_cells import weighted_cells
+from vigamma.models.factor_model import Posterior
+from vigamma.models.factor_priors import means_of
+from vigamma.models.kernels import gather, padded, sum_over_factors
+from vigamma.typing import Array, Record
+
+_SMALLEST_RATE = 1e-30
+_NUM_BLOCKS = 64
+
+
+class PlacedCells(Record):
+    """Weighted cells with the device that has their row; leading axes spread over the devices.
+
+    Attributes:
+      rows: the place of the row among those of its device; shape (E,).
+      columns: shape (E,).
+      exposures: e_n; shape (E,).
+      log_weights: a_i; shape (E,).
+      weights: b_i; shape (E,).
+      row_exposures: e_n of all rows, 0 where they only pad; shape (N,).
+      is_column: whether a column does not only pad; shape (M,).
+    """
+
+    rows: Array
+    columns: Array
+    exposures: Array
+    log_weights: Array
+    weights: Array
+    row_exposures: Array
+    is_column: Array
+
+
+class Validation(NamedTuple):
+    """What scores a posterior on validation counts.
+
+    Attributes:
+      cells: on the devices.
+      weight_of_all: of the sum of all rates.
+      constant: in nats.
+      mesh: the devices.
+    """
+
+    cells: PlacedCells
+    weight_of_all: float
+    constant: float
+    mesh: Mesh
+
+    @classmethod
+    def of(
+        cls,
+        split: Split,
+        heldout: HeldOutCounts,
+        exposures: np.ndarray,
+        order: np.ndarray,
+        sizes: tuple[int, int],
+        mesh: Mesh,
+    ) -> Self:
+        """Places the cells.
+
+        Args:
+          split: all parts, and the protocol.
+          heldout: the part to score.
+          exposures: e_n; shape (N,).
+          order: what is stored at place i is row order[i]; shape (N,).
+          sizes: N and M, padded.
+          mesh: the devices.
+        """
+        found = weighted_cells(split, heldout)
+        places = np.empty_like(order)
+        places[order] = np.arange(order.size)
+        rows_each = sizes[0] // mesh.size
+        device, row = np.divmod(places[found.rows], rows_each)
+        slots, size = _slots_by_device(device, mesh.size)
+
+        def spread(values: np.ndarray, dtype: type) -> np.ndarray:
+            placed = np.zeros(mesh.size * size, dtype)
+            placed[slots] = values
+            return placed
+
+        own = jnp.result_type(float)  # that of the posterior
+        row_exposures = np.zeros(sizes[0], own)
+        row_exposures[: order.size] = exposures[order]
+        cells = PlacedCells(
+            rows=spread(row, np.int32),
+            columns=spread(found.columns, np.int32),
+            exposures=spread(exposures[found.rows], own),
+            log_weights=spread(found.log_weights, own),
+            weights=spread(found.weights, own),
+            row_exposures=row_exposures,
+            is_column=np.arange(sizes[1]) < split.train.shape[1],
+        )
+        return cls(place(cells, by_rows(mesh)), found.weight_of_all, found.constant, mesh)
+
+    def log_likelihood(self, q: Posterior) -> float:
+        """The score of `vigamma.diagnostics.predictive` that the cells are of, in nats.
+
+        Args:
+          q: a posterior as a fit stores it: rows may come in batches, with two leading axes.
+        """
+        sides = q["rows"], q["columns"]
+        sums, of_rows, of_columns = (
+            whole(part).astype(np.float64) for part in _program(self.mesh)(*sides, self.cells)
+        )
+        return float(sums.sum() + self.constant + self.weight_of_all * (of_rows @ of_columns))
+
+
+def _slots_by_device(device: np.ndarray, num_devices: int) -> tuple[np.ndarray, int]:
+    """A slot for each cell, those of a device side by side; and how many slots each device has."""
+    numbers = np.bincount(device, minlength=num_devices)
+    size = max(-(-numbers.max() // _NUM_BLOCKS), 1) * _NUM_BLOCKS
+    order = np.argsort(device, kind="stable")
+    slots = np.empty_like(order)
+    firsts = np.cumsum(numbers) - numbers
+    slots[order] = np.arange(order.size) - firsts[device[order]] + size * device[order]
+    return slots, int(size)
+
+
+@lru_cache
+def _program(mesh: Mesh):
+    """(rows, columns, cells) -> partial sums of the score; Σ_n e_n E[θ_n] and Σ_m E[β_m]."""
+
+    def local(rows, columns, cells: PlacedCells) -> tuple[Array, Array, Array]:
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), rows)
+        theta, own_beta = means_of(rows), means_of(columns)
+        beta = ACROSS_DEVICES.gather(own_beta)
+        theta_, beta_ = padded(theta), padded(beta)
+        cells_of = (cells.rows, cells.columns, cells.exposures, cells.log_weights, cells.weights)
+
+        def sum_of_block(block: tuple[Array, ...]) -> Array:
+            rows, columns, exposures, log_weights, weights = block
+            rates = exposures * sum_over_factors(gather(theta_, rows) * gather(beta_, columns))
+            logs = jnp.log(jnp.maximum(rates, _SMALLEST_RATE))
+            return (log_weights * logs + weights * rates).sum()
+
+        blocks = jax.tree.map(lambda leaf: leaf.reshape(_NUM_BLOCKS, -1), cells_of)
+        sums = jax.lax.map(sum_of_block, blocks)
+        of_rows = cells.row_exposures @ theta
+        of_columns = cells.is_column.astype(theta.dtype) @ own_beta
+        return ACROSS_DEVICES.total((sums, of_rows, of_columns))
+
+    spread = by_rows(mesh)
+    return jax.jit(
+        on_every_device(local, mesh, inputs=(spread, spread, spread), outputs=replicated(mesh))
+    )

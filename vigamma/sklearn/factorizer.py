@@ -1,0 +1,297 @@
+"""Poisson factorization as a scikit-learn estimator."""
+
+import warnings
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, Self
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_scalar
+from sklearn.utils.validation import check_is_fitted
+
+from vigamma.data.files import LoadedCounts
+from vigamma.errors import NonFiniteError
+from vigamma.families.gamma import Gamma
+from vigamma.inference.column_halves import halves_log_likelihoods
+from vigamma.inference.fold_in import fold_in
+from vigamma.inference.minibatch import minibatch_step
+from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
+from vigamma.models.mixture import generate_mixture
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.in_memory import FittedStart, fitted_starts
+from vigamma.sklearn.validation import (
+    experiment_of,
+    interval,
+    model_of,
+    not_empty,
+    read_table,
+    seed_of,
+    stochastic_inference_of,
+)
+
+_NOT_FINITE = "the ELBO is not finite; are there very large numbers in X?"
+
+
+class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Bayesian non-negative matrix factorization of counts: x_nm ~ Poisson(Σ_k θ_nk β_mk).
+
+    It takes the place of `NMF(beta_loss="kullback-leibler", solver="mu")`, the maximum-likelihood
+    estimate of the same model. θ and β have Gamma priors, and what is found is a Gamma posterior
+    for each of them (see `vigamma.models.factor_model`): its mean is what `transform` and
+    `components_` return, its quantiles are the intervals.
+
+    X is a matrix of counts: an array, a sparse matrix of any format, a DataFrame, or an AnnData
+    (its `X`, with the names of its variables). Numbers that are not whole are taken as well, but
+    their scale matters, unlike that for NMF: the larger the numbers, the more they outweigh the
+    prior. Computations are in float32, or in float64 where `jax_enable_x64` is on; results have the
+    float type of X.
+
+    It runs on whatever devices JAX has, and changes no setting of JAX. JAX starts with one device
+    for the whole CPU; `vigamma.devices.host.use_all_cores()`, called before JAX is first used,
+    makes every core one, and large fits as much faster. Fits of nearly equal shapes share a
+    compiled program.
+
+    Args:
+      n_components: K.
+      hierarchical: whether each row and each feature has a rate of its own, its activity or
+        popularity, as in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
+      row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components, from
+        0.05 to 1: the more components there are, the smaller the share of them that a row has.
+      column_shape: that of β.
+      rate_shape: that of the rates, if hierarchical; smaller lets activity and popularity vary
+        more.
+      learn_priors: whether `fit` moves the priors to a higher ELBO.
+      num_starts: so many fits, from different random starts. Scores and samples are those of their
+        mixture, components those of the fit with the highest ELBO.
+      n_init: so many starts of each fit, of which the one with the highest ELBO after some sweeps
+        goes on.
+      tol: `fit` stops after three sweeps in a row that raise the ELBO by less than this part of
+        its size; 0 for never.
+      max_iter: the most sweeps of `fit`.
+      delay: of `partial_fit`; at least 0, larger makes the first steps smaller.
+      forgetting_rate: of `partial_fit`; above 0.5, at most 1, larger makes the last steps smaller.
+      total_samples: the number of rows that the minibatches of `partial_fit` are drawn from; by
+        default that of all that it has been given, `n_samples_seen_`.
+      random_state: an int, for the same results every time, a RandomState, or None.
+      verbose: whether `fit` prints the ELBO from time to time.
+
+    Attributes:
+      components_: E[β]; shape (n_components, n_features_in_).
+      elbo_: the evidence lower bound in nats; after `partial_fit` an estimate of it.
+      n_iter_: the number of sweeps of `fit`.
+      n_steps_: the number of calls of `partial_fit`.
+      n_samples_seen_: the number of rows that `fit` and `partial_fit` have been given.
+      n_features_in_: the number of features.
+      feature_names_in_: their names, if X had any.
+      model_: the priors, a `FactorModel`.
+      posterior_: "rows" (those of `fit`, or of the last minibatch) and "columns", and, if
+        hierarchical, "row_rates" and "column_rates"; `Gamma`s in NumPy. Of several starts it is
+        that of the best.
+      starts_: (model, posterior) of every start, the best first.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 20,
+        *,
+        hierarchical: bool = True,
+        row_shape: float | None = None,
+        column_shape: float = 0.3,
+        rate_shape: float = 0.3,
+        learn_priors: bool = False,
+        num_starts: int = 1,
+        n_init: int = 1,
+        tol: float = 1e-5,
+        max_iter: int = 500,
+        delay: float = 1.0,
+        forgetting_rate: float = 0.51,
+        total_samples: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.n_components = n_components
+        self.hierarchical = hierarchical
+        self.row_shape = row_shape
+        self.column_shape = column_shape
+        self.rate_shape = rate_shape
+        self.learn_priors = learn_priors
+        self.num_starts = num_starts
+        self.n_init = n_init
+        self.tol = tol
+        self.max_iter = max_iter
+        self.delay = delay
+        self.forgetting_rate = forgetting_rate
+        self.total_samples = total_samples
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
+        """Finds the posterior by coordinate ascent.
+
+        Raises:
+          ValueError: for a parameter out of range, and for an X that is not of finite numbers that
+            are at least 0, or has no nonzero.
+          NonFiniteError: if the ELBO does not stay finite.
+        """
+        del y
+        counts, dtype = read_table(self, X, reset=True)
+        config, max_iter, ends = experiment_of(self), int(self.max_iter), []
+        for fit, state, _ in self._starts(config, LoadedCounts(not_empty(counts))):
+            if not state.is_done and self.tol > 0:
+                message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
+                if not fit.sees_convergence(state):
+                    message += (
+                        "; X has numbers so large that rises of the ELBO as small as that are lost "
+                        "in its rounding, in fewer cases with JAX_ENABLE_X64=1"
+                    )
+                warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            elbo, model = float(state.arrays.elbo), jax.device_get(state.arrays.model)
+            ends.append((elbo, state.num_steps, model, fit.posterior(state)))
+        ends.sort(key=lambda end: end[0], reverse=True)
+        elbo, self.n_iter_, self.model_, posterior = ends[0]
+        self.n_samples_seen_, self.n_steps_ = counts.shape[0], 0
+        self._with(posterior, elbo, dtype)
+        self.starts_ = [end[2:] for end in ends]
+        return self
+
+    def partial_fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
+        """Takes a stochastic natural-gradient step (Hoffman, Blei, Wang & Paisley 2013).
+
+        Its size is ρ = (1 + t + delay)^-forgetting_rate, where t counts the rows seen
+        before in minibatches of the size of this one. So it may follow `fit`, whose rows count.
+        The priors are made from the first minibatch, if there has been no `fit`, and then stay.
+
+        Args:
+          X: some rows, which are not kept.
+          y: ignored.
+        """
+        del y
+        is_first = not hasattr(self, "posterior_")
+        counts, dtype = read_table(self, X, reset=is_first)
+        if is_first:
+            self._start(not_empty(counts))
+        inference, num_rows = stochastic_inference_of(self), counts.shape[0]
+        num_batches = (self.total_samples or self.n_samples_seen_ + num_rows) / num_rows
+        step_size = inference.step_size(self.n_samples_seen_ / num_rows)
+        columns = {n: gamma for n, gamma in self.posterior_.items() if n not in ROW_LATENTS}
+        q, elbo = minibatch_step(inference, self.model_, columns, counts, num_batches, step_size)
+        self.n_samples_seen_ += num_rows
+        self.n_steps_ += 1
+        return self._with(q, elbo, dtype)
+
+    def transform(self, X: Any) -> np.ndarray:  # noqa: N803
+        """E[θ] of new rows, the posterior of the components being that of the fit.
+
+        A row does not depend on the others. Those of `fit` get the values that new ones would.
+        """
+        rows, dtype = self._rows(X)
+        return rows.mean.astype(dtype)
+
+    def transform_interval(
+        self,
+        X: Any,  # noqa: N803
+        probability: float = 0.9,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and upper ends of the central posterior intervals of θ of new rows.
+
+        They are those of the approximation, in which factors are independent: often too narrow.
+        """
+        rows, dtype = self._rows(X)
+        return interval(rows, probability, dtype)
+
+    def components_interval(self, probability: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and upper ends of the central posterior intervals of β, as `components_`."""
+        check_is_fitted(self)
+        ends = interval(self.posterior_["columns"], probability, self.components_.dtype)
+        return tuple(end.T for end in ends)
+
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+        """The expected counts Σ_k θ_nk E[β_mk] of rows with factors X, of shape (N, K)."""
+        check_is_fitted(self)
+        theta = check_array(X, dtype=[np.float64, np.float32], estimator=self)
+        return theta @ self.components_
+
+    def score(self, X: Any, y: None = None) -> float:  # noqa: N803
+        """The log-likelihood of X, each half of the features predicted from the other; per row.
+
+            1/N Σ_nm log Poisson(x_nm | r_nm),    r_nm = Σ_k E[θ_nk | the half without m] E[β_mk]
+
+        in nats; greater is better. The halves are random, but always the same for the same number
+        of features. No number is predicted from itself, so that more components do not always have
+        a higher score. Numbers that are not whole have their x! replaced by Γ(x + 1).
+
+        Raises:
+          ValueError: if there are less than two features.
+        """
+        del y
+        check_is_fitted(self)
+        counts, _ = read_table(self, X, reset=False)
+        if self.n_features_in_ < 2:
+            raise ValueError("a score needs 2 features or more, to predict one from another")
+        starts = [(model, posterior["columns"]) for model, posterior in self.starts_]
+        return float(halves_log_likelihoods(starts, counts).mean())
+
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> np.ndarray:
+        """Draws rows of counts that are like those of the fit, or of the last minibatch.
+
+        Each takes θ from the posterior of one of these rows, drawn at random, and β from its own,
+        in one of the starts.
+
+        Returns:
+          whole numbers, of the float type of the X of the fit; shape (n_samples, n_features_in_).
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        posteriors = [posterior for _, posterior in self.starts_]
+        counts = generate_mixture(seed_of(random_state), posteriors, int(n_samples))[1]
+        return counts.astype(self.components_.dtype)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.components_.shape[0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _rows(self, X: Any) -> tuple[Gamma, type]:  # noqa: N803
+        """The posterior of the factors of new rows, and the float type to return."""
+        check_is_fitted(self)
+        counts, dtype = read_table(self, X, reset=False)
+        return fold_in(self.model_, self.posterior_["columns"], counts)["rows"], dtype
+
+    def _with(self, posterior: Posterior, elbo: float, dtype: type) -> Self:
+        """The estimator that has come to this posterior."""
+        if not np.isfinite(elbo):
+            raise NonFiniteError(_NOT_FINITE)
+        self.posterior_, self.elbo_ = posterior, elbo
+        self.starts_ = [(self.model_, posterior)]
+        self.components_ = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
+        return self
+
+    def _start(self, counts: csr_array) -> None:
+        """Priors, and a posterior of the columns, to take the first step from."""
+        spec = model_of(self)
+        self.model_ = spec.build(counts, np.ones(counts.shape[0]), 0)
+        tilts = random_tilts(seed_of(self.random_state), counts, counts.shape, spec.num_factors)
+        q = self.model_.initial(tilts)
+        self.posterior_, self.n_samples_seen_, self.n_steps_ = q, 0, 0
+
+    def _starts(self, config: Experiment, data: LoadedCounts) -> Iterator[FittedStart]:
+        try:
+            yield from fitted_starts(config, data, self._say)
+        except NonFiniteError as error:
+            raise NonFiniteError(_NOT_FINITE) from error
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            print(line)

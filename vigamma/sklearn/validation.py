@@ -1,0 +1,127 @@
+"""Between scikit-learn and this package: tables and parameters, checked and in our words."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils.validation import validate_data
+
+from vigamma.counts.sparse import canonical_numbers
+from vigamma.families.gamma import Gamma
+from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.inference.stochastic import StochasticVariationalInference
+from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.in_memory import InMemory
+
+_INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+_TABLES = {
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32, *_INTEGERS],  # numbers of other types become the first
+    "ensure_non_negative": True,
+}
+
+
+def read_table(estimator: BaseEstimator, table: Any, reset: bool) -> tuple[csr_array, type]:
+    """Canonical counts, as of `canonical_numbers`, and the type that floats made of them have.
+
+    Finite numbers from 0 to 1e30 are taken, whole or not, and rounded to float32 where some are
+    beyond 2^24 or not whole. True counts 1. Objects and texts are taken if they are numbers, as
+    scikit-learn has it. Entries of one cell are summed. Times and masked arrays are refused, and so
+    is all that is no matrix.
+
+    Args:
+      estimator: remembers the number and the names of the features.
+      table: an array, a sparse matrix, a DataFrame, or an AnnData.
+      reset: whether the features are new, or must be those that the estimator remembers.
+
+    Raises:
+      TypeError: for times and masked arrays.
+      ValueError: for anything else that is not taken.
+    """
+    if isinstance(table, np.ma.MaskedArray):
+        raise TypeError("X must be numbers, got a masked array; say what is behind the mask")
+    if getattr(getattr(table, "dtype", None), "kind", "") in ("m", "M"):
+        raise TypeError(f"X must be numbers, got an array of {table.dtype}")
+    if issparse(table) and table.format not in ("csr", "csc") and table.dtype.kind in "iub":
+        table = table.astype(np.float64)  # scikit-learn would sum entries of a cell, and wrap
+    if hasattr(table, "var_names") and hasattr(table, "to_memory"):  # an AnnData
+        names = table.var_names.to_frame().T
+        validate_data(estimator, names, reset=reset, skip_check_array=True)
+        numbers = table.to_memory().X if table.isbacked else table.X
+        numbers = check_array(numbers, **_TABLES, estimator=estimator, input_name="X")
+    else:
+        numbers = validate_data(estimator, table, reset=reset, **_TABLES)
+    return canonical_numbers(numbers), np.float32 if numbers.dtype == np.float32 else np.float64
+
+
+def not_empty(counts: csr_array) -> csr_array:
+    """The counts; raises ValueError if all are 0."""
+    if counts.nnz == 0:
+        raise ValueError("X has no nonzero: there is nothing to factorize")
+    return counts
+
+
+def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
+    """The model that the parameters describe."""
+    check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
+    row_shape = estimator.row_shape
+    options = {
+        "num_factors": int(estimator.n_components),
+        "row_shape": None if row_shape is None else float(row_shape),
+        "column_shape": float(estimator.column_shape),
+    }
+    if not estimator.hierarchical:
+        return PoissonFactorization(**options)
+    return HierarchicalPoissonFactorization(**options, rate_shape=float(estimator.rate_shape))
+
+
+def experiment_of(estimator: BaseEstimator) -> Experiment:
+    """What a run would call the fit, but for its counts, which are in memory."""
+    for name in ("num_starts", "n_init", "max_iter"):
+        check_scalar(getattr(estimator, name), name, Integral, min_val=1)
+    check_scalar(estimator.tol, "tol", Real, min_val=0, max_val=1, include_boundaries="left")
+    inference = CoordinateAscent(
+        tolerance=float(estimator.tol),
+        learn_priors=bool(estimator.learn_priors),
+        num_restarts=int(estimator.n_init),
+        restart_sweeps=min(CoordinateAscent.restart_sweeps, int(estimator.max_iter)),
+    )
+    return Experiment(
+        data=InMemory(),
+        model=model_of(estimator),
+        inference=inference,
+        num_steps=int(estimator.max_iter),
+        num_starts=int(estimator.num_starts),
+        seed=seed_of(estimator.random_state),
+    )
+
+
+def stochastic_inference_of(estimator: BaseEstimator) -> StochasticVariationalInference:
+    """What takes the steps of `partial_fit`."""
+    if estimator.total_samples is not None:
+        check_scalar(estimator.total_samples, "total_samples", Integral, min_val=1)
+    inference = StochasticVariationalInference(
+        delay=float(estimator.delay),
+        forgetting_rate=float(estimator.forgetting_rate),
+    )
+    inference.validate()
+    return inference
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """A seed, 0 to 2³¹ - 2."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def interval(gamma: Gamma, probability: float, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the central intervals of this probability."""
+    check_scalar(
+        probability, "probability", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
+    tails = (1 - probability) / 2, (1 + probability) / 2
+    return tuple(np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails)
