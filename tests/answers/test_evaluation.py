@@ -84,7 +84,7 @@ def test_data_that_have_moved_or_changed_are_told(tmp_path, counts_file):
 def test_what_cannot_be_scored_is_refused():
     run = random_run()
     with pytest.raises(ConfigError, match=r"no test counts: its config\.heldout holds none out"):
-        evaluate(run, load_fit(experiment(heldout=None)))
+        evaluate(run, load_fit(experiment(heldout=None)).data)
     with pytest.raises(ConfigError, match="SyntheticFactors, the data of the run, have no path"):
         load_run_data(run, "counts.npz")
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_scored_is_refused():
 def test_new_rows_have_exposures_on_the_scale_of_the_run(counts_file, row_sums):
     model = PoissonFactorization(num_factors=3, row_sum_exposures=row_sums)
     data = SparseCounts(path=str(counts_file))
-    fit = load_fit(experiment(data=data, model=model, heldout=None))
+    fit = load_fit(experiment(data=data, model=model, heldout=None)).data
     exposures = fit.exposures_of(fit.counts[5:20])
     np.testing.assert_allclose(exposures, fit.exposures[5:20])
     assert (np.ptp(exposures) > 0.1) == row_sums

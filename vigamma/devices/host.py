@@ -18,7 +18,7 @@ def use_all_cores() -> None:
     To be called before JAX is first used. XLA spreads large matrix products over cores by itself,
     but not a loop over sparse entries.
     """
-    if jax.config.read("jax_num_cpu_devices") < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    if jax.config.jax_num_cpu_devices < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 

@@ -70,7 +70,7 @@ class Results(NamedTuple):
     @property
     def share_of_zeros(self) -> float:
         """Of the cells that training observed."""
-        train, missing = self.data.split.train, self.fit.split.missing
+        train, missing = self.data.split.train, self.data.split.missing
         num_missing = 0 if missing is None else missing.nnz
         return 1 - train.nnz / (train.shape[0] * train.shape[1] - num_missing)
 
