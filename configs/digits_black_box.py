@@ -1,34 +1,43 @@
-"""Factors of handwritten zeros by black-box gradients: nothing is asked of the model but a density.
+"""Factors of handwritten zeros by black-box gradients, which ask of a model only a density.
 
-The data, the priors and the start of `digits_factors.py`. Coordinate ascent has an ELBO in which
-the shares of each count are approximated, too; that of gradient ascent has not, and is higher.
+The data, the priors and the start of `digits_factors.py`. Coordinate ascent bounds the ELBO once
+more, by how each count is shared among the factors; gradient ascent does not, and ends higher.
 
 Command: python scripts/train.py --config configs/digits_black_box.py
-         (--config configs/digits_black_box.py:adam for Adam instead of natural gradients)
+         (configs/digits_black_box.py:adam for Adam in the place of natural gradients)
 Time:    TODO
 Expect:  TODO
 """
 
 from vigamma import (
+    Adam,
+    AnalyticElbo,
     DigitCounts,
     Experiment,
     GradientAscent,
+    HeldOut,
     NaturalGradient,
     PathwiseElbo,
     PoissonFactorization,
 )
 
+BY_SAMPLES = PathwiseElbo(num_samples=16)
+CHOICES = {
+    "natural": (BY_SAMPLES, NaturalGradient(learning_rate=0.3), 1000),
+    "adam": (BY_SAMPLES, Adam(learning_rate=0.1, decay_steps=3000), 3000),
+    "analytic": (AnalyticElbo(), NaturalGradient(learning_rate=0.3), 5000),
+}
 
-def get_config() -> Experiment:
+
+def get_config(choice: str = "natural") -> Experiment:
     """The experiment; every field can be set by `--config.field=value`."""
+    estimator, optimizer, num_steps = CHOICES[choice]
     return Experiment(
         data=DigitCounts(digit=0),
+        heldout=HeldOut(protocol="cells", test_fraction=0.2),
         model=PoissonFactorization(num_factors=10, row_shape=3.0, column_shape=0.3),
-        inference=GradientAscent(
-            estimator=PathwiseElbo(num_samples=16),
-            optimizer=NaturalGradient(learning_rate=0.1),
-        ),
-        num_steps=2000,
+        inference=GradientAscent(estimator=estimator, optimizer=optimizer),
+        num_steps=num_steps,
         log_every=100,
         save_every=1000,
         seed=0,

@@ -76,11 +76,11 @@ def get_config() -> Experiment:
         model=PoissonFactorization(num_factors=10, row_shape=3.0, column_shape=0.3),
         inference=GradientAscent(
             estimator=PathwiseElbo(num_samples=2),
-            optimizer=Adam(learning_rate=0.002, decay_steps=6000, second_moment_decay=0.999),
+            optimizer=Adam(learning_rate=0.05, decay_steps=5000),
             family=EncoderOf(width=256),
             batch_rows=256,
         ),
-        num_steps=6000,
+        num_steps=5000,
         log_every=200,
         save_every=2000,
         seed=0,

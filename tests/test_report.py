@@ -288,7 +288,7 @@ def test_what_looks_wrong_is_told_of_the_run_the_checks_and_the_score_in_that_or
 def test_zeros_are_those_of_observed_cells_and_numbers_no_names(results):
     train, missing = csr_array(np.eye(3)), csr_array(np.eye(3, k=1))
     fit = SimpleNamespace(split=SimpleNamespace(train=train, missing=missing))
-    assert results._replace(fit=fit).share_of_zeros == pytest.approx(4 / 7)
+    assert results._replace(data=fit).share_of_zeros == pytest.approx(4 / 7)
     assert (results.row(2), results.column(5)) == ("row 2", "column 5")
 
 

@@ -102,7 +102,7 @@ PLACES = {
     "batches": ("elbo", "parameter rows rate", "parameter columns concentration"),
 }
 SEEN_AS = {
-    "optimizer": "optimizer opt_state 0 nu log_rate",
+    "optimizer": "optimizer 0 nu log_rate",
     "start": "parameter columns rate",
 }
 

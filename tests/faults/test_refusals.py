@@ -241,7 +241,8 @@ def test_every_other_config_is_refused(finished, kind, field):
 @pytest.mark.parametrize(
     ("kind", "without"),
     [
-        ("zero", {"data", "model", "heldout"}),  # there is a test of another kind of model
+        # There is a test of another kind of model; of sums there are no batches, and one family.
+        ("zero", {"data", "model", "heldout", "inference.family", "inference.batch_rows"}),
         # Restarts need more steps than were taken; the path has a test; others need other files.
         (
             "factors",
@@ -372,7 +373,7 @@ def test_another_kind_of_model_is_refused_in_both_directions(finished):
 def test_float64_is_refused_by_leaf(finished):
     with jax.enable_x64(True):
         for kind, said in (
-            ("zero", r"optimizer.opt_state.0.mu.log_rate as float32\(64,\), but float64\(64,\)"),
+            ("zero", r"optimizer.0.mu.log_rate as float32\(64,\), but float64\(64,\)"),
             ("factors", r"step 4 holds best.elbo as float32\(\), but float64\(\) is wanted"),
         ):
             assert_refused(*finished(kind), said)

@@ -194,7 +194,7 @@ class BadStart(TwoKinds):
         ({"inference": CoordinateAscent()}, "config.model: TwoKinds has no table, statistics"),
         (
             {"inference": GradientAscent(estimator=AnalyticElbo(), optimizer=Adam())},
-            "config.model: TwoKinds has no prior, expected_log_likelihood, which GradientAscent",
+            "config.model: TwoKinds has no elbo, which GradientAscent",
         ),
         ({"num_starts": 2}, "config.model: num_starts must be 1 where all starts"),
         ({"heldout": HeldOut()}, "config.model: held-out counts need a factorization"),

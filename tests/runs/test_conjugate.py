@@ -1,13 +1,15 @@
 """What the fit of a conjugate model shows."""
 
+import dataclasses
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.test_train import experiment
-from vigamma import GammaPoisson
+from vigamma import ConfigError, GammaPoisson
 from vigamma.devices.mesh import make_mesh
 from vigamma.figures import posteriors as plotting
 from vigamma.runs import conjugate
@@ -28,6 +30,13 @@ def test_figures_are_of_the_posterior_that_is_given_whatever_was_reported_before
         fit.figures(state, [])
     dark, bright = (what["synthetic"] for what in drawn)
     np.testing.assert_allclose(bright, dark * np.exp(3), rtol=1e-5)
+
+
+def test_sums_of_all_rows_come_in_no_batches():
+    config = experiment()
+    config.inference = dataclasses.replace(config.inference, batch_rows=16)
+    with pytest.raises(ConfigError, match="it takes the sums of all rows, so that batch_rows"):
+        load_fit(config)
 
 
 def test_a_run_says_which_keys_it_draws_from_whatever_the_default_kind_is():

@@ -5,20 +5,21 @@ from typing import ClassVar
 from flax import nnx
 
 from vigamma.contracts import Family
+from vigamma.data.layout.minibatches import Minibatch
 from vigamma.devices.mesh import ALONE, Collectives
-from vigamma.estimators.integrand import mean_over_devices
+from vigamma.estimators.integrand import mean_over_devices, over
 from vigamma.typing import Array, PyTree, spec
 
 
 @spec
 class AnalyticElbo:
-    """ELBO = E_q[log p(x | θ)] - KL(q ‖ prior) in closed form, and its exact gradient.
+    """The ELBO in closed form and its exact gradient, of models that state `elbo`.
 
-    For models that state `prior` and `expected_log_likelihood`.
+    That of a factorization is the bound of coordinate ascent.
     """
 
     num_samples: ClassVar[int] = 0
-    model_members: ClassVar[tuple[str, ...]] = ("prior", "expected_log_likelihood")
+    model_members: ClassVar[tuple[str, ...]] = ("elbo",)
 
     def estimate(
         self, model: PyTree, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
@@ -27,8 +28,9 @@ class AnalyticElbo:
         del keys
 
         def elbo(q: Family) -> Array:
-            gamma = q.distribution(batch)
-            divergence = gamma.kl_divergence(model.prior).sum()
-            return model.expected_log_likelihood(gamma, batch) - divergence
+            if isinstance(batch, Minibatch):
+                return model.elbo(q.distribution(batch), batch.data, batch.weight)
+            return model.elbo(q.distribution(batch), batch)
 
-        return mean_over_devices(nnx.value_and_grad(elbo)(q), devices)
+        value, gradient = nnx.value_and_grad(elbo)(q)
+        return mean_over_devices((value, over(gradient, devices.size())), devices)

@@ -230,10 +230,11 @@ class FactorModel(Record):
             expected = expected - (statistics.missing_exposure * table.means).sum()
         return jnp.where(is_column, of_column, 0.0).sum() - expected
 
-    def elbo(self, q: Posterior, batch: CountRows) -> Float[Array, ""]:
-        """The ELBO of q, where `batch` has all rows, on one device, in nats."""
+    def elbo(self, q: Posterior, batch: CountRows, weight: Array | float = 1.0) -> Float[Array, ""]:
+        """The ELBO of q in nats, each of the rows in `batch` standing for `weight` of all."""
         table = self.table(q, batch.is_column)
-        statistics = self.statistics(q, table, batch)
+        statistics = self.statistics(q, table, batch).replace(row_prior=None)
+        statistics = jax.tree.map(lambda leaf: weight * leaf, statistics)
         return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
 
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:

@@ -78,6 +78,10 @@ class GammaPoisson(Record):
         spread = batch.column_sums * log_minus_digamma(q.concentration)
         return (of_sums - spread).sum() + batch.log_multinomial
 
+    def elbo(self, q: Gamma, batch: CountStatistics) -> Float[Array, ""]:
+        """E_q[log p(x | θ)] - KL(q ‖ prior), in nats."""
+        return self.expected_log_likelihood(q, batch) - q.kl_divergence(self.prior).sum()
+
     def exact_posterior(self, batch: CountStatistics) -> Gamma:
         """p(θ | x) = Gamma(a + Σ_n x_n, b + N)."""
         return Gamma(self.prior.concentration + batch.column_sums, self.prior.rate + batch.num_rows)

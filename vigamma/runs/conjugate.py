@@ -37,6 +37,8 @@ class ConjugateFit:
 
     def __init__(self, config: Experiment, data: KnowledgeAndCounts):
         """Builds the model; raises ValueError where config and data do not allow it."""
+        if getattr(config.inference, "batch_rows", None) is not None:
+            raise ValueError("it takes the sums of all rows, so that batch_rows must be None")
         self._config, self._data = config, data
         self.model, self.batch = config.model.build(data)
         self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))

@@ -79,19 +79,23 @@ class Experiment:
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:
-    """The name (the file's, without its ending) and the value of a parsed `--config` flag.
+    """The name and the value of a parsed `--config` flag.
+
+    The name is that of the file, without its ending, and of what stands after a colon, if anything:
+    `configs/digits_black_box.py:adam` calls `get_config("adam")`.
 
     Raises:
       ConfigError: if there is no such file, or its `get_config()` returns no `Experiment`.
     """
     if flag.value is None:
         raise ConfigError("--config is required, for example --config configs/zero.py")
-    path = Path(flag.config_filename)
+    filename, _, argument = flag.config_filename.partition(":")  # of get_config
+    path = Path(filename)
     if not path.is_file():
         raise ConfigError(f"there is no config file {path}")
     if not isinstance(flag.value, Experiment):
         raise ConfigError(f"get_config() in {path} must return an Experiment")
-    return path.stem, flag.value
+    return "_".join(filter(None, (path.stem, argument))), flag.value
 
 
 def check_config(config: Any, path: str = "config") -> None:
