@@ -127,7 +127,7 @@ class Collectives(NamedTuple):
     mean: Callable[[PyTree], PyTree]
     gather: Callable[[Array], Array]
     scatter_total: Callable[[Array], Array]
-    index: Callable[[], Array | int]
+    index: Callable[[], Array | int]  # type: ignore[assignment]  # hides that of a tuple
     size: Callable[[], int]
 
 
