@@ -283,8 +283,7 @@ class FactorFit:
             }
         if ends:
             summary["starts"] = [end.summary for end in ends]
-        if self._truth is not None:
-            summary |= self._recovery(q, self._truth)
+        summary |= self._recovery(q)
         return Report(summary, table_of(summary))
 
     def _of_validation(self, state: TrainState) -> dict[str, float]:
@@ -298,9 +297,14 @@ class FactorFit:
             "valid_log_likelihood": float(state.arrays.best.log_likelihood),
         }
 
-    def _recovery(self, q: Posterior, truth: SyntheticCounts) -> dict[str, float]:
-        """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
-        train = self.data.split.train
+    def _recovery(self, q: Posterior) -> dict[str, float]:
+        """How the fit compares with the true factors, and with the true rates of 10,000 cells.
+
+        It is {} where these are not known.
+        """
+        truth, train = self._truth, self.data.split.train
+        if truth is None:
+            return {}
         rng = np.random.default_rng(self._config.seed)
         row, column = (rng.integers(size, size=10_000) for size in train.shape)
         scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
