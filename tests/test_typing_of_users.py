@@ -29,7 +29,7 @@ experiment = vg.Experiment(
     save_every=100,
     seed=0,
 )
-reveal_type(experiment.model)
+reveal_type(experiment.inference)
 reveal_type(vg.topics)
 """
 
@@ -39,7 +39,7 @@ REVEALED = [
     '.Array"',
     '.Array"',
     "vigamma.inference.coordinate_ascent.CoordinateAscent",
-    "vigamma.models.poisson_factorization.PoissonFactorization",
+    "vigamma.contracts.Algorithm",
     "vigamma.answers.topics.Topics",
 ]
 

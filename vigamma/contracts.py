@@ -4,7 +4,7 @@ Whatever keeps them takes part in a `TrainState`, in `fit` and in an `Experiment
 up by its class, and no class of this package need be a base.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import optax
@@ -14,6 +14,9 @@ from jax.sharding import Mesh
 from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.families.joint import Joint, LogLatents
 from vigamma.typing import Array, Key, PyTree, Record
+
+Gradient: TypeAlias = nnx.State[Any, Any]
+"""What the `nnx.Param`s of a family are to move along: one array for each of theirs."""
 
 
 @runtime_checkable
@@ -132,7 +135,7 @@ class Estimator(Protocol):
 
     def estimate(
         self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
-    ) -> tuple[Array, nnx.State]:
+    ) -> tuple[Array, Gradient]:
         """The ELBO in nats and its gradient in the `nnx.Param`s of q, the same on all devices.
 
         `keys` are those of the samples of this device; see `vigamma.estimators.integrand`.

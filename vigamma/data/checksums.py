@@ -20,5 +20,6 @@ def checksum_of(leaves: Iterable[Any]) -> dict[str, int | str]:
     """A checksum of arrays, by the name that it has in an identity."""
     value = 0
     for leaf in leaves:
-        value = zlib.crc32(np.ascontiguousarray(leaf), value)
+        contiguous: Any = np.ascontiguousarray(leaf)  # a Buffer: typed so from Python 3.12 on
+        value = zlib.crc32(contiguous, value)
     return {"data and prior (checksum)": value}

@@ -1,14 +1,14 @@
 """How counts are held out from training, so that a fit can be scored on them."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from scipy.sparse import csr_array
 
 from vigamma.counts.sparse import canonical_counts, from_cells, rows_of
-from vigamma.data.files import LoadedCounts, Parts
+from vigamma.data.files import Parts
 from vigamma.typing import spec
 
 MOST_CELLS = 2 * 10**8
@@ -101,11 +101,11 @@ class HeldOut:
             valid = _VALID_ENTRIES if self.protocol == "entries" else 0.0
         return {"valid_fraction": valid, "test_fraction": self.test_fraction}
 
-    def split(self, data: LoadedCounts) -> Split:
+    def split(self, data: Any) -> Split:
         """Splits `data.counts`, or for `entries` takes `data.parts` as they are, if there are any.
 
         Args:
-          data: what any source of counts has loaded.
+          data: what any source of counts has loaded: `contracts.SparseData`.
 
         Raises:
           ValueError: for fields out of range, and if a fraction holds out nothing, more than

@@ -1,10 +1,11 @@
 """The counts of a run, a part of them held out, and what is known of their rows and columns."""
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of, checksum_of_names
-from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut, Split
 from vigamma.errors import ConfigError
 
@@ -21,8 +22,8 @@ class SplitData:
         of their names: what a run that resumes must share.
     """
 
-    def __init__(self, data: LoadedCounts, heldout: HeldOut | None, row_sum_exposures: bool):
-        """Splits the counts.
+    def __init__(self, data: Any, heldout: HeldOut | None, row_sum_exposures: bool):
+        """Splits the counts of `data`, which are `contracts.SparseData`.
 
         Raises:
           ConfigError: where they cannot be split as is asked for.
@@ -61,7 +62,7 @@ class SplitData:
         return self.exposures[:, None].astype(np.float32), beta[:, None].astype(np.float32)
 
 
-def _split(heldout: HeldOut | None, data: LoadedCounts) -> Split:
+def _split(heldout: HeldOut | None, data: Any) -> Split:
     if heldout is None:
         return Split("", data.counts, None, None, None)
     try:

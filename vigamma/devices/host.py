@@ -18,7 +18,8 @@ def use_all_cores() -> None:
     To be called before JAX is first used. XLA spreads large matrix products over cores by itself,
     but not a loop over sparse entries.
     """
-    if jax.config.jax_num_cpu_devices < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # made as JAX is imported
+    if chosen < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 

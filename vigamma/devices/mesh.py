@@ -40,8 +40,9 @@ def _all_devices() -> list[jax.Device]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
+        chosen = jax.config.jax_platforms or ""  # type: ignore[attr-defined]
         raise RunError(
-            f"JAX cannot start with JAX_PLATFORMS={jax.config.read('jax_platforms') or ''} "
+            f"JAX cannot start with JAX_PLATFORMS={chosen} "
             f"({first_line(error)}); without JAX_PLATFORMS it takes the devices that there are"
         ) from error
 
@@ -127,7 +128,7 @@ class Collectives(NamedTuple):
     mean: Callable[[PyTree], PyTree]
     gather: Callable[[Array], Array]
     scatter_total: Callable[[Array], Array]
-    index: Callable[[], Array | int]
+    index: Callable[[], Array | int]  # type: ignore[assignment]  # hides that of a tuple
     size: Callable[[], int]
 
 

@@ -74,7 +74,7 @@ def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
         replicates = getattr(checks.replicated, check)
         low, middle, high = (float(q) for q in np.quantile(replicates, [0.05, 0.5, 0.95]))
         tail, difference = tail_of(observed, replicates), difference_of(observed, middle)
-        outcome = "as expected"
+        outcome: Outcome = "as expected"
         if tail < LEVEL:
             outcome = "off" if abs(difference) > _TOLERATED else "a little off"
         found.append(Verdict(check, outcome, observed, middle, difference, (low, high), tail))

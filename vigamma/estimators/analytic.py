@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from flax import nnx
 
-from vigamma.contracts import Family
+from vigamma.contracts import Family, Gradient
 from vigamma.data.layout.minibatches import Minibatch
 from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import mean_over_devices, over
@@ -23,7 +23,7 @@ class AnalyticElbo:
 
     def estimate(
         self, model: PyTree, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
-    ) -> tuple[Array, nnx.State]:
+    ) -> tuple[Array, Gradient]:
         """The ELBO in nats and its gradient; `keys` is not used."""
         del keys
 

@@ -31,7 +31,7 @@ def log_joint(model: Model, log_latents: LogLatents, batch: PyTree) -> Array:
     """log p(x, θ) in nats, or its estimate from a batch of rows; a scalar."""
     if not isinstance(batch, Minibatch):
         return model.log_joint(log_latents, batch)
-    return batch.log_joint(model, log_latents)
+    return batch.log_joint(model, log_latents)  # type: ignore[arg-type]  # of rows, by name
 
 
 def log_prob(

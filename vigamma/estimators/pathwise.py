@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from vigamma.contracts import Family, Model
+from vigamma.contracts import Family, Gradient, Model
 from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import (
     log_joint,
@@ -40,7 +40,7 @@ class PathwiseElbo:
 
     def estimate(
         self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
-    ) -> tuple[Array, nnx.State]:
+    ) -> tuple[Array, Gradient]:
         """The ELBO in nats and its gradient; one all-reduce."""
 
         def elbo(q: Family) -> Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vigamma.contracts import Family, Model
+from vigamma.contracts import Family, Gradient, Model
 from vigamma.data.layout.minibatches import Minibatch
 from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import (
@@ -41,7 +41,7 @@ class ScoreFunctionElbo:
 
     def estimate(
         self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
-    ) -> tuple[Array, nnx.State]:
+    ) -> tuple[Array, Gradient]:
         """The ELBO in nats and its gradient; one all-reduce, two where rows are spread."""
         center, mean_f, mean_score, mean_product = mean_over_devices(
             self.moments(model, q, batch, keys, devices), devices

@@ -46,7 +46,7 @@ def log_mean(q: Joint) -> LogLatents:
     """log E_q of all latents."""
     if not isinstance(q, Mapping):
         return log_ratio(q.concentration, q.rate)
-    return {name: log_mean(gamma) for name, gamma in q.items()}
+    return {name: log_ratio(gamma.concentration, gamma.rate) for name, gamma in q.items()}
 
 
 def log_prob(
@@ -65,7 +65,7 @@ def log_prob(
       ValueError: unless the latents have the names of the distribution.
     """
     if not isinstance(q, Mapping):
-        return q.log_prob_from_log(log_latents).sum()
+        return q.log_prob_from_log(log_latents).sum()  # type: ignore[arg-type]  # of one, no dict
     if set(log_latents) != set(q):
         raise ValueError(f"the latents must be {', '.join(q)}, got {', '.join(log_latents)}")
     total = jnp.zeros(())

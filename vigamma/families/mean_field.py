@@ -11,7 +11,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.typing import Array
 
 
-class RowParam(nnx.Param):
+class RowParam(nnx.Param[Array]):
     """A parameter of single rows: its leading axis is theirs, the next one that of their batches.
 
     Over several devices it is spread, where any other `nnx.Param` is the same on all of them.
@@ -26,7 +26,7 @@ class MeanFieldGamma(nnx.Module):
       log_rate: logarithm of the rates, an `nnx.Param` of the same shape.
     """
 
-    def __init__(self, initial: Gamma, kind: type[nnx.Param] = nnx.Param):
+    def __init__(self, initial: Gamma, kind: type[nnx.Param[Array]] = nnx.Param):
         """Starts at the distribution `initial`, usually the prior; rejects parameters ≤ 0.
 
         `kind` is `RowParam` for the latents of rows, (B, J, ...) for J batches.
@@ -46,7 +46,7 @@ class MeanFieldGamma(nnx.Module):
         return Gamma(jnp.exp(log_shape), jnp.exp(log_rate))
 
 
-def _of(parameter: nnx.Param, batch: Any) -> Array:
+def _of(parameter: nnx.Param[Array], batch: Any) -> Array:
     if batch is None or not isinstance(parameter, RowParam):
         return parameter[...]
     return jax.lax.dynamic_index_in_dim(parameter[...], batch.index, axis=1, keepdims=False)

@@ -54,7 +54,7 @@ class Adam:
 def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
     """Optax mixes float and int in its step count, which strict promotion would not allow."""
 
-    def update(updates: PyTree, state: PyTree, params: PyTree | None = None):
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         with jax.numpy_dtype_promotion("standard"):
             return transformation.update(updates, state, params)
 

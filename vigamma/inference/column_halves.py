@@ -40,10 +40,11 @@ def halves_log_likelihoods(
         tables = []
         for model, columns in starts:
             seen_columns = jax.tree.map(lambda leaf, index=seen: leaf[index], columns)
-            theta = fold_in(model, seen_columns, counts[:, seen], exposures)["rows"].mean
+            rows = fold_in(model, seen_columns, counts[:, seen], exposures)["rows"]
+            theta = np.asarray(rows.mean)
             if exposures is not None:
                 theta = theta * np.asarray(exposures, theta.dtype)[:, None]
-            tables.append((theta, columns.mean[unseen]))
+            tables.append((theta, np.asarray(columns.mean[unseen])))
         part = counts[:, unseen]
         heldout = HeldOutCounts(rows_of(part), part.indices, part.data.astype(np.float32), 1.0)
         total += log_likelihood_of_rows(*mixture_means(tables), heldout)

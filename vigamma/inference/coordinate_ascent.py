@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from vigamma.contracts import CONDITIONALS, StepInfo
@@ -137,7 +138,7 @@ class CoordinateAscent:
             return is_calm
         return is_calm | is_past(state)
 
-    def sees(self, elbo: Array, num_counts: Array, rounding: float) -> Array:
+    def sees(self, elbo: Array, num_counts: Array, rounding: float | np.floating) -> Array:
         """Whether a rise that stops a run is more than the rounding of the ELBO.
 
         Of a tolerance below a millionth, which is as near as it comes in float32, this is asked at

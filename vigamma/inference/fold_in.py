@@ -1,5 +1,6 @@
 """Fold-in: the posterior of new rows, given the columns of a fit."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def fold_in(
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
     at_start = np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, table.means.dtype)
-    reached = _Reached(q, jax.tree.map(np.copy, q), *at_start)
+    reached = _Reached(q, jax.tree.map(np.copy, q), *at_start)  # type: ignore[arg-type]  # in NumPy
 
     def settle(chosen: np.ndarray, most_updates: int) -> _Reached:
         start = jax.tree.map(lambda leaf: leaf[chosen], reached)
@@ -130,7 +131,7 @@ def _table(columns: Gamma, is_column: Array) -> ColumnTable:
 
 
 @cache
-def _settle(mesh: Mesh):
+def _settle(mesh: Mesh) -> Callable[..., _Reached]:
     """(model, table, reached, blocks, e_n, *limits) -> reached; compiled once for each shape.
 
     One block after the other, so that what there is to know of its columns stays in the cache.
@@ -149,7 +150,7 @@ def _settle(mesh: Mesh):
             reached, block, e_n = of_block
             weights = gathered(table.weights, block.columns)
 
-            def update(carry):
+            def update(carry: tuple[_Reached, Array]) -> tuple[_Reached, Array]:
                 (rows, previous, momentum, moved), step = carry
                 settled = moved <= tolerance
                 start = extrapolated(rows, previous, momentum)
@@ -167,7 +168,7 @@ def _settle(mesh: Mesh):
                 new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
                 return _Reached(new, rows, jnp.where(against, 0, momentum + 1), moved), step + 1
 
-            def goes_on(carry) -> Array:
+            def goes_on(carry: tuple[_Reached, Array]) -> Array:
                 reached, step = carry
                 return (reached.moved > tolerance).any() & (step < most_updates)
 

@@ -8,7 +8,15 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from vigamma.contracts import Estimator, Family, FamilyBuilder, Model, Optimizer, StepInfo
+from vigamma.contracts import (
+    Estimator,
+    Family,
+    FamilyBuilder,
+    Gradient,
+    Model,
+    Optimizer,
+    StepInfo,
+)
 from vigamma.data.layout.minibatches import Minibatch, row_latents_of
 from vigamma.devices.mesh import ALONE, Collectives, by_rows, replicated
 from vigamma.estimators.integrand import local_sample_keys
@@ -129,7 +137,7 @@ class GradientAscent:
 
     def estimate(
         self, model: Model, q: Family, batch: PyTree, key: Key, devices: Collectives = ALONE
-    ) -> tuple[Array, nnx.State]:
+    ) -> tuple[Array, Gradient]:
         """(ELBO, gradient), of the batch or of the part of it on this device.
 
         The rows of a `Minibatch` are spread over devices, of other batches the samples. Sample s
@@ -153,7 +161,7 @@ class GradientAscent:
         """
         key = jax.random.fold_in(state.key, state.step)
         elbo, gradient = self.estimate(state.model, state.q, batch, key, devices)
-        graph, params, rest = nnx.split(state.q, nnx.Param, ...)
+        graph, params, *rest = nnx.split(state.q, nnx.Param, ...)
         updates, optimizer = self.optimizer.transformation().update(
             jax.tree.map(jnp.negative, gradient),  # Optax minimizes: loss = -elbo
             state.optimizer,
@@ -167,7 +175,7 @@ class GradientAscent:
             "optimizer": _without_variables(optimizer),
         }
         finite = all_finite(checked, devices if isinstance(batch, Minibatch) else ALONE)
-        q = nnx.merge(graph, params, rest)
+        q = nnx.merge(graph, params, *rest)
         return state.replace(step=state.step + 1, q=q, optimizer=optimizer), StepInfo(elbo, finite)
 
     def is_done(self, state: GradientState) -> bool:

@@ -1,6 +1,8 @@
 """Steps on rows that come once, and are not kept: what `StochasticVariationalInference` streams."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import jax
 import numpy as np
@@ -69,13 +71,15 @@ def minibatch_step(
 
 
 @lru_cache(maxsize=_MOST_PROGRAMS)
-def _program(inference: StochasticVariationalInference, mesh: Mesh):
+def _program(inference: StochasticVariationalInference, mesh: Mesh) -> Callable[..., Any]:
     def moved(
         model: FactorModel, q: Posterior, batch: CountRows, num_batches: Array, step_size: Array
     ) -> tuple[Posterior, StepInfo]:
         return inference.moved(model, q, batch, num_batches, step_size, ACROSS_DEVICES)
 
-    def program(model: FactorModel, q: Posterior, batch: CountRows, *scalars: Array):
+    def program(
+        model: FactorModel, q: Posterior, batch: CountRows, *scalars: Array
+    ) -> tuple[Posterior, StepInfo]:
         whole, spread = replicated(mesh), by_rows(mesh)
         inputs = whole, spread, batch.shardings(mesh), whole, whole
         run = on_every_device(moved, mesh, inputs, outputs=(spread, whole))

@@ -1,14 +1,17 @@
 """Natural-gradient steps for Gamma families, as an Optax gradient transformation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from vigamma.special import trigamma_excess
-from vigamma.typing import PyTree, spec
+from vigamma.typing import Array, PyTree, spec
+
+_Pair = dict[str, Array]
+"""Arrays named log_shape and log_rate."""
 
 
 def scale_by_inverse_fisher() -> optax.GradientTransformation:
@@ -27,7 +30,9 @@ def scale_by_inverse_fisher() -> optax.GradientTransformation:
         _map_pairs(lambda pair: pair, params)
         return optax.EmptyState()
 
-    def update(updates: PyTree, state: optax.EmptyState, params: PyTree | None = None):
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree = None
+    ) -> tuple[PyTree, optax.EmptyState]:
         if params is None:
             raise ValueError(
                 "natural gradients need the parameters: update(updates, state, params)"
@@ -45,10 +50,12 @@ def clip_shape_and_mean(max_update: float) -> optax.GradientTransformation:
     log-rate, updates that are too long in both would leave the mean where it is, for ever.)
     """
 
-    def update(updates: PyTree, state: optax.EmptyState, params: PyTree | None = None):
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree = None
+    ) -> tuple[PyTree, optax.EmptyState]:
         del params
 
-        def clip(pair: Mapping) -> dict:
+        def clip(pair: _Pair) -> _Pair:
             shape, mean = pair["log_shape"], pair["log_shape"] - pair["log_rate"]
             shape, mean = (jnp.clip(x, -max_update, max_update) for x in (shape, mean))
             return {"log_shape": shape, "log_rate": shape - mean}
@@ -58,7 +65,7 @@ def clip_shape_and_mean(max_update: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
 
-def _solve(gradient: Mapping, params: Mapping) -> dict:
+def _solve(gradient: _Pair, params: _Pair) -> _Pair:
     shape = jnp.exp(params["log_shape"])
     excess = trigamma_excess(shape)
     common = (gradient["log_shape"] + gradient["log_rate"]) / (shape * excess)
@@ -73,7 +80,7 @@ def _is_pair(tree: PyTree) -> bool:
     return isinstance(tree, Mapping) and set(tree) == set(_NAMES)
 
 
-def _map_pairs(function, *trees: PyTree) -> PyTree:
+def _map_pairs(function: Callable[..., _Pair], *trees: PyTree) -> PyTree:
     """Applies `function` to the arrays of every {log_shape, log_rate} mapping of the trees."""
 
     def apply(pair: PyTree, *rest: PyTree) -> PyTree:

@@ -1,7 +1,7 @@
 """A train state: an algorithm at work on all devices, everything that decides its next step."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -79,7 +79,7 @@ class TrainState:
         state = algorithm.init(model, q, key=key, num_batches=num_batches, validates=validates)
         state = jax.tree.map(lambda x: jnp.copy(x) if isinstance(x, jax.Array) else x, state)
         self.arrays = place(state, algorithm.shardings(state, self.mesh))
-        self._compiled: Callable[..., tuple[PyTree, StepInfo]] | None = None
+        self._compiled: Any = None
         self._resident: PyTree = None
 
     @property
@@ -97,7 +97,8 @@ class TrainState:
         if self._compiled is not None:
             return
         batch = self._first_batch()
-        program = _program(self.algorithm, self.mesh, 1 if self._is_streamed else self._fused_steps)
+        algorithm: Any = self.algorithm  # which is hashable, as a Spec
+        program = _program(algorithm, self.mesh, 1 if self._is_streamed else self._fused_steps)
         self._compiled = program.lower(self.arrays, jnp.uint32(0), batch).compile()
 
     def step(self, num_steps: int = 1) -> StepInfo:
@@ -165,7 +166,7 @@ def _batch_shardings(batch: PyTree, mesh: Mesh) -> PyTree:
 
 
 @lru_cache(maxsize=_MOST_PROGRAMS)
-def _program(algorithm: Algorithm, mesh: Mesh, fused_steps: int):
+def _program(algorithm: Algorithm, mesh: Mesh, fused_steps: int) -> jax.stages.Wrapped:
     """(state, last_step, batch) -> (state, infos); compiled once for arrays of the same shapes."""
 
     def take_step(state: PyTree, batch: PyTree) -> tuple[PyTree, StepInfo]:

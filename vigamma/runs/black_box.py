@@ -46,7 +46,8 @@ class BlackBoxFit:
         """Lays the data out; raises TypeError or ValueError where the model does not take them."""
         if config.heldout is not None:
             raise ValueError("held-out counts need a factorization")
-        self._config, self.model, self.names = config, config.model, {}
+        self._config, self.model = config, config.model
+        self.names: dict[str, list[str]] = {}
         self._rows = _dense(data) if isinstance(data, SparseData) else data
         self._initial = _checked(self.model, config.model.initial(self._rows), self._rows)
         self.identity = checksum_of(jax.tree.leaves((self._rows, self._initial)))
@@ -143,7 +144,7 @@ class BlackBoxFit:
                 plotting.elbo_path(*zip(*((m["step"], m["elbo"]) for m in metrics), strict=True)),
             )
         lines = _latent_lines(self.posterior(state))
-        yield "latents", plotting.intervals([(name, mean, *ends) for name, mean, _, *ends in lines])
+        yield "latents", plotting.intervals([(n, m, low, high) for n, m, _, low, high in lines])
 
 
 def _dense(data: SparseData) -> dict[str, np.ndarray]:
@@ -173,20 +174,19 @@ def _checked(model: StartingModel, initial: Any, rows: PyTree) -> dict[str, Gamm
 
 def _latent_lines(posterior: Mapping[str, Gamma]) -> list[_Line]:
     """The name of each of the first latents, its mean, standard deviation and 90 % interval."""
-    lines = []
+    lines: list[_Line] = []
     for name, gamma in posterior.items():
         ends = (np.asarray(gamma.quantile(p)) for p in (0.05, 0.95))
-        values = [np.ravel(v) for v in (gamma.mean, np.sqrt(gamma.variance), *ends)]
+        values = [np.ravel(v) for v in (np.asarray(gamma.mean), np.sqrt(gamma.variance), *ends)]
         for index in range(min(values[0].size, _MOST_LATENTS)):
+            mean, sd, low, high = (float(value[index]) for value in values)
             place = ",".join(map(str, np.unravel_index(index, np.shape(gamma.rate))))
             label = f"{name}[{place}]" if place else name
-            lines.append((label, *(float(value[index]) for value in values)))
+            lines.append((label, mean, sd, low, high))
     return lines
 
 
-def _table(
-    summary: Mapping[str, Any], lines: Sequence[tuple[str, float, float, float, float]]
-) -> str:
+def _table(summary: Mapping[str, Any], lines: Sequence[_Line]) -> str:
     width = max(len(name) for name, *_ in lines)
     rows = [
         f"  {name:<{width}}  {mean:>10.4g} ± {sd:<9.3g} {low:>10.4g} to {high:.4g}"

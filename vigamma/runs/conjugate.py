@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -33,13 +33,12 @@ class ConjugateFit:
       batch: the sufficient statistics of its data.
     """
 
-    names: ClassVar[dict[str, list[str]]] = {}
-
     def __init__(self, config: Experiment, data: KnowledgeAndCounts):
         """Builds the model; raises ValueError where config and data do not allow it."""
         if getattr(config.inference, "batch_rows", None) is not None:
             raise ValueError("it takes the sums of all rows, so that batch_rows must be None")
         self._config, self._data = config, data
+        self.names: dict[str, list[str]] = {}
         self.model, self.batch = config.model.build(data)
         self.identity = checksum_of(jax.tree.leaves((self.model, self.batch)))
         self.identity["random keys"] = str(jax.random.key_impl(key_of_seed(0)))

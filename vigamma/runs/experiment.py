@@ -67,15 +67,15 @@ class Experiment:
             raise ValueError(f"seed must be 0 to 2^32 - 1, got {self.seed}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
-        if self.num_steps <= self._sweeps_of_restarts():
+        if self.num_steps <= (sweeps := self._sweeps_of_restarts()):
             raise ValueError(
-                f"num_steps must be more than inference.restart_sweeps "
-                f"({self.inference.restart_sweeps}), got {self.num_steps}"
+                f"num_steps must be more than inference.restart_sweeps ({sweeps}), "
+                f"got {self.num_steps}"
             )
 
     def _sweeps_of_restarts(self) -> int:
-        is_restarted = getattr(self.inference, "num_restarts", 1) > 1
-        return self.inference.restart_sweeps if is_restarted else 0
+        inference: Any = self.inference
+        return inference.restart_sweeps if getattr(inference, "num_restarts", 1) > 1 else 0
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from vigamma.data.files import LoadedCounts
+from vigamma.contracts import SparseData
 from vigamma.data.heldout import HeldOutCounts
 from vigamma.data.layout.blocks import block_slots
 from vigamma.data.layout.count_rows import balanced_order, lay_out_rows, padded_rows
@@ -38,6 +38,8 @@ from vigamma.typing import PyTree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_RatesAndCounts = tuple[np.ndarray, np.ndarray]
 
 
 class EndOfStart(NamedTuple):
@@ -69,9 +71,11 @@ class FactorFit:
       steps_per_sweep: the steps that take in all counts once.
     """
 
-    def __init__(self, config: Experiment, data: LoadedCounts):
+    def __init__(self, config: Experiment, data: SparseData):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
-        self._config, self._truth = config, data if isinstance(data, SyntheticCounts) else None
+        self._config = config
+        known: Any = data  # a NamedTuple is none of `SparseData` to mypy, as its fields are fixed
+        self._truth = known if isinstance(known, SyntheticCounts) else None
         self._placed: dict[Any, Any] = {}
         self.data = SplitData(data, config.heldout, config.model.row_sum_exposures)
         self.identity, self.names = self.data.identity, self.data.names
@@ -160,13 +164,14 @@ class FactorFit:
         That is the one with the highest log-likelihood of validation counts so far, or, where there
         are none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
         """
+        inference: Any = self._config.inference
         number, highest = self._num_restarts, -np.inf
         if number == 1:
             return
         for restart in range(number):
             tilts = self.tilts(index * number + restart, state.mesh)
             other = self.start_from(tilts, state.mesh)
-            last_step, where = self._config.inference.restart_sweeps, f" of restart {restart + 1}"
+            last_step, where = inference.restart_sweeps, f" of restart {restart + 1}"
             for _ in take_steps(self, other, last_step, where=where):
                 pass
             elbo, validated = float(other.arrays.elbo), other.arrays.best is not None
@@ -231,7 +236,8 @@ class FactorFit:
 
     def sees_convergence(self, state: TrainState) -> bool:
         """Whether the stopping rule by the ELBO could hold: see `CoordinateAscent.tolerance`."""
-        inference, elbo = self._config.inference, state.arrays.elbo
+        inference: Any = self._config.inference
+        elbo = state.arrays.elbo
         total = float(self.data.split.train.sum(dtype=np.float64))
         rounding = float(np.finfo(elbo.dtype).epsneg)
         return inference.tolerance == 0 or bool(inference.sees(float(elbo), total, rounding))
@@ -277,8 +283,7 @@ class FactorFit:
             }
         if ends:
             summary["starts"] = [end.summary for end in ends]
-        if self._truth is not None:
-            summary |= self._recovery(q)
+        summary |= self._recovery(q)
         return Report(summary, table_of(summary))
 
     def _of_validation(self, state: TrainState) -> dict[str, float]:
@@ -293,8 +298,13 @@ class FactorFit:
         }
 
     def _recovery(self, q: Posterior) -> dict[str, float]:
-        """How the fit compares with the true factors, and with the true rates of 10,000 cells."""
+        """How the fit compares with the true factors, and with the true rates of 10,000 cells.
+
+        It is {} where these are not known.
+        """
         truth, train = self._truth, self.data.split.train
+        if truth is None:
+            return {}
         rng = np.random.default_rng(self._config.seed)
         row, column = (rng.integers(size, size=10_000) for size in train.shape)
         scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
@@ -331,7 +341,7 @@ class FactorFit:
             images = plotting_factors.synthetic_images(*self._images(q), image_shape)
             yield "synthetic_images", images
 
-    def _images(self, q: Posterior):
+    def _images(self, q: Posterior) -> tuple[np.ndarray, _RatesAndCounts, _RatesAndCounts]:
         """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
         key = jax.random.fold_in(key_of_seed(self._config.seed), 1)
         drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
@@ -357,7 +367,7 @@ class FactorFit:
     def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
         """e_n E[θ_nk] and E[β_mk], without padding."""
         q = self._unpadded({name: q[name] for name in ("rows", "columns")})
-        theta, beta = q["rows"].mean, q["columns"].mean
+        theta, beta = (np.asarray(q[side].mean) for side in ("rows", "columns"))
         return theta * self.data.exposures[:, None].astype(theta.dtype), beta
 
     def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:

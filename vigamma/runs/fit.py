@@ -29,10 +29,12 @@ class Fit(Protocol):
     Attributes:
       identity: what a run that resumes must share beside the config: a checksum of all numbers
         that the fit starts from, and what else decides its steps.
+      model: the model, built for the data.
       names: what `names.json` says: the names of "rows" and "columns", if they have any.
     """
 
     identity: dict[str, int | str]
+    model: Any
     names: dict[str, list[str]]
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:

@@ -91,7 +91,7 @@ class FittedRun(NamedTuple):
         """
         tables = []
         for factors in self.starts:
-            theta, beta = (factors.q[side].mean for side in ("rows", "columns"))
+            theta, beta = (np.asarray(factors.q[side].mean) for side in ("rows", "columns"))
             if exposures is not None:
                 theta = theta * exposures[:, None].astype(theta.dtype)
             tables.append((theta, beta))

@@ -91,9 +91,10 @@ def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
     """
     config = run.config
     if path is not None:
-        if not hasattr(config.data, "path"):
-            raise ConfigError(f"{type(config.data).__name__}, the data of the run, have no path")
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=path))
+        source: Any = config.data
+        if not hasattr(source, "path"):
+            raise ConfigError(f"{type(source).__name__}, the data of the run, have no path")
+        config = dataclasses.replace(config, data=dataclasses.replace(source, path=path))
     try:
         loaded = load_data(config.data)
         data = SplitData(loaded, config.heldout, config.model.row_sum_exposures)

@@ -1,6 +1,8 @@
 """Passes over all batches in which no step is taken: what a family says of them, and its ELBO."""
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +10,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from vigamma.contracts import Algorithm
+from vigamma.contracts import Family
 from vigamma.data.layout.minibatches import Minibatch, Minibatches
 from vigamma.devices.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
+from vigamma.families.gamma import Gamma
 from vigamma.inference.gradient_ascent import shardings_of_params
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import Posterior
@@ -27,7 +30,7 @@ def distribution_of_family(
     program = _distribution_program(mesh, row_latents)
     found = [program(q, batch) for batch in _on_devices(batches, mesh)]
 
-    def in_batches(name: str):
+    def in_batches(name: str) -> Gamma:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *(part[name] for part in found))
 
     return {n: in_batches(n) if n in row_latents else found[0][n] for n in found[0]}
@@ -38,7 +41,8 @@ def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tu
 
     The keys are those of no step.
     """
-    arrays, program = state.arrays.replace(q=q), _estimate_program(state.algorithm, state.mesh)
+    algorithm: Any = state.algorithm  # one that states `estimate`, as `GradientAscent` does
+    arrays, program = state.arrays.replace(q=q), _estimate_program(algorithm, state.mesh)
     key = jax.random.fold_in(jax.random.fold_in(arrays.key, arrays.step), 1)
     rounds = max(-(-_ESTIMATES // batches.num_batches), 2)
     found = [
@@ -51,17 +55,17 @@ def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tu
     return float(of_batches.mean()), float(error)
 
 
-def _on_devices(batches: Minibatches, mesh: Mesh):
+def _on_devices(batches: Minibatches, mesh: Mesh) -> Iterator[PyTree]:
     for j in range(batches.num_batches):
         batch = batches.at(j)
         yield place(batch, batch.shardings(mesh))
 
 
 @lru_cache
-def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]):
+def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]) -> Callable[..., Posterior]:
     """(family, batch) -> its distribution, that of rows spread over the devices."""
 
-    def of_batch(q: nnx.Module, batch: Minibatch) -> Posterior:
+    def of_batch(q: Family, batch: Minibatch) -> Posterior:
         names = jax.eval_shape(lambda: q.distribution(batch))
         outputs = {name: (by_rows if name in row_latents else replicated)(mesh) for name in names}
         inputs = shardings_of_params(q, mesh), batch.shardings(mesh)
@@ -72,7 +76,7 @@ def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]):
 
 
 @lru_cache
-def _estimate_program(algorithm: Algorithm, mesh: Mesh):
+def _estimate_program(algorithm: Any, mesh: Mesh) -> Callable[..., Array]:
     """(state, batch, key) -> an estimate of the ELBO."""
 
     def local(state: PyTree, batch: Minibatch, key: Key) -> Array:

@@ -187,7 +187,7 @@ def model_grid(
 ) -> list[Factorization]:
     """All combinations, each once; what is not named stays as in `model`."""
     choices = {"row_shape": row_shapes, "column_shape": column_shapes, "num_factors": num_factors}
-    named = {name: values for name, values in choices.items() if values}
+    named: dict[str, Sequence[Any]] = {name: v for name, v in choices.items() if v}
     combinations = (dict(zip(named, v, strict=True)) for v in itertools.product(*named.values()))
     return list(dict.fromkeys(dataclasses.replace(model, **fields) for fields in combinations))
 
@@ -201,7 +201,7 @@ def default_grid(model: Factorization) -> list[Factorization]:
 
 def neighbours(model: Factorization) -> list[Factorization]:
     """What is near a model: each shape a step up and down, and half and twice as many factors."""
-    near = [
+    near: list[dict[str, Any]] = [
         {name: max(round(getattr(model, name) * step, 3), SMALLEST_SHAPE)}
         for name in ("row_shape", "column_shape")
         for step in (1 / _STEP, _STEP)
@@ -351,8 +351,11 @@ class _Trials:
         self, config: Experiment, models: Sequence[Factorization], say: Callable[[str], None]
     ):
         self._config, self._say = config, say
-        self._fit, self._mesh = load_fit(config, say), make_mesh()
-        if self._fit.data.split.valid is None:
+        fit, self._mesh = load_fit(config, say), make_mesh()
+        if not isinstance(fit, FactorFit):
+            raise ConfigError("config.model: a search needs a factorization")
+        self._fit = fit
+        if fit.data.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
         self.models: list[Factorization] = []
         self._tilts: dict[int, tuple[np.ndarray, np.ndarray]] = {}

@@ -117,7 +117,7 @@ class _Run:
     def to_the_end(self, state: TrainState, started: float) -> Outcome:
         """Every start to its end, and what they have come to; `state` is that of the first."""
         fit, num_starts = self._fit, self._config.num_starts
-        ends, best, best_index, resumed_from = [], None, 0, None
+        ends, best, best_index, resumed_from = [], state, 0, None
         for index in range(num_starts):
             if index:
                 self._progress.say(f"start {index + 1} of {num_starts}")
@@ -127,7 +127,7 @@ class _Run:
             if num_starts > 1:
                 with self._uninterrupted(state):
                     ends.append(fit.end(state))
-            if best is None or ends[index].score > ends[best_index].score:
+            if index and ends[index].score > ends[best_index].score:
                 best, best_index = state, index
         with self._uninterrupted(best):
             self._folder = folder_of_start(self._workdir, best_index)

@@ -1,5 +1,6 @@
 """The score of validation counts, taken on the devices: cheap enough for every early sweep."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple, Self
 
@@ -7,15 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from numpy.typing import DTypeLike
 
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.devices.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.devices.processes import whole
 from vigamma.diagnostics.weighted_cells import weighted_cells
+from vigamma.families.gamma import Gamma
 from vigamma.models.factor_model import Posterior
 from vigamma.models.factor_priors import means_of
 from vigamma.models.kernels import gather, padded, sum_over_factors
-from vigamma.typing import Array, Record
+from vigamma.typing import Array, Leaf, Record
 
 _SMALLEST_RATE = 1e-30
 _NUM_BLOCKS = 64
@@ -34,13 +37,13 @@ class PlacedCells(Record):
       is_column: whether a column does not only pad; shape (M,).
     """
 
-    rows: Array
-    columns: Array
-    exposures: Array
-    log_weights: Array
-    weights: Array
-    row_exposures: Array
-    is_column: Array
+    rows: Leaf
+    columns: Leaf
+    exposures: Leaf
+    log_weights: Leaf
+    weights: Leaf
+    row_exposures: Leaf
+    is_column: Leaf
 
 
 class Validation(NamedTuple):
@@ -85,8 +88,8 @@ class Validation(NamedTuple):
         device, row = np.divmod(places[found.rows], rows_each)
         slots, size = _slots_by_device(device, mesh.size)
 
-        def spread(values: np.ndarray, dtype: type) -> np.ndarray:
-            placed = np.zeros(mesh.size * size, dtype)
+        def spread(values: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+            placed: np.ndarray = np.zeros(mesh.size * size, dtype)
             placed[slots] = values
             return placed
 
@@ -129,10 +132,10 @@ def _slots_by_device(device: np.ndarray, num_devices: int) -> tuple[np.ndarray, 
 
 
 @lru_cache
-def _program(mesh: Mesh):
+def _program(mesh: Mesh) -> Callable[..., tuple[Array, Array, Array]]:
     """(rows, columns, cells) -> partial sums of the score; Σ_n e_n E[θ_n] and Σ_m E[β_m]."""
 
-    def local(rows, columns, cells: PlacedCells) -> tuple[Array, Array, Array]:
+    def local(rows: Gamma, columns: Gamma, cells: PlacedCells) -> tuple[Array, Array, Array]:
         rows = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), rows)
         theta, own_beta = means_of(rows), means_of(columns)
         beta = ACROSS_DEVICES.gather(own_beta)

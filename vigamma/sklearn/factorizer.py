@@ -23,6 +23,7 @@ from vigamma.inference.minibatch import minibatch_step
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
 from vigamma.models.mixture import generate_mixture
 from vigamma.runs.experiment import Experiment
+from vigamma.runs.factors import FactorFit
 from vigamma.runs.in_memory import FittedStart, fitted_starts
 from vigamma.sklearn.validation import (
     experiment_of,
@@ -144,7 +145,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         for fit, state, _ in self._starts(config, LoadedCounts(not_empty(counts))):
             if not state.is_done and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
-                if not fit.sees_convergence(state):
+                if isinstance(fit, FactorFit) and not fit.sees_convergence(state):
                     message += (
                         "; X has numbers so large that rises of the ELBO as small as that are lost "
                         "in its rounding, in fewer cases with JAX_ENABLE_X64=1"
@@ -190,7 +191,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         A row does not depend on the others. Those of `fit` get the values that new ones would.
         """
         rows, dtype = self._rows(X)
-        return rows.mean.astype(dtype)
+        return np.asarray(rows.mean).astype(dtype)
 
     def transform_interval(
         self,
@@ -207,8 +208,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def components_interval(self, probability: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """The lower and upper ends of the central posterior intervals of β, as `components_`."""
         check_is_fitted(self)
-        ends = interval(self.posterior_["columns"], probability, self.components_.dtype)
-        return tuple(end.T for end in ends)
+        low, high = interval(self.posterior_["columns"], probability, self.components_.dtype)
+        return low.T, high.T
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """The expected counts Σ_k θ_nk E[β_mk] of rows with factors X, of shape (N, K)."""
@@ -257,7 +258,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _n_features_out(self) -> int:
         return self.components_.shape[0]
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -275,7 +276,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise NonFiniteError(_NOT_FINITE)
         self.posterior_, self.elbo_ = posterior, elbo
         self.starts_ = [(self.model_, posterior)]
-        self.components_ = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
+        self.components_: np.ndarray = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
         return self
 
     def _start(self, counts: csr_array) -> None:

@@ -4,6 +4,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, check_scalar
@@ -70,7 +71,7 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
     """The model that the parameters describe."""
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
     row_shape = estimator.row_shape
-    options = {
+    options: dict[str, Any] = {
         "num_factors": int(estimator.n_components),
         "row_shape": None if row_shape is None else float(row_shape),
         "column_shape": float(estimator.column_shape),
@@ -118,10 +119,11 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def interval(gamma: Gamma, probability: float, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+def interval(gamma: Gamma, probability: float, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the central intervals of this probability."""
     check_scalar(
         probability, "probability", Real, min_val=0, max_val=1, include_boundaries="neither"
     )
     tails = (1 - probability) / 2, (1 + probability) / 2
-    return tuple(np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails)
+    low, high = (np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails)
+    return low, high

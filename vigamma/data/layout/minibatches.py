@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from vigamma.data.layout.count_rows import ROW_MULTIPLE, batch_at, lay_out_batches
 from vigamma.devices.mesh import by_rows, replicated
-from vigamma.typing import Array, PyTree, Record
+from vigamma.typing import Array, Leaf, PyTree, Record
 
 
 class Minibatch(Record):
@@ -34,10 +34,10 @@ class Minibatch(Record):
     """
 
     data: PyTree
-    rows: Array
-    is_row: Array
-    index: Array
-    weight: Array
+    rows: Leaf
+    is_row: Leaf
+    index: Leaf
+    weight: Leaf
     group_size: int = struct.field(pytree_node=False)
 
     def shardings(self, mesh: Mesh) -> Self:
@@ -71,11 +71,11 @@ class Minibatch(Record):
 
             return of(slice(-1)) + jnp.where(last_is_row, of(slice(-1, None)), 0)
 
-        groups = jax.tree.map(
+        own, data = jax.tree.map(
             lambda leaf: leaf.reshape(-1, self.group_size, *leaf.shape[1:]), (own, self.data)
         )
         last_is_row = self.is_row.reshape(-1, self.group_size)[:, -1]
-        return nothing + self.weight * jax.vmap(of_group)(*groups, last_is_row).sum()
+        return nothing + self.weight * jax.vmap(of_group)(own, data, last_is_row).sum()
 
     def _no_rows(self) -> PyTree:
         if hasattr(self.data, "without_rows"):
