@@ -137,7 +137,8 @@ def test_specs_compare_and_hash_by_value():
     [
         (None, None, "--config is required"),
         (experiment(), "configs/none.py", "there is no config file configs/none.py"),
-        ({"seed": 1}, ZERO, "must return an Experiment"),
+        ({"seed": 1}, str(ZERO), "must return an Experiment"),
+        ({"seed": 1}, f"{ZERO}:word", "must return an Experiment"),
     ],
 )
 def test_a_flag_without_an_experiment_is_refused(value, filename, message):

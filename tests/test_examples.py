@@ -13,7 +13,7 @@ def blocks(name: str) -> list[str]:
 
 
 def test_a_fit_takes_no_more_than_six_lines(capsys):
-    zero, factors = blocks("README.md")
+    zero, factors = (block for block in blocks("README.md") if "vg.fit(" in block)
     for block in (zero, factors):
         assert len([line for line in block.splitlines() if line]) <= 6
     space = {}
@@ -44,9 +44,9 @@ def test_an_example_of_each_extension(monkeypatch):
     np.testing.assert_allclose(space["shared"].posterior["rate"].mean, mean, rtol=1e-2)
     model, batch = DomainKnowledge().build(Digits().load())
     exact = model.exact_posterior(batch).mean
-    for name, rtol in (("zero", 0.02), ("exact", 1e-5)):
-        assert np.abs(exact / model.prior.mean - 1).max() > 10 * rtol
-        np.testing.assert_allclose(space[name].posterior.mean, exact, rtol=rtol)
+    assert np.abs(exact - model.prior.mean).max() > 1
+    np.testing.assert_allclose(space["zero"].posterior.mean, exact, rtol=0.05, atol=0.01)
+    np.testing.assert_allclose(space["exact"].posterior.mean, exact, rtol=1e-5)
     assert space["exact"].stopped == "converged"
     topics = space["topics"].posterior
     assert topics["rows"].mean.shape == (len((ROOT / "README.md").read_text().splitlines()), 2)

@@ -45,12 +45,14 @@ def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tu
     arrays, program = state.arrays.replace(q=q), _estimate_program(algorithm, state.mesh)
     key = jax.random.fold_in(jax.random.fold_in(arrays.key, arrays.step), 1)
     rounds = max(-(-_ESTIMATES // batches.num_batches), 2)
-    found = [
-        program(arrays, batch, jax.random.fold_in(key, draw * batches.num_batches + j))
-        for j, batch in enumerate(_on_devices(batches, state.mesh))
-        for draw in range(rounds)
-    ]
-    of_batches = np.array(jax.device_get(found), np.float64).reshape(-1, rounds)
+    keys = jax.random.split(key, (batches.num_batches, rounds))
+    of_batches = np.array(
+        [
+            jax.device_get(program(arrays, batch, keys[j]))  # one program of all devices at a time
+            for j, batch in enumerate(_on_devices(batches, state.mesh))
+        ],
+        np.float64,
+    )
     error = np.sqrt(of_batches.var(axis=1, ddof=1).sum() / rounds) / len(of_batches)
     return float(of_batches.mean()), float(error)
 
@@ -77,14 +79,18 @@ def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]) -> Callable[
 
 @lru_cache
 def _estimate_program(algorithm: Any, mesh: Mesh) -> Callable[..., Array]:
-    """(state, batch, key) -> an estimate of the ELBO."""
+    """(state, batch, keys) -> an estimate of the ELBO from each key."""
 
-    def local(state: PyTree, batch: Minibatch, key: Key) -> Array:
-        return algorithm.estimate(state.model, state.q, batch, key, ACROSS_DEVICES)[0]
+    def local(state: PyTree, batch: Minibatch, keys: Array) -> Array:
+        def estimate(state: PyTree, key: Key) -> tuple[PyTree, Array]:
+            found = algorithm.estimate(state.model, state.q, batch, key, ACROSS_DEVICES)
+            return state, found[0]
 
-    def estimate(state: PyTree, batch: Minibatch, key: Key) -> Array:
+        return jax.lax.scan(estimate, state, keys)[1]
+
+    def estimates(state: PyTree, batch: Minibatch, keys: Array) -> Array:
         whole = replicated(mesh)
         inputs = algorithm.shardings(state, mesh), batch.shardings(mesh), whole
-        return on_every_device(local, mesh, inputs, outputs=whole)(state, batch, key)
+        return on_every_device(local, mesh, inputs, outputs=whole)(state, batch, keys)
 
-    return jax.jit(estimate)
+    return jax.jit(estimates)
