@@ -278,7 +278,7 @@ def hpfrec_pass_seconds(
 
 
 def fit_hpfrec(train: sp.coo_matrix, valid: sp.coo_matrix, num_factors: int, seed: int) -> Fit:
-    """Fits hpfrec with its defaults, until its likelihood of the validation counts settles.
+    """Fits hpfrec with its defaults, until its likelihood of the validation counts converges.
 
     Its `niter` is the index of the last pass, counted from zero.
     """

@@ -75,5 +75,5 @@ def problem(exact_problem) -> tuple[GammaPoisson, CountStatistics]:
 def away_from_optimum(problem) -> Gamma:
     """A distribution that is far from the exact posterior of `problem`."""
     model, _ = problem
-    tilt = jnp.linspace(0.6, 1.7, 7)
-    return Gamma(model.prior.concentration * tilt, model.prior.rate / tilt)
+    perturbation = jnp.linspace(0.6, 1.7, 7)
+    return Gamma(model.prior.concentration * perturbation, model.prior.rate / perturbation)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from vigamma import Gamma
 from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.layout.count_rows import CountRows, lay_out_rows, padded_rows
-from vigamma.models.factor_model import FactorModel, Posterior, random_tilts
+from vigamma.models.factor_model import FactorModel, Posterior, random_perturbations
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
 KINDS = ("flat", "hierarchical")
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
         """Where a fit may start; padded."""
         sizes = tuple(padded_rows(size, 1) for size in self.counts.shape)
         return model.initial(
-            random_tilts(seed, check_sparse_counts(self.counts), sizes, num_factors)
+            random_perturbations(seed, check_sparse_counts(self.counts), sizes, num_factors)
         )
 
 

@@ -78,16 +78,12 @@ def test_the_other_commands_run(folder):
     assert "report.html" in page
 
 
-@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_the_python_examples_run(example):
+def test_the_example_of_scikit_learn_runs():
+    (example,) = re.findall(r"```python\n([^`]*PoissonFactorizer.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(example, names)
-    if "images" in names:
-        assert names["images"].shape == (10, 64)
-        assert (names["low"] < names["high"]).all()
-    else:
-        assert names["theta"].shape == (1797, 20)
-        assert (names["theta"] > 0).all()
+    assert names["theta"].shape == (1797, 20)
+    assert (names["theta"] > 0).all()
 
 
 def test_every_path_in_the_map_exists():

@@ -211,7 +211,7 @@ def test_only_the_state_of_the_winner_stays(monkeypatch):
     monkeypatch.setattr(_Trials, "_climb", lambda trials, number, _: trials._scores[number][-1][1])
     trials = object.__new__(_Trials)
     trials._scores = {0: [(1, -3.0)], 1: [(1, -1.0)], 2: [(1, -2.0)]}
-    trials._states, trials._tilts = dict(enumerate("abc")), {}
+    trials._states, trials._perturbations = dict(enumerate("abc")), {}
     assert trials.choose([0, 1, 2], rungs=()) == 1
     assert trials._states == {1: "b"}
 

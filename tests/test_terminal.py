@@ -86,7 +86,8 @@ def test_devices_that_do_not_exist_are_one_line(monkeypatch, error, capsys, tmp_
 def test_a_closed_pipe_ends_a_script_without_a_word(says):
     """And no other pipe does, such as asyncio's between the threads of Orbax."""
     code = (
-        "import os\nfrom vigamma import terminal\n\n\n@terminal.end_with_a_closed_pipe()\n"
+        "import os\nfrom vigamma.terminal import console as terminal\n\n\n"
+        "@terminal.end_with_a_closed_pipe()\n"
         "def main():\n    reader, writer = os.pipe()\n    os.close(reader)\n    try:\n"
         f"        os.write(writer, b'x')\n    except BrokenPipeError:\n        {says}\n\n\nmain()"
     )

@@ -11,8 +11,8 @@ from tests.fitted_runs import NUM_COLUMNS, names, random_run
 from vigamma import ConfigError, SparseCounts, answer_new_rows, read_new_rows, recommend_new
 from vigamma.answers import new_rows
 from vigamma.counts.sparse import canonical_numbers
-from vigamma.inference.column_halves import halves_log_likelihoods
 from vigamma.inference.fold_in import fold_in
+from vigamma.inference.split_half import split_half_log_likelihoods
 
 RUN = random_run()
 COLUMNS = names("column", NUM_COLUMNS)
@@ -102,9 +102,9 @@ def test_scores_are_of_each_half_from_the_other():
             x = new_counts()[:, m]
             factorials = [np.log(np.arange(1, y + 1)).sum() for y in x]
             expected += x * np.log(rates[:, m]) - rates[:, m] - factorials
-    scores = halves_log_likelihoods([(model, columns)], counts, exposures)
+    scores = split_half_log_likelihoods([(model, columns)], counts, exposures)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    plain = halves_log_likelihoods([(model, columns)], counts)
+    plain = split_half_log_likelihoods([(model, columns)], counts)
     assert np.abs(plain - scores).max() > 0.1
     total = plain.sum()
     assert plain.sum() == pytest.approx(total)

@@ -17,7 +17,7 @@ from vigamma import (
 )
 from vigamma.data.layout.count_rows import lay_out_rows
 from vigamma.data.layout.minibatches import Minibatches
-from vigamma.models.factor_model import random_tilts
+from vigamma.models.factor_model import random_perturbations
 
 SHAPES = Gamma(jnp.array([2.0, 3.0]), jnp.array([1.0, 0.5]))
 
@@ -79,7 +79,7 @@ def test_the_mean_over_batches_of_counts_is_the_log_joint(kind):
     whole = lay_out_rows(counts, exposures, missing, **layout)
     whole = jax.tree.map(jnp.asarray, whole)
     size = batches.at(0).rows.size
-    q = model.initial(random_tilts(0, counts, (3 * size, 64), 3))
+    q = model.initial(random_perturbations(0, counts, (3 * size, 64), 3))
     log_q = jax.tree.map(lambda leaf: jnp.asarray(np.log(leaf)), {n: g.mean for n, g in q.items()})
     estimate = jax.jit(lambda batch, latents: batch.log_joint(model, latents))
 

@@ -42,8 +42,8 @@ def estimate(estimator, problem, q: Gamma, num_batches: int = BATCHES):
 
 def random_point(problem, seed: int) -> Gamma:
     model, _ = problem
-    tilt = jnp.exp(0.5 * jax.random.normal(jax.random.key(seed), (2, 7)))
-    return Gamma(model.prior.concentration * tilt[0], model.prior.rate * tilt[1])
+    perturbation = jnp.exp(0.5 * jax.random.normal(jax.random.key(seed), (2, 7)))
+    return Gamma(model.prior.concentration * perturbation[0], model.prior.rate * perturbation[1])
 
 
 @pytest.mark.parametrize("seed", range(5))

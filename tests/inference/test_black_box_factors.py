@@ -18,7 +18,7 @@ from vigamma import (
 )
 from vigamma.data.layout.count_rows import lay_out_rows
 from vigamma.data.layout.minibatches import Minibatches
-from vigamma.models.factor_model import random_tilts
+from vigamma.models.factor_model import random_perturbations
 
 
 def make_problem(num_factors: int):
@@ -31,7 +31,12 @@ def make_problem(num_factors: int):
     spec = PoissonFactorization(num_factors=num_factors, row_shape=1.0, column_shape=1.0)
     model = spec.build(counts, np.ones(12), 0)
     model, batch = jax.tree.map(jnp.asarray, (model, batch))
-    return model, batch, batches, model.initial(random_tilts(0, counts, (64, 64), num_factors))
+    return (
+        model,
+        batch,
+        batches,
+        model.initial(random_perturbations(0, counts, (64, 64), num_factors)),
+    )
 
 
 def by_coordinate_ascent(model, batch, start):

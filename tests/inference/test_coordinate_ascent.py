@@ -344,14 +344,14 @@ def test_a_run_stops_where_validation_no_longer_rises_if_asked_to(stops, best_st
 
 def test_a_look_that_finds_no_rise_starts_extrapolation_anew():
     state = validated(EXTRAPOLATED, 20, best_step=18)
-    tilted = jax.tree.map(lambda leaf: 2 * leaf, state.q)
-    state = state.replace(start=tilted, momentum=jnp.int32(7))
+    perturbed = jax.tree.map(lambda leaf: 2 * leaf, state.q)
+    state = state.replace(start=perturbed, momentum=jnp.int32(7))
     after = EXTRAPOLATED.after_validation(state, -3.0)  # as good as the best is not better
     chex.assert_trees_all_equal(after, state.replace(start=state.q, momentum=jnp.int32(0)))
     chex.assert_trees_all_equal_dtypes(after, state)
     better = EXTRAPOLATED.after_validation(state, -2.9)
     assert int(better.momentum) == 7
-    chex.assert_trees_all_equal(better.start, tilted)
+    chex.assert_trees_all_equal(better.start, perturbed)
 
 
 def test_extrapolation_waits_for_ten_sweeps_where_validation_counts_are_looked_at():

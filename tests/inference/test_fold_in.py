@@ -57,7 +57,7 @@ def test_rows_do_not_depend_on_each_other():
     np.testing.assert_allclose(alone[0], together[7], rtol=1e-5, atol=1e-7)
 
 
-def test_rows_settle_alike_on_every_scale():
+def test_rows_converge_alike_on_every_scale():
     problem, model, scale = make_problem(num_rows=30), make_model("hierarchical"), 2.0**14
     columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
     counts = check_sparse_counts(problem.counts)
@@ -70,7 +70,7 @@ def test_rows_settle_alike_on_every_scale():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypatch):
-    """Rows that settle slowly show it where a round forgets how far the extrapolation is."""
+    """Rows that converge slowly show it where a round forgets how far the extrapolation is."""
     problem, model = make_problem(num_rows=250), make_model(kind)
     columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
     counts = check_sparse_counts(problem.counts)
@@ -86,15 +86,15 @@ def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_settle_within_80_updates(kind, monkeypatch):
+def test_rows_converge_within_80_updates(kind, monkeypatch):
     """As the extrapolation starts anew where it goes too far; without that it takes 300."""
     problem, model = make_problem(num_rows=250), make_model(kind)
     columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
     counts = check_sparse_counts(problem.counts)
     exact = fold_in(model, columns, counts, tolerance=1e-8)["rows"].mean
     size = exact.sum(axis=1)
-    settled = fold_in(model, columns, counts)["rows"].mean
-    assert (np.abs(settled - exact).sum(axis=1) < 1e-4 * size).all()
+    converged = fold_in(model, columns, counts)["rows"].mean
+    assert (np.abs(converged - exact).sum(axis=1) < 1e-4 * size).all()
     for most_updates, is_enough in ((80, True), (20, False)):
         monkeypatch.setattr(module, "_MOST_UPDATES", most_updates)
         means = fold_in(model, columns, counts)["rows"].mean
@@ -102,6 +102,6 @@ def test_rows_settle_within_80_updates(kind, monkeypatch):
 
 
 def test_a_row_has_moved_by_its_extrapolation_or_by_its_update():
-    """Either can be undone by the other, and nothing is settled then."""
+    """Either can be undone by the other, and nothing has converged then."""
     assert module._way(was=1.0, begun=1.5, now=1.5) == 0.5
     assert module._way(was=1.0, begun=1.5, now=1.0) == 0.5

@@ -15,7 +15,7 @@ from vigamma import (
 )
 from vigamma.data.layout.count_rows import batch_at, lay_out_batches, lay_out_rows, padded_rows
 from vigamma.data.layout.minibatches import Minibatch, Minibatches
-from vigamma.models.factor_model import random_tilts
+from vigamma.models.factor_model import random_perturbations
 from vigamma.typing import default_float
 
 DATA = SyntheticFactors(num_rows=300, num_columns=80, num_factors=4, num_nonzeros=4000)
@@ -41,7 +41,7 @@ def problem(kind=HierarchicalPoissonFactorization, batch_rows=300, missing_share
     batches = lay_out_batches(counts, exposures, missing, num_batches=num_batches, **layout)
     whole = lay_out_rows(counts, exposures, missing, **layout)
     sizes = (batches.exposures.size, padded_rows(counts.shape[1], 1))
-    q = model.initial(random_tilts(0, counts, sizes, NUM_FACTORS))
+    q = model.initial(random_perturbations(0, counts, sizes, NUM_FACTORS))
     return inference, inference.init(model, q, num_batches=num_batches), batches, whole
 
 

@@ -459,7 +459,7 @@ def test_generated_counts_have_the_rates_of_their_factors():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_initial_posterior_is_the_prior_tilted_differently_for_every_seed(kind):
+def test_the_initial_posterior_is_the_prior_perturbed_differently_for_every_seed(kind):
     model, problem = make_model(kind), make_problem()
     q, same, other = (problem.initial(model, 3, seed) for seed in (0, 0, 1))
     assert q["rows"].rate.shape == q["columns"].rate.shape == (64, 3)
@@ -467,10 +467,10 @@ def test_the_initial_posterior_is_the_prior_tilted_differently_for_every_seed(ki
     for side in ("rows", "columns"):
         np.testing.assert_array_equal(q[side].mean, same[side].mean)
         assert (q[side].mean != other[side].mean)[:9].mean() > 0.5
-    tilt = np.asarray(q["rows"].mean / model.row_prior.initial(1, 1)[0].mean)
-    assert 0.999 < tilt.min() < 1.01
-    assert 1.09 < tilt.max() < 1.101
-    np.testing.assert_allclose(tilt[12:], 1, rtol=1e-6)  # rows that only pad
+    perturbation = np.asarray(q["rows"].mean / model.row_prior.initial(1, 1)[0].mean)
+    assert 0.999 < perturbation.min() < 1.01
+    assert 1.09 < perturbation.max() < 1.101
+    np.testing.assert_allclose(perturbation[12:], 1, rtol=1e-6)  # rows that only pad
 
 
 def test_components_start_with_columns_that_are_frequent_in_a_group_of_rows():
@@ -479,10 +479,10 @@ def test_components_start_with_columns_that_are_frequent_in_a_group_of_rows():
     problem = Problem(counts, np.ones(10), np.zeros(counts.shape, bool))
     model = make_model("flat")
     for seed in range(10):
-        tilt = problem.initial(model, 2, seed)["columns"].mean[:8]
-        tilt = np.asarray(tilt / model.column_prior.initial(1, 1)[0].mean).T
+        perturbation = problem.initial(model, 2, seed)["columns"].mean[:8]
+        perturbation = np.asarray(perturbation / model.column_prior.initial(1, 1)[0].mean).T
         kinds = np.kron(np.eye(2), np.ones(4)) * 250 / 126 + 1 / 126
-        np.testing.assert_allclose(tilt[np.argsort(tilt[:, 7])], kinds, rtol=1e-5)
+        np.testing.assert_allclose(perturbation[np.argsort(perturbation[:, 7])], kinds, rtol=1e-5)
 
 
 def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():

@@ -104,8 +104,10 @@ def test_the_best_step_is_told_where_it_is_not_the_last():
 
 def test_starts_share_no_restart(monkeypatch):
     fit, asked = load_fit(experiment(inference=CoordinateAscent(num_restarts=3))), []
-    mesh, tilts = make_mesh(), fit.tilts
-    monkeypatch.setattr(fit, "tilts", lambda index, mesh: asked.append(index) or tilts(0, mesh))
+    mesh, perturbations = make_mesh(), fit.perturbations
+    monkeypatch.setattr(
+        fit, "perturbations", lambda index, mesh: asked.append(index) or perturbations(0, mesh)
+    )
     monkeypatch.setattr(factors, "take_steps", lambda *_, **__: ())
     for index in range(2):
         fit.before_the_first_step(fit.start(mesh, index), lambda line: None, index)

@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
       num_heldout: how many of what the protocol counts.
       fitted: of the posterior mean rates, those of the mixture of all starts.
       independent: of one rate for each column, times the exposure of the row: popularity.
-      table: the same for people.
+      table: the same, human-readable.
     """
 
     protocol: str

@@ -14,7 +14,7 @@ from vigamma.answers.recommendation import posterior_of_new, recommend_folded
 from vigamma.data.files import SparseCounts
 from vigamma.data.new_counts import NewCounts, read_new_counts
 from vigamma.errors import ConfigError
-from vigamma.inference.column_halves import halves_log_likelihoods
+from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.models.factor_model import Posterior
 from vigamma.runs.fitted import FittedRun
 from vigamma.terminal.pace import Pace
@@ -140,6 +140,6 @@ def _scores(
     run: FittedRun, counts: csr_array, names: np.ndarray, exposures: np.ndarray | None
 ) -> pd.DataFrame:
     starts = [(start.model, start.q["columns"]) for start in run.starts]
-    scores = halves_log_likelihoods(starts, counts, exposures)
+    scores = split_half_log_likelihoods(starts, counts, exposures)
     sums = counts.sum(axis=1).astype(np.int64)
     return pd.DataFrame({"name": names, "counts": sums, "log_likelihood": scores})

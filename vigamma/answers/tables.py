@@ -1,4 +1,4 @@
-"""Tables: aligned, for people to read, and as files."""
+"""Tables: aligned to be read, and as files."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -45,7 +45,7 @@ class Topics(NamedTuple):
     interval: float
 
     def table(self) -> str:
-        """The same for people."""
+        """The same, human-readable."""
         title = f"{len(self.weights)} factors; {100 * self.interval:g} % intervals"
         return "\n\n".join([title, *map(self._of_factor, self.weights.itertuples())])
 

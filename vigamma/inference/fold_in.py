@@ -21,14 +21,14 @@ from vigamma.models.kernels import elementwise, gathered, sum_over_factors
 from vigamma.typing import Array, default_float
 
 TOLERANCE = 1e-6
-"""A row is settled when neither an update nor the extrapolation before it moves its means by more
-than this part of their sum."""
+"""A row has converged when neither an update nor the extrapolation before it moves its means by
+more than this part of their sum."""
 
 _MOST_UPDATES = 1000
 _MANY_ROWS = 2**12
 _ROUNDS = (40, 40, _MOST_UPDATES)
-"""Of many rows most settle within the first updates; the others then go on without them, from where
-they are: a row has the same factors among many as alone."""
+"""Of many rows most converge within the first updates; the others then go on without them, from
+where they are: a row has the same factors among many as alone."""
 
 
 def fold_in(
@@ -41,7 +41,7 @@ def fold_in(
     """The posterior of new rows by coordinate ascent in which the columns stay as they are.
 
     Rows do not depend on each other. Starting from the prior, each is updated, extrapolated, until
-    it has settled, and then stays; the extrapolation of a row starts anew whenever it points
+    it has converged, and then stays; the extrapolation of a row starts anew whenever it points
     against the update (O'Donoghue & Candès 2015, the gradient scheme).
 
     Args:
@@ -68,17 +68,17 @@ def fold_in(
     at_start = np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, table.means.dtype)
     reached = _Reached(q, jax.tree.map(np.copy, q), *at_start)  # type: ignore[arg-type]  # in NumPy
 
-    def settle(chosen: np.ndarray, most_updates: int) -> _Reached:
+    def converge(chosen: np.ndarray, most_updates: int) -> _Reached:
         start = jax.tree.map(lambda leaf: leaf[chosen], reached)
         limits = default_float(tolerance), np.int32(most_updates)
-        return _settle_all(mesh, model, table, counts[chosen], exposures[chosen], start, limits)
+        return _converge_all(mesh, model, table, counts[chosen], exposures[chosen], start, limits)
 
     left = np.arange(num_rows)
     for most_updates in _ROUNDS if num_rows >= _MANY_ROWS else (_MOST_UPDATES,):
-        settled = settle(left, most_updates)
-        for leaf, now in zip(*map(jax.tree.leaves, (reached, settled)), strict=True):
+        converged = converge(left, most_updates)
+        for leaf, now in zip(*map(jax.tree.leaves, (reached, converged)), strict=True):
             leaf[left] = now
-        left = left[settled.moved > tolerance]
+        left = left[converged.moved > tolerance]
         if not left.size:
             break
     return q
@@ -100,7 +100,7 @@ class _Reached(NamedTuple):
     moved: Array
 
 
-def _settle_all(
+def _converge_all(
     mesh: Mesh,
     model: FactorModel,
     table: ColumnTable,
@@ -109,13 +109,13 @@ def _settle_all(
     start: _Reached,
     limits: tuple[np.floating, np.int32],
 ) -> _Reached:
-    """The rows, updated until they settle or as often as allowed."""
+    """The rows, updated until they converge or as often as allowed."""
     slots = block_slots(table.weights.shape[1])
     blocks, places = make_whole_row_blocks(counts, slots, mesh.size)
     is_row = places >= 0
     reached = jax.tree.map(lambda leaf: leaf[places], start)
     at_places = place((reached, blocks, np.where(is_row, exposures[places], 0)), by_rows(mesh))
-    found = jax.device_get(_settle(mesh)(model, table, *at_places, *limits))
+    found = jax.device_get(_converge(mesh)(model, table, *at_places, *limits))
 
     def in_order(leaf: np.ndarray) -> np.ndarray:
         ordered = np.empty_like(leaf, shape=(counts.shape[0], *leaf.shape[2:]))
@@ -131,7 +131,7 @@ def _table(columns: Gamma, is_column: Array) -> ColumnTable:
 
 
 @cache
-def _settle(mesh: Mesh) -> Callable[..., _Reached]:
+def _converge(mesh: Mesh) -> Callable[..., _Reached]:
     """(model, table, reached, blocks, e_n, *limits) -> reached; compiled once for each shape.
 
     One block after the other, so that what there is to know of its columns stays in the cache.
@@ -146,13 +146,13 @@ def _settle(mesh: Mesh) -> Callable[..., _Reached]:
         tolerance: Array,
         most_updates: Array,
     ) -> _Reached:
-        def settle(of_block: tuple[_Reached, SparseBlocks, Array]) -> _Reached:
+        def converge(of_block: tuple[_Reached, SparseBlocks, Array]) -> _Reached:
             reached, block, e_n = of_block
             weights = gathered(table.weights, block.columns)
 
             def update(carry: tuple[_Reached, Array]) -> tuple[_Reached, Array]:
                 (rows, previous, momentum, moved), step = carry
-                settled = moved <= tolerance
+                converged = moved <= tolerance
                 start = extrapolated(rows, previous, momentum)
                 new = model.rows_given(start, table, weights, block, e_n)
                 was, begun, now = (means_of(q["rows"]) for q in (rows, start, new))
@@ -160,12 +160,12 @@ def _settle(mesh: Mesh) -> Callable[..., _Reached]:
                 way = sum_over_factors(elementwise(_way, was, begun, now))
                 now_moved = way / sum_over_factors(now)
 
-                def unless_settled(new: Array, old: Array) -> Array:
+                def unless_converged(new: Array, old: Array) -> Array:
                     return jnp.where(
-                        settled.reshape(settled.shape + (1,) * (new.ndim - 1)), old, new
+                        converged.reshape(converged.shape + (1,) * (new.ndim - 1)), old, new
                     )
 
-                new, moved = jax.tree.map(unless_settled, (new, now_moved), (rows, moved))
+                new, moved = jax.tree.map(unless_converged, (new, now_moved), (rows, moved))
                 return _Reached(new, rows, jnp.where(against, 0, momentum + 1), moved), step + 1
 
             def goes_on(carry: tuple[_Reached, Array]) -> Array:
@@ -175,7 +175,7 @@ def _settle(mesh: Mesh) -> Callable[..., _Reached]:
             reached = reached._replace(moved=jnp.where(e_n > 0, reached.moved, 0.0))
             return jax.lax.while_loop(goes_on, update, (reached, jnp.int32(0)))[0]
 
-        return jax.lax.map(settle, (reached, blocks, exposures))
+        return jax.lax.map(converge, (reached, blocks, exposures))
 
     whole, spread = replicated(mesh), by_rows(mesh)
     inputs = (whole, whole, spread, spread, spread, whole, whole)

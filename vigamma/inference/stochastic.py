@@ -52,7 +52,7 @@ class StochasticVariationalInference:
 
     The sum of all ρ counts the sweeps of coordinate ascent that the steps amount to; the last ρ
     decides how much single batches still tell. In few epochs the sum matters more, and rows must
-    have settled before they speak: hence the defaults.
+    have converged before they speak: hence the defaults.
 
     Attributes:
       delay: at least 0; larger makes the first steps smaller.

@@ -133,17 +133,18 @@ class FactorModel(Record):
         """The names of the latents that belong to single rows."""
         return ROW_LATENTS if isinstance(self.row_prior, RandomRatePrior) else ROW_LATENTS[:1]
 
-    def initial(self, tilts: tuple[np.ndarray, np.ndarray]) -> Posterior:
-        """The prior, its means tilted: where coordinate ascent may start.
+    def initial(self, perturbations: tuple[np.ndarray, np.ndarray]) -> Posterior:
+        """The prior, its means perturbed: where coordinate ascent may start.
 
         Args:
-          tilts: of rows and columns, padded, as from `random_tilts`; shapes (N, K) and (M, K).
+          perturbations: of rows and columns, padded, as from `random_perturbations`; shapes (N, K)
+            and (M, K).
         """
         posterior: Posterior = {}
         priors = (self.row_prior, self.column_prior)
-        for side, prior, tilt in zip(("row", "column"), priors, tilts, strict=True):
-            factors, rates = prior.initial(*tilt.shape)
-            rate = (factors.rate / tilt).astype(factors.rate.dtype)
+        for side, prior, perturbation in zip(("row", "column"), priors, perturbations, strict=True):
+            factors, rates = prior.initial(*perturbation.shape)
+            rate = (factors.rate / perturbation).astype(factors.rate.dtype)
             posterior |= _named(side, Gamma(factors.concentration, rate), rates)
         return posterior
 
@@ -350,14 +351,14 @@ def _exp_mean_log(concentration: Array, rate: Array) -> Array:
     return jnp.maximum(exp_digamma(concentration) / rate, _SMALLEST_WEIGHT)
 
 
-def random_tilts(
+def random_perturbations(
     seed: Seed, counts: csr_array, sizes: tuple[int, int], num_factors: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """By how much the means of rows and columns start above or below those of the prior.
 
     Those of a row by up to 10 %; those of a component's columns by how often they occur in a group
     of rows that are alike, rather than in all. So the components start apart, along directions in
-    which rows differ: fits end higher than from random tilts, in half the sweeps.
+    which rows differ: fits end higher than from random perturbations, in half the sweeps.
 
     In NumPy, which needs no compilation for what happens once.
 

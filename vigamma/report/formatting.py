@@ -12,7 +12,7 @@ def printable(value: object) -> object:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number for people: so many significant digits, thousands apart, no exponent if it can."""
+    """A number to be read: so many significant digits, thousands apart, no exponent if it can."""
     if value == 0 or not abs(value) < 1e15:
         return f"{value:g}".replace("-", "−")
     rounded = f"{value:,.{digits}g}"

@@ -1,4 +1,4 @@
-"""What a factorization has come to, for people."""
+"""What a factorization has come to, human-readable."""
 
 from typing import Any
 

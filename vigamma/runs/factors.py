@@ -25,7 +25,12 @@ from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.inference.best import next_look
 from vigamma.inference.train_state import TrainState
-from vigamma.models.factor_model import FactorModel, Posterior, random_tilts, without_padding
+from vigamma.models.factor_model import (
+    FactorModel,
+    Posterior,
+    random_perturbations,
+    without_padding,
+)
 from vigamma.models.mixture import mixture_means
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
@@ -100,24 +105,24 @@ class FactorFit:
         return self._config.model.build(split.train, self.data.exposures, num_missing)
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """The prior with a random tilt."""
-        return self.start_from(self.tilts(index * self._num_restarts, mesh), mesh)
+        """The prior with a random perturbation."""
+        return self.start_from(self.perturbations(index * self._num_restarts, mesh), mesh)
 
-    def tilts(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-        """The random tilts of a start; the same for all models of the same K."""
+    def perturbations(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+        """The random perturbations of a start; the same for all models of the same K."""
         train, config = self.data.split.train, self._config
         num_rows = padded_rows(-(-train.shape[0] // self.steps_per_sweep), mesh.size)
         sizes = num_rows * self.steps_per_sweep, padded_rows(train.shape[1], mesh.size)
-        return random_tilts([config.seed, index], train, sizes, config.model.num_factors)
+        return random_perturbations([config.seed, index], train, sizes, config.model.num_factors)
 
-    def start_from(self, tilts: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> TrainState:
-        """The prior with these tilts."""
+    def start_from(self, perturbations: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> TrainState:
+        """The prior with these perturbations."""
         config = self._config
-        self._place_validation(mesh, len(tilts[0]))
+        self._place_validation(mesh, len(perturbations[0]))
         return TrainState(
             _stepping(config.inference),
             self.model,
-            self.model.initial(tilts),
+            self.model.initial(perturbations),
             self.batches(mesh),
             key=key_of_seed(config.seed),
             validates=self.data.split.valid is not None,
@@ -159,7 +164,7 @@ class FactorFit:
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:
-        """Of several random tilts the best after some sweeps, if that is asked for.
+        """Of several random perturbations the best after some sweeps, if that is asked for.
 
         That is the one with the highest log-likelihood of validation counts so far, or, where there
         are none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
@@ -169,8 +174,8 @@ class FactorFit:
         if number == 1:
             return
         for restart in range(number):
-            tilts = self.tilts(index * number + restart, state.mesh)
-            other = self.start_from(tilts, state.mesh)
+            perturbations = self.perturbations(index * number + restart, state.mesh)
+            other = self.start_from(perturbations, state.mesh)
             last_step, where = inference.restart_sweeps, f" of restart {restart + 1}"
             for _ in take_steps(self, other, last_step, where=where):
                 pass
@@ -231,8 +236,8 @@ class FactorFit:
             return self._distribution(kept.q, state.mesh), outcome
         # Steps that leave the columns as they are: the mean of their estimates is the ELBO.
         own = jax.tree.map(jnp.copy, state.arrays.replace(q=kept.q, only_rows=jnp.bool_(True)))
-        settled, infos = state.pass_over(own)
-        return settled.q, outcome | {"elbo": float(infos.elbo.mean(dtype=np.float64))}
+        up_to_date, infos = state.pass_over(own)
+        return up_to_date.q, outcome | {"elbo": float(infos.elbo.mean(dtype=np.float64))}
 
     def sees_convergence(self, state: TrainState) -> bool:
         """Whether the stopping rule by the ELBO could hold: see `CoordinateAscent.tolerance`."""

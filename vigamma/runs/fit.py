@@ -16,7 +16,7 @@ class Report(NamedTuple):
 
     Attributes:
       summary: what `summary.json` says of it.
-      table: the same for people.
+      table: the same, human-readable.
     """
 
     summary: dict[str, Any]

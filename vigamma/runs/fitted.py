@@ -74,7 +74,7 @@ class FittedRun(NamedTuple):
 
     @property
     def which(self) -> str:
-        """Which posterior it is, for people."""
+        """Which posterior it is, human-readable."""
         which = f"step {self.step}"
         if self.step != self.last_step:
             which += f" of {self.last_step}, the best by validation"

@@ -32,7 +32,7 @@ class Fitted(NamedTuple):
         validation counts said.
       stopped: what stopped it: "converged", "validation", or "num_steps".
       summary: the outcome, as in `summary.json` of a run.
-      table: the same for people.
+      table: the same, human-readable.
     """
 
     posterior: Any

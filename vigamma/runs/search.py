@@ -152,7 +152,7 @@ class SearchOutcome(NamedTuple):
 
     @property
     def table(self) -> str:
-        """The candidates and the test log-likelihood of the winner, for people."""
+        """The candidates and the test log-likelihood of the winner, human-readable."""
         names = varied_fields([trial.model for trial in self.trials])
         header = (*names, "validation (nats)", "at sweep", "of", "dropped at")
         rows = [
@@ -358,7 +358,7 @@ class _Trials:
         if fit.data.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
         self.models: list[Factorization] = []
-        self._tilts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._perturbations: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._states: dict[int, TrainState] = {}
         self._scores: dict[int, list[tuple[int, float]]] = {}
         self._sweeps: dict[int, int] = {}
@@ -386,7 +386,7 @@ class _Trials:
         winner = halve(candidates, self._climb, rungs, self._after_rung, never_dropped=(0,))
         if not math.isfinite(self._scores[winner][-1][1]):
             raise NonFiniteError("no candidate has come to a finite validation log-likelihood")
-        self._tilts.clear()
+        self._perturbations.clear()
         self._states = {winner: self._states[winner]}
         return winner
 
@@ -416,13 +416,13 @@ class _Trials:
 
     def _start(self, fit: FactorFit, candidate: int) -> TrainState:
         num_factors = self.models[candidate].num_factors
-        if num_factors not in self._tilts:
-            self._tilts[num_factors] = fit.tilts(0, self._mesh)
-        return fit.start_from(self._tilts[num_factors], self._mesh)
+        if num_factors not in self._perturbations:
+            self._perturbations[num_factors] = fit.perturbations(0, self._mesh)
+        return fit.start_from(self._perturbations[num_factors], self._mesh)
 
     def _after_rung(self, rung: Rung, kept: list[int], dropped: list[int]) -> None:
         """Lets go of the states of those that are dropped, and of where all have started."""
-        self._tilts.clear()
+        self._perturbations.clear()
         for candidate in dropped:
             self._states.pop(candidate, None)
             self._dropped_at[candidate] = rung.sweeps

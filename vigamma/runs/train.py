@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
     Attributes:
       summary: what `summary.json` holds.
-      table: the outcome for people.
+      table: the outcome, human-readable.
     """
 
     summary: dict[str, Any]

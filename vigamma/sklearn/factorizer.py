@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from vigamma.data.files import LoadedCounts
 from vigamma.errors import NonFiniteError
 from vigamma.families.gamma import Gamma
-from vigamma.inference.column_halves import halves_log_likelihoods
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.minibatch import minibatch_step
-from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_tilts
+from vigamma.inference.split_half import split_half_log_likelihoods
+from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_perturbations
 from vigamma.models.mixture import generate_mixture
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factors import FactorFit
@@ -235,7 +235,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if self.n_features_in_ < 2:
             raise ValueError("a score needs 2 features or more, to predict one from another")
         starts = [(model, posterior["columns"]) for model, posterior in self.starts_]
-        return float(halves_log_likelihoods(starts, counts).mean())
+        return float(split_half_log_likelihoods(starts, counts).mean())
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
@@ -283,8 +283,10 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Priors, and a posterior of the columns, to take the first step from."""
         spec = model_of(self)
         self.model_ = spec.build(counts, np.ones(counts.shape[0]), 0)
-        tilts = random_tilts(seed_of(self.random_state), counts, counts.shape, spec.num_factors)
-        q = self.model_.initial(tilts)
+        perturbations = random_perturbations(
+            seed_of(self.random_state), counts, counts.shape, spec.num_factors
+        )
+        q = self.model_.initial(perturbations)
         self.posterior_, self.n_samples_seen_, self.n_steps_ = q, 0, 0
 
     def _starts(self, config: Experiment, data: LoadedCounts) -> Iterator[FittedStart]:

@@ -15,7 +15,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.mixture import mixture_means
 
 
-def halves_log_likelihoods(
+def split_half_log_likelihoods(
     starts: Sequence[tuple[FactorModel, Gamma]],
     counts: csr_array,
     exposures: np.ndarray | None = None,
