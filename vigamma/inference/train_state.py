@@ -1,6 +1,5 @@
 """A train state: an algorithm at work on all devices, everything that decides its next step."""
 
-import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -74,8 +73,8 @@ class TrainState:
             raise ValueError(f"fused_steps must be at least 1, got {fused_steps}")
         self.algorithm, self.mesh = algorithm, make_mesh() if mesh is None else mesh
         self._data, self._fused_steps = data, fused_steps
-        self._is_streamed = isinstance(data, Minibatches) and data.num_batches > 1
         num_batches = data.num_batches if isinstance(data, Minibatches) else 1
+        self._is_streamed = num_batches > 1
         state = algorithm.init(model, q, key=key, num_batches=num_batches, validates=validates)
         state = jax.tree.map(lambda x: jnp.copy(x) if isinstance(x, jax.Array) else x, state)
         self.arrays = place(state, algorithm.shardings(state, self.mesh))
@@ -136,9 +135,7 @@ class TrainState:
 
     def _stream(self, last_step: int) -> Iterator[StepInfo]:
         infos: list[StepInfo] = []
-        for step in itertools.count(self.num_steps):
-            if step == last_step:
-                break
+        for step in range(self.num_steps, last_step):
             batch = self._on_devices(self._data.batch_of(step))  # while the step before is at work
             jax.block_until_ready(infos[-1:])  # so that no more than two batches are there
             self.arrays, info = self._compiled(self.arrays, jnp.uint32(last_step), batch)

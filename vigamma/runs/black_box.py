@@ -1,7 +1,6 @@
 """The fit of any model that states its log joint, by gradient ascent of a Monte Carlo ELBO."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,7 +16,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.inference.train_state import TrainState
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import Report
+from vigamma.runs.fit import OneStart, Report
 from vigamma.runs.passes import distribution_of_family, elbo_of_family
 from vigamma.typing import PyTree
 
@@ -33,7 +32,7 @@ _MOST_CELLS = 2**30
 """4 GB of floats."""
 
 
-class BlackBoxFit:
+class BlackBoxFit(OneStart):
     """Rows of data, a model of them, and its variational posterior.
 
     Attributes:
@@ -48,6 +47,7 @@ class BlackBoxFit:
             raise ValueError("held-out counts need a factorization")
         self._config, self.model = config, config.model
         self.names: dict[str, list[str]] = {}
+        self._laid_out: dict[Mesh, Minibatches] = {}
         self._rows = _dense(data) if isinstance(data, SparseData) else data
         self._initial = _checked(self.model, config.model.initial(self._rows), self._rows)
         self.identity = checksum_of(jax.tree.leaves((self._rows, self._initial)))
@@ -72,27 +72,13 @@ class BlackBoxFit:
         )
 
     def _batches(self, mesh: Mesh) -> Minibatches:
-        config, leaves = self._config, jax.tree.leaves(self._rows)
-        num_batches = config.inference.num_batches(len(leaves[0]))
-        return Minibatches.of_arrays(
-            self._rows, num_batches=num_batches or 1, num_shards=mesh.size, seed=config.seed
-        )
-
-    def before_the_first_step(
-        self, state: TrainState, say: Callable[[str], None], index: int = 0
-    ) -> None:
-        """Leaves the state as it is."""
-        del state, say, index
-
-    def next_look(self, step: int) -> float:
-        """Never: nothing is held out."""
-        del step
-        return math.inf
-
-    def look(self, state: TrainState) -> dict[str, float]:
-        """Nothing."""
-        del state
-        return {}
+        """The rows, laid out once for the steps, the report and the figures."""
+        if mesh not in self._laid_out:
+            config, leaves = self._config, jax.tree.leaves(self._rows)
+            num_batches = config.inference.num_batches(len(leaves[0])) or 1
+            layout = {"num_batches": num_batches, "num_shards": mesh.size, "seed": config.seed}
+            self._laid_out[mesh] = Minibatches.of_arrays(self._rows, **layout)
+        return self._laid_out[mesh]
 
     def observe(self, state: TrainState) -> dict[str, float]:
         """Nothing."""
@@ -109,10 +95,6 @@ class BlackBoxFit:
             for name, q in found.items()
         }
 
-    def end(self, state: TrainState) -> None:
-        """Nothing: there is one start."""
-        del state
-
     def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
         """The ELBO, and the posterior of the latents."""
         del ends
@@ -127,10 +109,6 @@ class BlackBoxFit:
             "latents": {name: {"mean": m, "sd": sd} for name, m, sd, *_ in lines},
         }
         return Report(summary, _table(summary, lines))
-
-    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
-        """The seconds of a step."""
-        return {"seconds_per_step": seconds_per_step}
 
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]

@@ -1,7 +1,6 @@
 """The fit of a conjugate model by gradient ascent, beside its exact posterior."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,13 +16,13 @@ from vigamma.families.gamma import Gamma
 from vigamma.inference.train_state import TrainState
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import Report
+from vigamma.runs.fit import OneStart, Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class ConjugateFit:
+class ConjugateFit(OneStart):
     """A Gamma-Poisson model, in float64, and its variational posterior.
 
     Attributes:
@@ -65,22 +64,6 @@ class ConjugateFit:
             fused_steps=config.log_every,
         )
 
-    def before_the_first_step(
-        self, state: TrainState, say: Callable[[str], None], index: int = 0
-    ) -> None:
-        """Leaves the state as it is."""
-        del state, say, index
-
-    def next_look(self, step: int) -> float:
-        """Never: the exact posterior is known."""
-        del step
-        return math.inf
-
-    def look(self, state: TrainState) -> dict[str, float]:
-        """Nothing."""
-        del state
-        return {}
-
     def observe(self, state: TrainState) -> dict[str, float]:
         """KL(q ‖ exact posterior), over all latents."""
         return {"kl_to_exact": float(kl_to_exact(self.posterior(state), self._exact).sum())}
@@ -89,10 +72,6 @@ class ConjugateFit:
         """The distribution that the parameters stand for, in float64."""
         q = state.arrays.q
         return gamma_in_float64(q.log_shape[...], q.log_rate[...])
-
-    def end(self, state: TrainState) -> None:
-        """Nothing: there is one start."""
-        del state
 
     def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
         """The certificate."""
@@ -107,10 +86,6 @@ class ConjugateFit:
             "within_tolerance": certificate.kl_to_exact <= self._config.tolerance,
         }
         return Report(summary, certificate.table(self._config.tolerance))
-
-    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
-        """The seconds of a step."""
-        return {"seconds_per_step": seconds_per_step}
 
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]

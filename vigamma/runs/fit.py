@@ -1,5 +1,6 @@
 """What a run needs to know of a fit: the loop in `vigamma.runs` knows nothing else."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -79,3 +80,31 @@ class Fit(Protocol):
         self, state: TrainState, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
         """The pictures of `figures/`, by name."""
+
+
+class OneStart:
+    """What a fit says that has one start, and holds nothing out: a base of such `Fit`s."""
+
+    def before_the_first_step(
+        self, state: TrainState, say: Callable[[str], None], index: int = 0
+    ) -> None:
+        """Leaves the state as it is."""
+        del state, say, index
+
+    def next_look(self, step: int) -> float:
+        """Never: there are no validation counts."""
+        del step
+        return math.inf
+
+    def look(self, state: TrainState) -> dict[str, float]:
+        """Nothing."""
+        del state
+        return {}
+
+    def end(self, state: TrainState) -> None:
+        """Nothing: there is no other start."""
+        del state
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a step."""
+        return {"seconds_per_step": seconds_per_step}
