@@ -32,19 +32,23 @@ class DataSource(Protocol):
 
 @runtime_checkable
 class SparseData(Protocol):
-    """Sparse counts, as a data source loads them: `LoadedCounts`, for example.
+    """Sparse counts, as a data source loads them: `LoadedCounts`, for example."""
 
-    Attributes:
-      counts: canonical counts, as of `check_sparse_counts`; shape (N, M).
-      parts: their split, if they came in one.
-      row_names: what the rows are called, strings of `StringDType`, or None.
-      column_names: the same of the columns.
-    """
+    @property
+    def counts(self) -> Any:
+        """Canonical counts, as of `check_sparse_counts`; shape (N, M)."""
 
-    counts: Any
-    parts: Any
-    row_names: Any
-    column_names: Any
+    @property
+    def parts(self) -> Any:
+        """Their split, if they came in one."""
+
+    @property
+    def row_names(self) -> Any:
+        """What the rows are called, strings of `StringDType`, or None."""
+
+    @property
+    def column_names(self) -> Any:
+        """The same of the columns."""
 
 
 @runtime_checkable

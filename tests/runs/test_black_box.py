@@ -17,6 +17,7 @@ from vigamma import (
     ConfigError,
     CoordinateAscent,
     DigitCounts,
+    Digits,
     Experiment,
     Gamma,
     GradientAscent,
@@ -24,11 +25,14 @@ from vigamma import (
     NaturalGradient,
     PathwiseElbo,
     Poisson,
+    PoissonFactorization,
     ScoreFunctionElbo,
+    fit,
     log_prob,
     run_experiment,
     spec,
 )
+from vigamma.data.layout.minibatches import Minibatches
 from vigamma.devices.mesh import make_mesh
 from vigamma.runs.loading import load_fit
 
@@ -81,10 +85,10 @@ def experiment(**changes) -> Experiment:
 
 
 def fitted(config, num_devices=4):
-    fit = load_fit(config)
-    state = fit.start(make_mesh(jax.devices()[:num_devices]))
+    own = load_fit(config)
+    state = own.start(make_mesh(jax.devices()[:num_devices]))
     state.step(config.num_steps)
-    return fit.posterior(state)
+    return own.posterior(state)
 
 
 def divergence(q, p) -> float:
@@ -151,10 +155,10 @@ def test_a_run_cut_and_resumed_is_bit_identical_and_refuses_other_data(
 
 def test_the_elbo_of_the_report_is_that_of_the_posterior():
     config = experiment()
-    fit = load_fit(config)
-    state = fit.start(make_mesh(jax.devices()[:2]))
+    own = load_fit(config)
+    state = own.start(make_mesh(jax.devices()[:2]))
     state.step(40)
-    summary, data = fit.report(state).summary, Counts().load()
+    summary, data = own.report(state).summary, Counts().load()
     # At the exact posterior the ELBO is the log evidence: p(x, θ) / p(θ | x) at any θ.
     truth = exact(data)
     at = {name: np.log(np.asarray(q.mean)) for name, q in truth.items()}
@@ -244,3 +248,23 @@ def test_a_config_of_ones_own_trains_resumes_and_is_refused_on_other_data(tmp_pa
     assert status == 1
     (line,) = err.splitlines()
     assert "holds step 40 of another run (data and prior (checksum)" in line
+
+
+def test_a_fit_in_memory_names_what_does_not_fit_together():
+    with pytest.raises(ConfigError, match=r"^config\.model: TwoKinds has no table, statistics"):
+        fit(TwoKinds(), Counts(), CoordinateAscent())
+    with pytest.raises(ConfigError, match=r"^config\.model: PoissonFactorization takes sparse"):
+        fit(PoissonFactorization(), Digits())
+
+
+def test_rows_are_laid_out_once(monkeypatch):
+    calls, original = [], Minibatches.of_arrays
+    monkeypatch.setattr(
+        Minibatches, "of_arrays", lambda *args, **how: calls.append(how) or original(*args, **how)
+    )
+    own = load_fit(experiment(num_steps=4))
+    state = own.start(make_mesh(jax.devices()[:1]))
+    state.step(4)
+    own.report(state)
+    own.posterior(state)
+    assert len(calls) == 1

@@ -79,8 +79,7 @@ class FactorFit:
     def __init__(self, config: Experiment, data: SparseData):
         """Splits the counts and builds the model; raises ValueError where that is not possible."""
         self._config = config
-        known: Any = data  # a NamedTuple is none of `SparseData` to mypy, as its fields are fixed
-        self._truth = known if isinstance(known, SyntheticCounts) else None
+        self._truth = data if isinstance(data, SyntheticCounts) else None
         self._placed: dict[Any, Any] = {}
         self.data = SplitData(data, config.heldout, config.model.row_sum_exposures)
         self.identity, self.names = self.data.identity, self.data.names

@@ -99,43 +99,30 @@ def fit(
         data = load_data(source, say)
     elif is_factorization and not isinstance(data, SparseData):
         data = LoadedCounts(check_sparse_counts(data))
-    (start,) = fitted_starts(config, data, say)
-    report = start.fit.report(start.state)
+    built = fit_of(config, data)
+    ((state, history),) = fitted_starts(built, config, say)
+    report = built.report(state)
     return Fitted(
-        start.fit.posterior(start.state),
-        start.history,
-        _what_stopped(start.state, inference),
+        built.posterior(state),
+        history,
+        _what_stopped(state, inference),
         report.summary,
         report.table,
     )
 
 
-class FittedStart(NamedTuple):
-    """One start at its end.
-
-    Attributes:
-      fit: the fit.
-      state: where it ended.
-      history: where the loop paused.
-    """
-
-    fit: Fit
-    state: TrainState
-    history: list[Pause]
-
-
 def fitted_starts(
-    config: Experiment, data: Any, say: Callable[[str], None]
-) -> Iterator[FittedStart]:
-    """The starts of an experiment whose data are loaded, one after the other, each at its end."""
-    fit, mesh = fit_of(config, data), make_mesh()
+    fit: Fit, config: Experiment, say: Callable[[str], None]
+) -> Iterator[tuple[TrainState, list[Pause]]]:
+    """The starts of a fit, one after the other, each at its end, and where the loop paused."""
+    mesh = make_mesh()
     for index in range(config.num_starts):
-        state, history = fit.start(mesh, index), []
+        state, history = fit.start(mesh, index), list[Pause]()
         fit.before_the_first_step(state, say, index)
         for pause in take_steps(fit, state, config.num_steps, every=(config.log_every,)):
             history.append(pause)
             say(f"step {pause.step}: ELBO {pause.elbo:,.1f} nats")
-        yield FittedStart(fit, state, history)
+        yield state, history
 
 
 def _what_stopped(state: TrainState, inference: Any) -> str:

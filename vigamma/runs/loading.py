@@ -20,11 +20,7 @@ def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) ->
 
     What is worth knowing of the data goes to `say`, a line each; so does the name of a large file.
     """
-    data = load_data(config.data, say)
-    try:
-        return fit_of(config, data)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"config.model: {error}") from error
+    return fit_of(config, load_data(config.data, say))
 
 
 def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
@@ -44,9 +40,15 @@ def fit_of(config: Experiment, data: Any) -> Fit:
     """The fit of a model to data that are loaded; which one, the contract of the model decides.
 
     Raises:
-      TypeError: where the model does not take such data, or lacks a member that is needed.
-      ValueError: where it does not take these.
+      ConfigError: where the model does not take these data, or lacks a member that is needed.
     """
+    try:
+        return _checked(_fit_of(config, data), config.inference)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config.model: {error}") from error
+
+
+def _fit_of(config: Experiment, data: Any) -> Fit:
     model = config.model
     if isinstance(model, Factorization):
         if not isinstance(data, SparseData):
@@ -54,16 +56,16 @@ def fit_of(config: Experiment, data: Any) -> Fit:
                 f"{type(model).__name__} takes sparse counts, and {type(config.data).__name__} "
                 "are none"
             )
-        return _checked(FactorFit(config, data), config.inference)
+        return FactorFit(config, data)
     if config.num_starts > 1:
         raise ValueError(
             f"num_starts must be 1 where all starts lead to one posterior, as with "
             f"{type(model).__name__}, got {config.num_starts}"
         )
     if isinstance(model, StartingModel):
-        return _checked(BlackBoxFit(config, data), config.inference)
+        return BlackBoxFit(config, data)
     if hasattr(model, "build"):
-        return _checked(ConjugateFit(config, data), config.inference)
+        return ConjugateFit(config, data)
     raise TypeError(f"{type(model).__name__} has no {missing_members(model, StartingModel)}")
 
 

@@ -20,11 +20,12 @@ from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.minibatch import minibatch_step
 from vigamma.inference.split_half import split_half_log_likelihoods
+from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_perturbations
 from vigamma.models.mixture import generate_mixture
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factors import FactorFit
-from vigamma.runs.in_memory import FittedStart, fitted_starts
+from vigamma.runs.in_memory import fitted_starts
 from vigamma.sklearn.validation import (
     experiment_of,
     interval,
@@ -142,10 +143,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         del y
         counts, dtype = read_table(self, X, reset=True)
         config, max_iter, ends = experiment_of(self), int(self.max_iter), []
-        for fit, state, _ in self._starts(config, LoadedCounts(not_empty(counts))):
+        fit = FactorFit(config, LoadedCounts(not_empty(counts)))
+        for state in self._starts(fit, config):
             if not state.is_done and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
-                if isinstance(fit, FactorFit) and not fit.sees_convergence(state):
+                if not fit.sees_convergence(state):
                     message += (
                         "; X has numbers so large that rises of the ELBO as small as that are lost "
                         "in its rounding, in fewer cases with JAX_ENABLE_X64=1"
@@ -289,9 +291,10 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         q = self.model_.initial(perturbations)
         self.posterior_, self.n_samples_seen_, self.n_steps_ = q, 0, 0
 
-    def _starts(self, config: Experiment, data: LoadedCounts) -> Iterator[FittedStart]:
+    def _starts(self, fit: FactorFit, config: Experiment) -> Iterator[TrainState]:
         try:
-            yield from fitted_starts(config, data, self._say)
+            for state, _ in fitted_starts(fit, config, self._say):
+                yield state
         except NonFiniteError as error:
             raise NonFiniteError(_NOT_FINITE) from error
 
