@@ -237,6 +237,17 @@ class Algorithm(Protocol):
     def shardings(self, state: Any, mesh: Mesh) -> PyTree:
         """Where the parts of a state live; a prefix of it."""
 
+    def outcome(self, state: Any, kept: Any) -> tuple[Any, dict[str, Any]]:
+        """The q that a run ends with, and what its summary says of it: "elbo" in nats, and more.
+
+        Args:
+          state: the `TrainState`.
+          kept: the state of the algorithm, or its `best`: what has the `model` and `q` to report.
+
+        Returns:
+          kept.q, or that brought up to date where steps leave a part of it behind.
+        """
+
 
 def missing_members(value: Any, contract: type) -> str:
     """The names of what a value lacks of a contract, for an error; empty if it keeps it."""

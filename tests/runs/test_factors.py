@@ -9,12 +9,15 @@ import pytest
 
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import ConfigError, CoordinateAscent, Gamma, HeldOut, PoissonFactorization
+from vigamma.contracts import StepInfo
 from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.files import LoadedCounts
-from vigamma.devices.mesh import make_mesh
+from vigamma.devices.mesh import make_mesh, replicated
+from vigamma.models.factor_model import FactorModel
 from vigamma.runs import factors
 from vigamma.runs.factors import FactorFit
 from vigamma.runs.train import load_fit
+from vigamma.typing import Record, spec
 
 CELLS = experiment(
     heldout=HeldOut(protocol="cells", test_fraction=0.3),
@@ -118,10 +121,73 @@ def test_a_run_of_a_fixed_length_need_not_see_its_convergence(monkeypatch):
     monkeypatch.setattr(CoordinateAscent, "sees", lambda *_: False)
     for tolerance in (0.0, 1e-5):
         fit = load_fit(experiment(inference=CoordinateAscent(tolerance=tolerance)))
-        assert fit.sees_convergence(fit.start(make_mesh())) == (tolerance == 0)
+        _, outcome = fit.outcome(fit.start(make_mesh()))
+        assert outcome["sees_convergence"] == (tolerance == 0)
 
 
 def test_a_split_that_holds_out_nothing_names_its_field():
     config = experiment(heldout=HeldOut(protocol="cells", test_fraction=1e-9))
     with pytest.raises(ConfigError, match=r"config\.heldout: test_fraction = 1e-09 holds out noth"):
         load_fit(config)
+
+
+class AtStep(Record):
+    """All that an algorithm must keep, and nothing more."""
+
+    step: jax.Array
+    model: FactorModel
+    q: dict[str, Gamma]
+    best: None = None
+
+
+@spec
+class PlainSweeps:
+    """Coordinate ascent as a reader of the contract would write it, on one device."""
+
+    def num_batches(self, num_rows):
+        return None
+
+    def init(self, model, q, *, key=None, num_batches=1, validates=False):
+        return AtStep(jnp.uint32(0), model, q)
+
+    def step(self, state, batch, devices):
+        model, q = state.model, state.q
+        table = model.table(q, batch.is_column)
+        q = model.with_local_conditionals(q, table, batch)
+        statistics = model.statistics(q, table, batch)
+        elbo = statistics.elbo + model.global_elbo(q, table, statistics, batch.is_column)
+        q = model.with_global_conditionals(q, statistics)
+        return state.replace(step=state.step + 1, q=q), StepInfo(elbo, {})
+
+    def is_done(self, state):
+        return False
+
+    def after_validation(self, state, log_likelihood):
+        return state
+
+    def shardings(self, state, mesh):
+        return replicated(mesh)
+
+    def outcome(self, state, kept):
+        return kept.q, {"elbo": float(kept.model.elbo(kept.q, state.data))}
+
+
+def test_an_algorithm_of_ones_own_fits_a_factorization():
+    def report(inference, num_steps):
+        fit = FactorFit(
+            dataclasses.replace(CELLS, inference=inference),
+            LoadedCounts(check_sparse_counts(COUNTS)),
+        )
+        state = fit.start(make_mesh(jax.devices()[:1]))
+        state.step(num_steps)
+        fit.end(state)
+        return fit.report(state)
+
+    theirs = report(PlainSweeps(), 400).summary
+    ours = report(CoordinateAscent(extrapolate=False, tolerance=0.0), 400).summary
+    assert theirs["elbo"] == pytest.approx(ours["elbo"], rel=1e-5)
+    assert theirs["heldout_log_likelihood"] == pytest.approx(
+        ours["heldout_log_likelihood"], abs=1e-4
+    )
+    assert report(PlainSweeps(), 1).summary["elbo"] < ours["elbo"] * 1.01  # where it started
+    assert f"{theirs['elbo']:,.1f}" in report(PlainSweeps(), 400).table

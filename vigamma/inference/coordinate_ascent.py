@@ -1,6 +1,6 @@
 """Coordinate ascent: full sweeps over all latents, extrapolated where that helps."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from vigamma.contracts import CONDITIONALS, StepInfo
 from vigamma.devices.mesh import ALONE, Collectives
+from vigamma.devices.processes import whole
 from vigamma.inference.best import Best, is_past, noted, nothing_yet, shardings_of
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.inference.finite import all_finite
@@ -151,6 +152,14 @@ class CoordinateAscent:
         """
         visible = max(self.tolerance, _FINEST_TOLERANCE)
         return visible * _scale_of_rises(elbo, num_counts) > rounding * num_counts
+
+    def outcome(self, state: Any, kept: Any) -> tuple[PyTree, dict[str, Any]]:
+        """The posterior that is kept, its ELBO, and whether the stopping rule holds, and could."""
+        elbo = state.arrays.elbo
+        num_counts = whole(state.data.row_sums).sum(dtype=np.float64)
+        sees = self.tolerance == 0 or self.sees(elbo, num_counts, np.finfo(elbo.dtype).epsneg)
+        found = {"converged": state.is_done, "sees_convergence": bool(sees)}
+        return kept.q, {"elbo": float(kept.elbo), **found}
 
     def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
         """The state that has noted the log-likelihood of the validation counts."""

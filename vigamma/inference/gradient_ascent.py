@@ -18,15 +18,16 @@ from vigamma.contracts import (
     StepInfo,
 )
 from vigamma.data.layout.minibatches import Minibatch, row_latents_of
-from vigamma.devices.mesh import ALONE, Collectives, by_rows, replicated
+from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.estimators.integrand import local_sample_keys
 from vigamma.estimators.pathwise import PathwiseElbo
 from vigamma.families.gamma import Gamma
-from vigamma.families.mean_field import MeanFieldGamma, RowParam
+from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.families.product import ProductOfGammas
 from vigamma.inference.adam import Adam
 from vigamma.inference.best import Best, noted, nothing_yet
 from vigamma.inference.finite import all_finite
+from vigamma.inference.passes import elbo_of_family, shardings_of_params
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, PyTree, Record, spec
 
@@ -187,19 +188,14 @@ class GradientAscent:
         """The state that has noted the log-likelihood of the validation counts."""
         return noted(state, log_likelihood)[0]
 
+    def outcome(self, state: Any, kept: Any) -> tuple[Family, dict[str, Any]]:
+        """The family that is kept, an estimate of its ELBO, and the standard error of that."""
+        elbo, error = elbo_of_family(state, kept.q)
+        return kept.q, {"elbo": elbo, "elbo_standard_error": error}
+
     def shardings(self, state: GradientState, mesh: Mesh) -> PyTree:
         """The parameters of rows are spread over devices, with what the optimizer has of them."""
         return shardings_of_params(state, mesh)
-
-
-def shardings_of_params(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Where its leaves live: those of `RowParam`s are spread over the devices."""
-
-    def of(leaf: Any) -> PyTree:
-        where = by_rows(mesh) if isinstance(leaf, RowParam) else replicated(mesh)
-        return jax.tree.map(lambda _: where, leaf)
-
-    return jax.tree.map(of, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 def _without_variables(tree: PyTree) -> PyTree:

@@ -146,6 +146,16 @@ class StochasticVariationalInference:
         """Rows and columns are spread over the devices."""
         return shardings_of(state, mesh, "q")
 
+    def outcome(self, state: Any, kept: Any) -> tuple[Posterior, dict[str, Any]]:
+        """The columns that are kept, the rows brought up to date with them, and their ELBO.
+
+        It takes a pass over all batches that leaves the columns as they are: the mean of its
+        estimates is the ELBO.
+        """
+        own = jax.tree.map(jnp.copy, state.arrays.replace(q=kept.q, only_rows=jnp.bool_(True)))
+        up_to_date, infos = state.pass_over(own)
+        return up_to_date.q, {"elbo": float(infos.elbo.mean(dtype=np.float64))}
+
     def moved(
         self,
         model: PyTree,

@@ -39,6 +39,7 @@ class TrainState:
       arrays: the state of the algorithm, a pytree. A step uses up what is here.
       algorithm: the algorithm.
       mesh: the devices.
+      data: what the steps take.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class TrainState:
         if fused_steps < 1:
             raise ValueError(f"fused_steps must be at least 1, got {fused_steps}")
         self.algorithm, self.mesh = algorithm, make_mesh() if mesh is None else mesh
-        self._data, self._fused_steps = data, fused_steps
+        self.data, self._fused_steps = data, fused_steps
         num_batches = data.num_batches if isinstance(data, Minibatches) else 1
         self._is_streamed = num_batches > 1
         state = algorithm.init(model, q, key=key, num_batches=num_batches, validates=validates)
@@ -121,7 +122,7 @@ class TrainState:
         """
         self.compile()
         infos = []
-        for index in range(self._data.num_batches):
+        for index in range(self.data.num_batches):
             batch = self._on_devices(index) if self._is_streamed else self._resident
             arrays, info = self._compiled(arrays, arrays.step + jnp.uint32(1), batch)
             infos.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:1], jax.device_get(info)))
@@ -136,7 +137,7 @@ class TrainState:
     def _stream(self, last_step: int) -> Iterator[StepInfo]:
         infos: list[StepInfo] = []
         for step in range(self.num_steps, last_step):
-            batch = self._on_devices(self._data.batch_of(step))  # while the step before is at work
+            batch = self._on_devices(self.data.batch_of(step))  # while the step before is at work
             jax.block_until_ready(infos[-1:])  # so that no more than two batches are there
             self.arrays, info = self._compiled(self.arrays, jnp.uint32(last_step), batch)
             infos.append(info)
@@ -146,12 +147,12 @@ class TrainState:
         if self._is_streamed:
             return self._on_devices(0)
         if self._resident is None:
-            is_dealt = isinstance(self._data, Minibatches)
-            self._resident = self._placed(self._data.at(0) if is_dealt else self._data)
+            is_dealt = isinstance(self.data, Minibatches)
+            self._resident = self._placed(self.data.at(0) if is_dealt else self.data)
         return self._resident
 
     def _on_devices(self, index: int) -> PyTree:
-        return self._placed(self._data.at(index))
+        return self._placed(self.data.at(index))
 
     def _placed(self, batch: PyTree) -> PyTree:
         return place(batch, _batch_shardings(batch, self.mesh))

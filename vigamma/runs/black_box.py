@@ -13,11 +13,11 @@ from vigamma.data.layout.minibatches import Minibatches, row_latents_of
 from vigamma.devices.mesh import in_default_float
 from vigamma.devices.processes import whole
 from vigamma.families.gamma import Gamma
+from vigamma.inference.passes import distribution_of_family
 from vigamma.inference.train_state import TrainState
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.fit import OneStart, Report
-from vigamma.runs.passes import distribution_of_family, elbo_of_family
 from vigamma.typing import PyTree
 
 if TYPE_CHECKING:
@@ -99,13 +99,12 @@ class BlackBoxFit(OneStart):
         """The ELBO, and the posterior of the latents."""
         del ends
         batches = self._batches(state.mesh)
-        elbo, error = elbo_of_family(state, state.arrays.q, batches)
+        _, outcome = state.algorithm.outcome(state, state.arrays)
         lines = _latent_lines(self.posterior(state))
         summary = {
             "model": type(self.model).__name__,
             "num_rows": batches.num_rows,
-            "elbo": elbo,
-            "elbo_standard_error": error,
+            **outcome,
             "latents": {name: {"mean": m, "sd": sd} for name, m, sd, *_ in lines},
         }
         return Report(summary, _table(summary, lines))

@@ -24,6 +24,7 @@ from vigamma.devices.mesh import place
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
 from vigamma.inference.best import next_look
+from vigamma.inference.passes import distribution_of_family
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import (
     FactorModel,
@@ -37,7 +38,6 @@ from vigamma.runs.experiment import Experiment
 from vigamma.runs.factor_table import table_of
 from vigamma.runs.fit import Report
 from vigamma.runs.loop import take_steps
-from vigamma.runs.passes import distribution_of_family, elbo_of_family
 from vigamma.runs.validation import Validation
 from vigamma.typing import PyTree
 
@@ -53,7 +53,7 @@ class EndOfStart(NamedTuple):
     Attributes:
       summary: how it ended.
       means: e_n E[θ_nk] and E[β_mk], float32, without padding.
-      score: the log-likelihood of validation counts, or else the ELBO, in nats; -inf if unknown.
+      score: the log-likelihood of validation counts, or else the ELBO, in nats.
     """
 
     summary: dict[str, Any]
@@ -223,35 +223,16 @@ class FactorFit:
         return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
 
     def outcome(self, state: TrainState) -> tuple[Posterior, dict[str, Any]]:
-        """The posterior that is kept, as it is stored, its ELBO, and whether it has converged."""
-        kept, outcome = self.kept(state), {"sweeps": state.num_steps / self.steps_per_sweep}
-        if not self._is_dealt:
-            outcome |= {"elbo": float(kept.elbo), "sweeps": state.num_steps}
-            outcome |= {"converged": state.is_done}
-            return kept.q, outcome | {"sees_convergence": self.sees_convergence(state)}
-        if isinstance(kept.q, nnx.Module):
-            elbo, error = elbo_of_family(state, kept.q, self.batches(state.mesh))
-            outcome |= {"elbo": elbo, "elbo_standard_error": error}
-            return self._distribution(kept.q, state.mesh), outcome
-        # Steps that leave the columns as they are: the mean of their estimates is the ELBO.
-        own = jax.tree.map(jnp.copy, state.arrays.replace(q=kept.q, only_rows=jnp.bool_(True)))
-        up_to_date, infos = state.pass_over(own)
-        return up_to_date.q, outcome | {"elbo": float(infos.elbo.mean(dtype=np.float64))}
-
-    def sees_convergence(self, state: TrainState) -> bool:
-        """Whether the stopping rule by the ELBO could hold: see `CoordinateAscent.tolerance`."""
-        inference: Any = self._config.inference
-        elbo = state.arrays.elbo
-        total = float(self.data.split.train.sum(dtype=np.float64))
-        rounding = float(np.finfo(elbo.dtype).epsneg)
-        return inference.tolerance == 0 or bool(inference.sees(float(elbo), total, rounding))
+        """The posterior that is kept, as it is stored, and what its algorithm says of it."""
+        sweeps = state.num_steps / self.steps_per_sweep if self._is_dealt else state.num_steps
+        q, outcome = state.algorithm.outcome(state, self.kept(state))
+        return self._distribution(q, state.mesh), {"sweeps": sweeps, **outcome}
 
     def end(self, state: TrainState) -> EndOfStart:
         """What is left of a start that has ended; its state keeps nothing but what is kept."""
         q, summary = self.outcome(state)
-        score = float(getattr(state.arrays, "elbo", -math.inf))
-        if _has_looked(state):
-            score = float(state.arrays.best.log_likelihood)
+        has_looked = _has_looked(state)
+        score = float(state.arrays.best.log_likelihood) if has_looked else summary["elbo"]
         end = EndOfStart(summary | self._of_validation(state), self._means(q), score)
         only_for_steps = {"start": None} if hasattr(state.arrays, "start") else {}
         state.arrays = state.arrays.replace(q=self.kept(state).q, **only_for_steps)

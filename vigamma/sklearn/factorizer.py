@@ -147,7 +147,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         for state in self._starts(fit, config):
             if not state.is_done and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
-                if not fit.sees_convergence(state):
+                if not fit.outcome(state)[1]["sees_convergence"]:
                     message += (
                         "; X has numbers so large that rises of the ELBO as small as that are lost "
                         "in its rounding, in fewer cases with JAX_ENABLE_X64=1"

@@ -1,4 +1,4 @@
-"""Passes over all batches in which no step is taken: what a family says of them, and its ELBO."""
+"""Passes over all batches in which no step is taken: the distribution of a family, and its ELBO."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -14,8 +14,7 @@ from vigamma.contracts import Family
 from vigamma.data.layout.minibatches import Minibatch, Minibatches
 from vigamma.devices.mesh import ACROSS_DEVICES, by_rows, on_every_device, place, replicated
 from vigamma.families.gamma import Gamma
-from vigamma.inference.gradient_ascent import shardings_of_params
-from vigamma.inference.train_state import TrainState
+from vigamma.families.mean_field import RowParam
 from vigamma.models.factor_model import Posterior
 from vigamma.typing import Array, Key, PyTree
 
@@ -36,12 +35,16 @@ def distribution_of_family(
     return {n: in_batches(n) if n in row_latents else found[0][n] for n in found[0]}
 
 
-def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tuple[float, float]:
+def elbo_of_family(state: Any, q: nnx.Module) -> tuple[float, float]:
     """The ELBO of q, as estimated from all batches, and the standard error of that, in nats.
 
     The keys are those of no step.
+
+    Args:
+      state: a `TrainState` whose algorithm states `estimate`, as `GradientAscent` does.
+      q: the family.
     """
-    algorithm: Any = state.algorithm  # one that states `estimate`, as `GradientAscent` does
+    algorithm, batches = state.algorithm, state.data
     arrays, program = state.arrays.replace(q=q), _estimate_program(algorithm, state.mesh)
     key = jax.random.fold_in(jax.random.fold_in(arrays.key, arrays.step), 1)
     rounds = max(-(-_ESTIMATES // batches.num_batches), 2)
@@ -55,6 +58,16 @@ def elbo_of_family(state: TrainState, q: nnx.Module, batches: Minibatches) -> tu
     )
     error = np.sqrt(of_batches.var(axis=1, ddof=1).sum() / rounds) / len(of_batches)
     return float(of_batches.mean()), float(error)
+
+
+def shardings_of_params(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Where its leaves live: those of `RowParam`s are spread over the devices."""
+
+    def of(leaf: Any) -> PyTree:
+        where = by_rows(mesh) if isinstance(leaf, RowParam) else replicated(mesh)
+        return jax.tree.map(lambda _: where, leaf)
+
+    return jax.tree.map(of, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 def _on_devices(batches: Minibatches, mesh: Mesh) -> Iterator[PyTree]:
