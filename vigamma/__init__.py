@@ -136,10 +136,10 @@ _LAZY = {
     "topics": "vigamma.answers.topics",
     "write_report": "vigamma.report.report",
 }
-"""Imported when asked for: training need not wait a second for pandas and scikit-learn."""
+"""Imported on first use: pandas and scikit-learn take a second that training need not wait for."""
 
 
-if not TYPE_CHECKING:  # whom it would hide names from that do not exist
+if not TYPE_CHECKING:  # type checkers would accept any attribute name
 
     def __getattr__(name: str) -> Any:
         if name in _LAZY:

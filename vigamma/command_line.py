@@ -1,4 +1,4 @@
-"""What scripts that answer have in common: a run, one line for an error, and an exit status."""
+"""Shared parts of the scripts that query a run: flags, one-line errors and exit statuses."""
 
 import contextlib
 import sys
@@ -19,14 +19,14 @@ from vigamma.terminal.console import (
     end_with_a_closed_pipe,
 )
 
-flags.disclaim_key_flags()  # --help shows them with those of the script
+flags.disclaim_key_flags()  # --help lists them as flags of the script
 
 
 class RunFlags:
-    """The flags --workdir and --step: which run, and which of its checkpoints."""
+    """The flags --workdir and --step, which select a run and one of its checkpoints."""
 
     def __init__(self) -> None:
-        """Defines them."""
+        """Defines the flags."""
         self._workdir = flags.DEFINE_string(
             "workdir", None, "The directory of a run.", required=True
         )
@@ -49,20 +49,21 @@ class RunFlags:
 
     @property
     def step(self) -> WantedStep:
-        """The checkpoint, as `load_run` takes it."""
+        """The selected checkpoint, in the form that `load_run` takes."""
         word = self._step.value
         return int(word) if word.isdecimal() else "newest" if word == "newest" else "best"
 
     def load(self, console: Console) -> FittedRun:
-        """Reads it, with a line for each damaged checkpoint; raises as `load_run`."""
+        """Loads the run and prints a line per damaged checkpoint; raises what `load_run` raises."""
         return load_run(self.workdir, console.print, self.step)
 
 
 def exit_status(answer: Callable[[Console], None]) -> int:
-    """Calls `answer` with a console of standard error, and returns what the process ends with.
+    """Calls `answer` with a console on standard error and returns the exit status.
 
-    That is 0; 1 after a RunError or an OSError, which is printed as one line; 128 + the signal
-    after SIGTERM or Ctrl-C. A pipe that is closed, as by `| head`, ends the process.
+    The status is 0 on success, 1 after a RunError or an OSError, which is printed as one line, and
+    128 + the signal number after SIGTERM or Ctrl-C. If standard output is a pipe that its reader
+    closes, as `| head` does, the process ends with status 141.
     """
     logging.set_verbosity(logging.WARNING)
     console = PlainConsole(stderr=True)

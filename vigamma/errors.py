@@ -1,17 +1,17 @@
-"""Failures that the person at the command line can act on; scripts print them as one line."""
+"""Errors that the user can act on; scripts print them as one line."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its name."""
+    """The first line of the message of an error, or the name of its class if it has none."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 class RunError(Exception):
-    """A run cannot start or go on, for a reason that its message says in one line."""
+    """A run cannot start or continue; the message gives the reason in one line."""
 
 
 class ConfigError(RunError, ValueError):
-    """A configuration with a field that does not exist or a value that cannot be."""
+    """A configuration with an unknown field or an invalid value."""
 
 
 class CheckpointError(RunError):
@@ -19,29 +19,29 @@ class CheckpointError(RunError):
 
 
 class UnknownNameError(RunError, LookupError):
-    """A name of a row or a column that does not exist; its message tells the nearest."""
+    """A row or column name that does not exist; the message lists the most similar names."""
 
 
 class AmbiguousNameError(RunError, LookupError):
-    """A name that several rows or columns have; its message tells how many."""
+    """A name that several rows or columns share; the message gives their number."""
 
 
 class NonFiniteError(RunError, ArithmeticError):
-    """NaN or infinity in a run; names the step and the leaf."""
+    """NaN or infinity in a run; the message names the step and the leaf."""
 
 
 class LostProcessError(RunError):
-    """One of several processes has died or does not answer; the others cannot go on without it."""
+    """One of several processes died or does not respond, so that the others cannot continue."""
 
 
-class Interrupted(RunError):  # noqa: N818 - not an error of anybody
-    """A run was asked to stop by a signal, and stopped where it can be resumed.
+class Interrupted(RunError):  # noqa: N818 - a requested stop, not an error
+    """A signal stopped a run at a point from which it can be resumed.
 
     Attributes:
       signum: the signal; the exit status is 128 + signum.
     """
 
     def __init__(self, message: str, signum: int):
-        """Keeps the signal beside the message."""
+        """Stores the signal with the message."""
         super().__init__(message)
         self.signum = signum

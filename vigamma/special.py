@@ -11,7 +11,7 @@ Large arguments use the Stirling series of log Γ (Abramowitz & Stegun 1964, eq.
 
     log Γ(a) = (a - 1/2) log a - a + 1/2 log 2π + s(a),   s(a) = Σ_n B_2n / (2n (2n-1) a^(2n-1)),
 
-whose first seven terms are exact to 1e-15 from a = 8 on, and whose first three to 1e-8.
+which for a ≥ 8 is accurate to 1e-15 with seven terms of s(a), and to 1e-8 with three.
 """
 
 import math
@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
-_LARGE = 8.0
-_PSI_1 = -0.5772156649015329
+_LARGE = 8.0  # the Stirling series is accurate from here on; smaller a are shifted by 8
+_PSI_1 = -0.5772156649015329  # ψ(1)
 # B_2n / (2n (2n - 1)) for n = 1 ... 7.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 # B_2n for n = 1 ... 7.
@@ -41,7 +41,7 @@ def expm1_minus(x: Array) -> Array:
 def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
     """log(p / q) for p, q > 0, with a small *relative* error also where p is close to q.
 
-    `difference` is p - q where the caller knows it better than p and q, themselves rounded.
+    `difference` is p - q, if the caller knows it more accurately than the rounded p and q.
     """
     excess = (p - q if difference is None else difference) / q
     near = jnp.abs(excess) < 0.5
@@ -53,7 +53,7 @@ def log_ratio(p: Array, q: Array, difference: Array | None = None) -> Array:
 def deviance(x: Array, excess: Array, log_ratio: Array) -> Array:
     """x log(x / m) + m - x ≥ 0 for x, m > 0, in nats; half the deviance of a Poisson mean m.
 
-    Without cancellation also where m is close to x (Loader 2000, "Fast and accurate computation of
+    Free of cancellation even where m is close to x (Loader 2000, "Fast and accurate computation of
     binomial probabilities").
 
     Args:
@@ -69,7 +69,7 @@ def deviance(x: Array, excess: Array, log_ratio: Array) -> Array:
 def log_gamma_defect(a: Array) -> Array:
     """a log a - a - log Γ(a), which is 1/2 log(a / 2π) - s(a).
 
-    Below 8 through log Γ(a) = log Γ(a + 8) - log a (a+1) ... (a+7): one logarithm, no iteration.
+    For a < 8 by log Γ(a) = log Γ(a + 8) - log a (a+1) ... (a+7): one logarithm, no iteration.
     """
     large = a >= _LARGE
     b, small = jnp.where(large, a, a + _LARGE), jnp.where(large, 1.0, a)
@@ -89,7 +89,7 @@ def log_minus_digamma(a: Array) -> Array:
 def exp_digamma(a: Array) -> Array:
     """exp(ψ(a)), the exponential of E[log x] for x ~ Gamma(a, 1), without a logarithm.
 
-    About a - 1/2 for large a and exp(-1/a) for small a, which underflows float32 below 0.0115.
+    About a - 1/2 for large a and exp(-1/a) for small a; below a = 0.0115 it underflows float32.
     """
     b, psi_minus_log_b, _ = _digamma_above_eight(a)
     return b * jnp.exp(psi_minus_log_b)
@@ -100,8 +100,8 @@ def power_divergence(a: Array, rate: Array, c: Array) -> Array:
 
         (a - c) (ψ(a) - log rate) + a log rate - log Γ(a) - a
 
-    All of KL(q ‖ Gamma(c, d)) but d E[x] - c log d + log Γ(c). Below 8 shifted as ψ and log Γ are;
-    a log a, which would be large, is in no term.
+    This is KL(q ‖ Gamma(c, d)) without the terms d E[x] - c log d + log Γ(c). For a < 8, ψ and log
+    Γ are computed at a + 8. No term contains a log a, which would be large.
     """
     b, psi_minus_log_b, product = _digamma_above_eight(a)
     scaled = jnp.where(a < _LARGE, product * math.exp(8) / b**8, 1.0) * jnp.sqrt(b / (2 * math.pi))
@@ -112,8 +112,8 @@ def power_divergence(a: Array, rate: Array, c: Array) -> Array:
 def trigamma_excess(a: Array) -> Array:
     """a ψ'(a) - 1 > 0, about 1/(2a) for large a and 1/a for small a.
 
-    ψ'(a) = Σ_{j<8} 1/(a+j)² + ψ'(a+8) below 8, the asymptotic series above (Abramowitz & Stegun
-    1964, eqs. 6.4.6 and 6.4.12).
+    For a < 8 by ψ'(a) = Σ_{j<8} 1/(a+j)² + ψ'(a+8), above by the asymptotic series (Abramowitz &
+    Stegun 1964, eqs. 6.4.6 and 6.4.12).
     """
     large = a >= _LARGE
     b = jnp.where(large, a, a + _LARGE)
@@ -140,7 +140,7 @@ def same_mean_kl(a: Array, c: Array) -> Array:
         log Γ(c) - log Γ(a) + (a - c) ψ(a) + c log(a / c) + c - a  ≥ 0
 
     For large shapes, with Stirling's series and r = c / a, this is
-    1/2 (e^y - 1 - y) at y = log r, plus the Bregman divergence of s; smaller ones are shifted by
+    1/2 (e^y - 1 - y) at y = log r, plus the Bregman divergence of s. Smaller shapes are shifted by
     the recurrence of Γ. No step subtracts large numbers of nearly the same size.
     """
     shift, difference = int(_LARGE), c - a
@@ -159,9 +159,10 @@ def same_mean_kl(a: Array, c: Array) -> Array:
 
 
 def _digamma_above_eight(a: Array) -> tuple[Array, Array, Array]:
-    """(b, ψ(a) - log b, a (a+1) ... (a+7)), where b is a, or a + 8 if a < 8; the product only then.
+    """(b, ψ(a) - log b, a (a+1) ... (a+7)), where b is a, or a + 8 if a < 8.
 
-    ψ(a) = ψ(a + 8) - Σ_{j<8} 1/(a+j) (Abramowitz & Stegun 1964, eq. 6.3.6).
+    ψ(a) = ψ(a + 8) - Σ_{j<8} 1/(a+j) (Abramowitz & Stegun 1964, eq. 6.3.6). For a ≥ 8 the third
+    value is not the product, and must not be used.
     """
     large = a >= _LARGE
     b = jnp.where(large, a, a + _LARGE)
@@ -181,7 +182,7 @@ def _rising(a: Array) -> tuple[Array, Array]:
 
 
 def _odd_series(coefficients: Sequence[float], x: Array) -> Array:
-    """Σ_n coefficients[n] x^(2n + 1), x ≤ 1/8, as far as the floats see it."""
+    """Σ_n coefficients[n] x^(2n + 1) for x ≤ 1/8; the first three terms suffice for float32."""
     total = jnp.zeros_like(x)
     for coefficient in reversed(coefficients[: 3 if x.dtype.itemsize < 8 else None]):
         total = coefficient + x * x * total
@@ -191,7 +192,7 @@ def _odd_series(coefficients: Sequence[float], x: Array) -> Array:
 def _stirling_bregman(c: Array, a: Array, difference: Array) -> Array:
     """s(c) - s(a) - (c - a) s'(a), term by term, where `difference` is c - a.
 
-    For a power a^-n it is ((c - a) / a)² Σ_{i=1..n} (n - i + 1) a^(i-n) c^-i.
+    For s(a) = a^-n this is ((c - a) / a)² Σ_{i=1..n} (n - i + 1) a^(i-n) c^-i.
     """
     alpha, gamma = 1 / a, 1 / c
     power = jnp.ones_like(gamma)

@@ -1,12 +1,12 @@
-"""The words of the package: array types, dimension letters, and what makes its objects.
+"""Array types, dimension letters, and the three kinds of objects of the package.
 
 Dimension letters, used as lower-case suffixes on local variables (`theta_nk`, `counts_m`):
 
     N rows   M columns   K components   B rows in a batch   E stored entries   S Monte Carlo samples
 
-Three kinds of object exist (and nothing else): a *Spec*, a dataclass of hyperparameters and pure
-methods, is static under `jax.jit`; a *Module*, a `flax.nnx.Module`, holds the arrays that are
-trained; a *Record*, a frozen pytree, is what functions take and return.
+There are only three kinds of objects. A *Spec*, a dataclass of hyperparameters with pure methods,
+is static under `jax.jit`. A *Module*, a `flax.nnx.Module`, holds the trained arrays. A *Record*, a
+frozen pytree, is what functions take and return.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ _IS_SPEC = "_is_spec"
 if TYPE_CHECKING:
 
     class Leaf:
-        """An array of a Record: given as anything that can become one, and read as an `Array`."""
+        """An array of a Record: set to anything array-like, and read as an `Array`."""
 
         def __get__(self, record: object, kind: type | None = None) -> Array: ...
         def __set__(self, record: object, value: ArrayLike) -> None: ...
@@ -49,10 +49,10 @@ else:
 def spec(cls: _Class) -> _Class:
     """Makes a Spec: a keyword-only dataclass, compared and hashed by value.
 
-    It is not frozen, because `--config.field=value` sets fields; nothing else does. A Spec whose
-    fields have bounds states them in `validate`, which raises ValueError. Every public method
-    checks these rules before it does anything, so that no road leads around them. In a pytree a
-    Spec is a part of the structure, without arrays: a state may hold a model that is one.
+    It is not frozen, because `--config.field=value` sets fields; nothing else does. If the values
+    of fields are restricted, `validate` checks them and raises ValueError. Every public method runs
+    this check first, so that it cannot be bypassed. In a pytree, a Spec is static structure without
+    leaves, so that a state may hold a model that is a Spec.
     """
     dataclasses.dataclass(kw_only=True, unsafe_hash=True)(cls)
     jax.tree_util.register_static(cls)
@@ -64,15 +64,15 @@ def spec(cls: _Class) -> _Class:
 
 
 def is_spec(value: Any) -> bool:
-    """Whether this is a Spec, or the class of one."""
+    """Whether `value` is a Spec or the class of one."""
     return getattr(value, _IS_SPEC, False)
 
 
 def check_rules(value: Any, path: str = "") -> None:
-    """Checks the rules of a Spec and of the Specs that are its fields, those first.
+    """Validates the Specs that are fields of a Spec, and then the Spec itself.
 
     Raises:
-      ValueError: names the field, after `path`.
+      ValueError: for an invalid field; the message names it, prefixed by `path`.
     """
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)
@@ -103,7 +103,7 @@ def default_float(value: float) -> np.floating:
 class Record:
     """Base class of Records: its subclasses are frozen dataclasses and pytrees.
 
-    `flax.struct.PyTreeNode` is the same, but a type checker would let its fields be set.
+    It is `flax.struct.PyTreeNode`, except that type checkers reject assignments to fields.
     """
 
     def __init_subclass__(cls) -> None:
@@ -111,5 +111,5 @@ class Record:
         flax.struct.dataclass(cls)
 
     def replace(self, **fields: Any) -> Self:
-        """The same with these fields instead; Flax writes it for each subclass."""
+        """A copy with these fields replaced; Flax generates the method for each subclass."""
         raise NotImplementedError

@@ -1,1 +1,1 @@
-"""What counts are, and what their rows and columns are called."""
+"""Validation of counts, and the names of their rows and columns."""

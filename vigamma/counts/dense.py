@@ -1,9 +1,9 @@
-"""Counts at the border: checked in NumPy, before JAX can wrap, round or cast them silently.
+"""Validation of counts in NumPy, before JAX can wrap, round or cast them silently.
 
-Whole numbers from 0 to 2^24 of any type of integers or floats are counts. Anything else is an error
-that names the first bad value, or the type: nothing is rounded, clipped, wrapped or left out. Sums
-are taken in float64, whatever small type the counts have. Rows and columns without counts are data
-like others.
+Counts are whole numbers from 0 to 2^24, of any integer or float type. Anything else raises an error
+that names the first bad value or the type: nothing is rounded, clipped, wrapped or dropped. Sums
+are computed in float64 whatever the type of the counts. Rows and columns without counts are valid
+data.
 """
 
 from collections.abc import Callable, Collection
@@ -22,19 +22,18 @@ _BROKEN = {
 }
 
 RULES = tuple(_BROKEN)
-"""What holds of counts, in the order in which it is checked."""
+"""The rules that counts satisfy, in the order in which they are checked."""
 
 
 def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
-    """Returns `counts`, a matrix of rows × columns, as float64, or says what is wrong with it.
+    """Validates a matrix of counts, rows × columns, and returns it as float64.
 
     Args:
-      counts: integers, or floats that are whole numbers, of shape (N, M).
-      name: how error messages call them.
+      counts: integers, or floats that are whole numbers; shape (N, M).
+      name: what error messages call the counts.
 
     Raises:
-      TypeError: for an array that is not of numbers (objects, strings, booleans, times), or that
-        is masked.
+      TypeError: for an array of objects, strings, booleans or times, and for a masked array.
       ValueError: for an array that is not a matrix or is empty, and for values that are NaN,
         infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """
@@ -45,7 +44,7 @@ def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
 
 
 def as_array(counts: ArrayLike, name: str) -> np.ndarray:
-    """An array in NumPy, float16 as float32; raises TypeError for one whose mask would be lost."""
+    """Converts to a NumPy array, float16 to float32; raises TypeError for a masked array."""
     if isinstance(counts, np.ma.MaskedArray):
         raise TypeError(f"{name} must be numbers, got a masked array; say what is behind the mask")
     array = np.asarray(counts)
@@ -53,7 +52,7 @@ def as_array(counts: ArrayLike, name: str) -> np.ndarray:
 
 
 def check_kind(dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
-    """Raises TypeError unless `dtype` is of real numbers, ValueError unless `shape` is (N, M)."""
+    """Raises TypeError if `dtype` is not of real numbers, ValueError if `shape` is not (N, M)."""
     if dtype.kind not in "iufc":
         raise TypeError(f"{name} must be numbers, got an array of {dtype}")
     if np.issubdtype(dtype, np.complexfloating):
@@ -68,13 +67,13 @@ def check_values(
     name: str,
     rules: Collection[str] = RULES,
 ) -> None:
-    """Raises ValueError, with the first bad value and its cell, unless all `values` are counts.
+    """Raises ValueError, with the first bad value and its cell, if any value is not a count.
 
     Args:
       values: the numbers to check, of shape (E,).
-      cell_of: the row and the column of a position in `values`; called for the message only.
-      name: how the message calls them.
-      rules: those of `RULES` that are checked.
+      cell_of: returns the row and column of a position in `values`; called only for the message.
+      name: what the message calls the counts.
+      rules: the rules of `RULES` to check.
     """
     for rule in rules:
         bad = _BROKEN[rule](values)

@@ -1,4 +1,4 @@
-"""What rows and columns are called, and which are meant by a name."""
+"""The names of rows and columns, and the look-up of rows and columns by name."""
 
 import difflib
 from collections import Counter
@@ -10,16 +10,16 @@ import numpy as np
 from vigamma.errors import AmbiguousNameError, ConfigError, UnknownNameError
 
 _NUM_NEAREST = 3
-_MOST_COMPARED = 100_000
+_MOST_COMPARED = 100_000  # beyond this, only names with the same first character are compared
 
 
 def as_names(strings: Iterable[str]) -> np.ndarray:
-    """An array of `StringDType`, shape (N,)."""
+    """Converts strings to an array of `StringDType`; shape (N,)."""
     return np.array(list(strings), np.dtypes.StringDType())
 
 
 def repeated(names: np.ndarray) -> dict[str, int]:
-    """How often each name comes that comes more than once, in the order in which they come."""
+    """The number of occurrences of each repeated name, in order of first occurrence."""
     listed = names.tolist()
     if len(set(listed)) == len(listed):
         return {}
@@ -27,9 +27,9 @@ def repeated(names: np.ndarray) -> dict[str, int]:
 
 
 def name_order(names: np.ndarray) -> np.ndarray:
-    """The order that sorts names: by value if all are integers, else by their characters.
+    """The order that sorts names: by value if all are integers, else as strings.
 
-    Integers are those of 64 bits without a leading zero or sign of plus: "007" is a string.
+    An integer fits into 64 bits and has no leading zero or plus sign: "007" is a string.
     """
     try:
         numbers = names.astype(np.int64)
@@ -40,14 +40,14 @@ def name_order(names: np.ndarray) -> np.ndarray:
 
 
 def in_order(names: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Names sorted by `name_order`, and where among them is what stood at each of `places`.
+    """Sorts names by `name_order`, and maps indices into `names` to the sorted names.
 
     Args:
-      names: that are unique; shape (N,).
-      places: integers from 0 to N - 1; shape (E,).
+      names: unique names; shape (N,).
+      places: indices into `names`, from 0 to N - 1; shape (E,).
 
     Returns:
-      The sorted names, and places in int32 of shape (E,).
+      The sorted names, and the indices into them, int32 of shape (E,).
     """
     order = name_order(names)
     sorted_place = np.empty(len(order), np.int32)
@@ -56,16 +56,16 @@ def in_order(names: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> np.ndarray:
-    """Where in `names` each of `wanted` is.
+    """The index in `names` of each wanted name.
 
     Args:
       names: strings; shape (N,).
-      wanted: what to look for.
-      kind: what messages call a thing that has a name.
+      wanted: the names to look up.
+      kind: what messages call a named thing, for example "row".
 
     Raises:
-      UnknownNameError: for a name that does not exist; tells those that are spelled most like it.
-      AmbiguousNameError: for a name that comes more than once; tells how often and where.
+      UnknownNameError: for a name that does not exist; lists those with the most similar spelling.
+      AmbiguousNameError: for a name that occurs more than once; gives the number and positions.
     """
     places, times = places_of(names), repeated(names)
     for name in wanted:
@@ -84,13 +84,13 @@ def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> n
 
 
 def places_of(names: np.ndarray) -> dict[str, int]:
-    """The index of every name; of a name that comes twice, the first."""
+    """The index of every name; of a repeated name, the first."""
     listed = names.tolist()
     return dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
 
 
 def split_names(names: np.ndarray, words: Sequence[str]) -> list[str]:
-    """Those of `words` that are names, and the others split at their commas."""
+    """Splits at commas the words that are not names themselves."""
     places = places_of(names)
     return [
         name for word in words for name in ([word] if word in places else word.split(",")) if name
@@ -98,11 +98,11 @@ def split_names(names: np.ndarray, words: Sequence[str]) -> list[str]:
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8 that are not blank.
+    """The non-blank lines of a text file in UTF-8.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ConfigError: if it has no names, or is not such a file.
+      ConfigError: if the file has no names, or is not UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -117,7 +117,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Names that are spelled alike, capitals apart; of very many, those that begin alike."""
+    """Names with similar spelling, ignoring case; of very many, only those with the same initial."""
     folded = name.casefold()
     if len(names) > _MOST_COMPARED:
         names = [other for other in names if other[:1].casefold() == folded[:1]][:_MOST_COMPARED]

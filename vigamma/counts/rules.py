@@ -1,4 +1,4 @@
-"""How the numbers of a file become counts: the rules of a run, which hold for new counts too."""
+"""The rules by which the numbers of a file become counts; a run applies them to new counts, too."""
 
 from typing import NamedTuple
 
@@ -6,28 +6,28 @@ import numpy as np
 from scipy.sparse import csr_array, sparray, spmatrix
 
 WHOLE_WITHIN = 1e-6
-"""Numbers so near to whole ones are taken for them."""
+"""Numbers within this distance of a whole number are rounded to it."""
 
 DUPLICATES = {
     "sum": "now summed",
     "last": "all but the last of a cell left out",
     "max": "all but the largest of a cell left out",
 }
-"""What can become of several entries of one cell, and how a note says it."""
+"""How duplicate entries of a cell can be merged, and the wording of a note about it."""
 
 ROUNDINGS = ("none", "nearest", "stochastic")
 
 
 class CountRules(NamedTuple):
-    """What becomes of the numbers of a file, in this order.
+    """The conversions of the numbers of a file, applied in this order.
 
     Attributes:
-      duplicates: of several entries of one cell, their "sum", the "last" or the "max" counts.
-      at_least: entries below it are dropped; 0 drops none.
-      rounding: "nearest", halves to even; "stochastic", up with the probability of the fraction, so
-        that means stay what they are; or "none", which refuses numbers that are not whole.
-      rounding_seed: of stochastic rounding.
-      binary: whether all that is left, and is not 0, counts 1.
+      duplicates: how several entries of one cell are merged: "sum", "last" or "max".
+      at_least: the threshold below which entries are dropped; 0 drops none.
+      rounding: "nearest" (halves to even); "stochastic", which rounds up with a probability equal
+        to the fraction, so that means are preserved; or "none", which rejects fractional numbers.
+      rounding_seed: the seed of stochastic rounding.
+      binary: whether the remaining nonzeros are replaced by 1.
     """
 
     duplicates: str = "sum"
@@ -37,7 +37,7 @@ class CountRules(NamedTuple):
     binary: bool = False
 
     def validate(self) -> None:
-        """Raises ValueError for a rule that is none."""
+        """Raises ValueError for an invalid rule."""
         if self.duplicates not in DUPLICATES:
             raise ValueError(f"duplicates must be {', '.join(DUPLICATES)}, got {self.duplicates!r}")
         if not 0 <= self.at_least < np.inf:
@@ -48,32 +48,32 @@ class CountRules(NamedTuple):
             raise ValueError(f"rounding_seed must be at least 0, got {self.rounding_seed}")
 
     def __str__(self) -> str:
-        """As a message names them."""
+        """The rules as shown in messages."""
         return ", ".join(f"{name}={value}" for name, value in self._asdict().items())
 
 
 class NotCountsError(ValueError):
-    """Numbers that are no counts.
+    """Numbers that are not counts.
 
     Attributes:
       problem: what is wrong, and where.
-      advice: what whoever chooses the rules can do.
+      advice: how other rules would help.
     """
 
     def __init__(self, problem: str, advice: str = ""):
-        """Says both."""
+        """Joins problem and advice to the message."""
         super().__init__(f"{problem}; {advice}" if advice else problem)
         self.problem, self.advice = problem, advice
 
 
 def one_entry_a_cell(matrix: spmatrix | sparray, which: str) -> csr_array:
-    """The "last" entry of every cell, in the order in which they are stored, or the "max".
+    """Keeps the "last" entry of every cell, in the order of storage, or the "max".
 
-    Takes time as sorting does: 2 to 3 s for 10^7 entries.
+    The time is that of sorting: 2 to 3 s for 10^7 entries.
 
     Args:
-      matrix: with an entry; its indices fit its shape.
-      which: of the two.
+      matrix: a matrix with at least one entry, whose indices are within its shape.
+      which: "last" or "max".
     """
     coo = matrix.tocoo(copy=False)
     num_rows, num_columns = coo.shape
@@ -91,7 +91,7 @@ def one_entry_a_cell(matrix: spmatrix | sparray, which: str) -> csr_array:
 
 
 def whole_if_near(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Finite numbers with those within 1e-6 of whole ones made whole, and how many these are."""
+    """Rounds finite numbers within 1e-6 of a whole one, and counts those changed."""
     if values.dtype.kind != "f":
         return values, 0
     whole = np.rint(values)
@@ -102,7 +102,7 @@ def whole_if_near(values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def rounded(values: np.ndarray, rounding: str, rng: np.random.Generator) -> np.ndarray:
-    """Numbers rounded to the "nearest" whole ones, or at random ("stochastic") by `rng`.
+    """Rounds numbers to the "nearest" whole ones, or at random ("stochastic") by `rng`.
 
     nearest     rint(x), halves to even
     stochastic  ⌊x⌋ + Bernoulli(x - ⌊x⌋), whose mean is x

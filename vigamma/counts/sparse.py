@@ -1,4 +1,4 @@
-"""Sparse matrices of counts at the border: checked, and brought into one form, in SciPy."""
+"""Validation of sparse matrices of counts, and their canonical form in SciPy."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,26 +6,26 @@ from scipy.sparse import coo_array, csr_array, issparse, sparray, spmatrix
 
 from vigamma.counts.dense import LARGEST_COUNT, as_array, check_kind, check_values
 
-_LARGEST_NUMBER = 1e30
+_LARGEST_NUMBER = 1e30  # products of larger numbers may overflow float32
 
 
 def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_array:
-    """Returns `counts` as canonical CSR, or says what is wrong with them.
+    """Validates counts and returns them as canonical CSR.
 
-    Canonical is: columns sorted within rows, duplicates summed, no stored zero, the counts in the
-    smallest of uint8, uint16 and int32 that holds them, and indices in int32 (below 2^31 nonzeros).
-    The input is not modified, but arrays that are canonical already are shared with the result.
+    Canonical form: columns sorted within rows, duplicates summed, no stored zeros, counts in the
+    smallest sufficient type of uint8, uint16 and int32, and int32 indices (if there are fewer than
+    2^31 nonzeros). The input is not modified, but the result shares arrays that are already
+    canonical.
 
     Args:
-      counts: integers, or floats that are whole numbers, of shape (N, M).
-      name: how error messages call them.
+      counts: integers, or floats that are whole numbers; shape (N, M).
+      name: what error messages call the counts.
 
     Raises:
-      TypeError: for a matrix that is not of numbers (objects, strings, booleans, times), or that
-        is masked.
+      TypeError: for a matrix of objects, strings, booleans or times, and for a masked array.
       ValueError: for an array that is not a matrix or is empty, for a matrix without any nonzero,
-        for indices that do not fit the shape, and for values that, after duplicates are summed,
-        are NaN, infinite, negative, fractional, or larger than 2^24 (not exact in float32).
+        for indices outside the shape, and for values that, after duplicates are summed, are NaN,
+        infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """
     matrix = summed(counts, name)
     check_values(matrix.data, lambda position: _cell_of(matrix, position), name)
@@ -33,11 +33,11 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
 
 
 def canonical_counts(matrix: csr_array, name: str = "counts") -> csr_array:
-    """Canonical CSR, as of `check_sparse_counts`, of counts that have been checked.
+    """Brings validated counts into the canonical CSR form of `check_sparse_counts`.
 
     Args:
       matrix: whole numbers from 0 to 2^24, with sorted columns and no duplicates; shape (N, M).
-      name: how the error message calls them.
+      name: what the error message calls the counts.
 
     Raises:
       ValueError: if there is no nonzero.
@@ -49,16 +49,16 @@ def canonical_counts(matrix: csr_array, name: str = "counts") -> csr_array:
 
 
 def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
-    """Canonical CSR, as of `check_sparse_counts`, of numbers that need not be whole.
+    """Brings numbers that need not be whole into the canonical CSR form of `check_sparse_counts`.
 
-    Where some are not, or are larger than 2^24, all are rounded to float32, by up to 6e-8 of each.
-    There may be no nonzero at all.
+    If some are fractional or above 2^24, all are rounded to float32, with a relative error of up to
+    6e-8. The matrix may have no nonzeros.
 
     Args:
-      numbers: finite and not negative, which is not checked; shape (N, M).
+      numbers: finite and non-negative, which is not checked; shape (N, M).
 
     Raises:
-      ValueError: for a number above 1e30, whose products may leave float32.
+      ValueError: for a number above 1e30, whose products may overflow float32.
     """
     matrix = summed(numbers, "numbers")
     values = matrix.data
@@ -71,21 +71,22 @@ def canonical_numbers(numbers: spmatrix | sparray | ArrayLike) -> csr_array:
 
 
 def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_array:
-    """Returns numbers of any kind as CSR with sorted columns and no duplicates.
+    """Converts numbers of any kind to CSR with sorted columns and no duplicates.
 
-    Duplicates are summed in float64, and do not wrap. The input is not modified.
+    Duplicates are summed in float64, so that sums do not wrap. The input is not modified.
 
     Raises:
       TypeError: for a matrix that is not of numbers.
-      ValueError: for an array that is not a matrix or is empty, and for indices that do not fit the
-        shape or are not below 2^31.
+      ValueError: for an array that is not a matrix or is empty, for a shape not below 2^31, and for
+        indices outside the shape.
     """
     given: sparray = counts if issparse(counts) else as_array(counts, name)
     check_kind(given.dtype, given.shape, name)
     if max(given.shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{name} must have rows and columns below 2^31, got shape {given.shape}")
     given = _checked_indices(given, name)
-    if issparse(given) and given.format not in ("csr", "csc"):  # others sum as they convert
+    if issparse(given) and given.format not in ("csr", "csc"):  # converting others to CSR would sum
+    duplicates in their own type
         coo = given.tocoo(copy=False)
         given = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
     matrix = csr_array(given)
@@ -96,11 +97,11 @@ def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_
 
 
 def from_cells(cells: np.ndarray, counts: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """Canonical CSR with positive `counts` at `cells`, which are row · M + column and increase.
+    """Builds canonical CSR with `counts` at `cells` = row · M + column.
 
     Args:
-      cells: int64 of shape (E,), without duplicates.
-      counts: integers of shape (E,).
+      cells: int64 of shape (E,), strictly increasing.
+      counts: positive integers of shape (E,).
       shape: (N, M).
     """
     num_rows, num_columns = shape
@@ -114,12 +115,12 @@ def rows_of(counts: csr_array) -> np.ndarray:
 
 
 def _checked_indices(counts: spmatrix | sparray, name: str) -> spmatrix | sparray:
-    """The same, all indices inside the shape: SciPy trusts those of CSR and CSC."""
+    """Checks that all indices are inside the shape, which SciPy does not do for CSR and CSC."""
     if not issparse(counts) or counts.format not in ("csr", "csc"):
         return counts
     try:
         arrays = (counts.data, counts.indices, counts.indptr)
-        fresh = type(counts)(arrays, shape=counts.shape)  # the check writes to what it checks
+        fresh = type(counts)(arrays, shape=counts.shape)  # the check may modify the matrix
         fresh.check_format(full_check=True)
     except ValueError as error:
         raise ValueError(f"{name} must be a valid sparse matrix: {error}") from error
@@ -137,7 +138,7 @@ def _without_zeros(matrix: csr_array) -> csr_array:
 def _small_csr(
     counts: np.ndarray, columns: np.ndarray, row_starts: np.ndarray, shape: tuple[int, int]
 ) -> csr_array:
-    """CSR in the smallest types; arrays that have them already are not copied."""
+    """CSR in the smallest types; arrays that already have them are not copied."""
     largest = counts.max(initial=0)
     dtype = next(t for t in (np.uint8, np.uint16, np.int32) if largest <= np.iinfo(t).max)
     index_dtype = np.int32 if counts.size <= np.iinfo(np.int32).max else np.int64
