@@ -1,1 +1,1 @@
-"""What a fitted factorization says: scores, recommendations, topics, neighbours, files."""
+"""Uses of a fitted factorization: scores, recommendations, topics, similar items, files."""

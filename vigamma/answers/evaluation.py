@@ -1,4 +1,4 @@
-"""How good a run is on the counts that it held out."""
+"""Scores of a run on its held-out counts."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,13 +15,14 @@ from vigamma.runs.fitted import FittedRun
 
 
 class Measures(NamedTuple):
-    """What held-out counts say of some rates.
+    """Scores of predicted rates on held-out counts.
 
     Attributes:
-      log_likelihood: by the protocol, in nats; see `vigamma.diagnostics.predictive`.
-      deviance: the Poisson deviance, in the same unit.
-      perplexity: of the column of a held-out count, given its row.
-      rankings: see `vigamma.diagnostics.rankings`; None if no row has anything to find.
+      log_likelihood: the mean per unit of the protocol, in nats; see
+        `vigamma.diagnostics.predictive`.
+      deviance: the Poisson deviance, per the same unit.
+      perplexity: that of the column of a held-out count, given its row.
+      rankings: see `vigamma.diagnostics.rankings`; None if no row has a held-out item to rank.
     """
 
     log_likelihood: float
@@ -31,14 +32,15 @@ class Measures(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The scores of a run, beside those of rates without factors.
+    """The scores of a run, and those of a baseline without factors.
 
     Attributes:
-      protocol: how counts were held out.
-      num_heldout: how many of what the protocol counts.
-      fitted: of the posterior mean rates, those of the mixture of all starts.
-      independent: of one rate for each column, times the exposure of the row: popularity.
-      table: the same, human-readable.
+      protocol: the protocol by which counts were held out.
+      num_heldout: the number of held-out units: counts, cells or nonzeros, by the protocol.
+      fitted: the scores of the posterior mean rates, under the mixture of all starts.
+      independent: the scores of the baseline (popularity): the rate of a column times the exposure
+        of the row.
+      table: all scores as human-readable text.
     """
 
     protocol: str
@@ -59,11 +61,11 @@ def evaluate(
     Args:
       run: from `load_run`.
       data: from `load_run_data`.
-      at: ranks at which rankings are measured, each at least 1.
-      say: is told, now and then, how far it is.
+      at: the cut-offs k of the ranking measures, each at least 1.
+      say: called now and then with a line of progress.
 
     Raises:
-      ConfigError: if the run has held out nothing to test on.
+      ConfigError: if the run has no held-out test counts.
     """
     if (test := data.split.test) is None:
         raise ConfigError("the run has no test counts: its config.heldout holds none out")

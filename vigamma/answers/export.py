@@ -1,21 +1,21 @@
-"""The posterior of a run as files for other programs.
+"""Export of the posterior of a run to files for other programs.
 
-.npz      `rows_shape`, `rows_rate` and `rows_mean`, (N, K); the same of `columns`, (M, K), and of
-          `row_rates` and `column_rates` where the model has them; `row_names`, `column_names`,
-          `step`, `config` (JSON). Of a run with several starts also `start_1_rows_shape`, ... of
-          the others, whose factors have an order of their own. Loads without pickle.
+.npz      `rows_shape`, `rows_rate` and `rows_mean`, (N, K); likewise for `columns`, (M, K), and for
+          `row_rates` and `column_rates` if the model has them; `row_names`, `column_names`, `step`,
+          `config` (JSON). If the run has several starts, also `start_1_rows_shape`, ... for the
+          others, whose factors are in a different order. Loads without pickle.
 .csv      two tables, NAME.rows.csv and NAME.columns.csv: `name`, then `mean_0`, `mean_1`, ... and
-          `sd_0`, `sd_1`, ..., and `rate_mean` and `rate_sd` where the model has rates. The shape of
-          a Gamma is (mean / sd)², and its rate mean / sd².
+          `sd_0`, `sd_1`, ..., and `rate_mean` and `rate_sd` if the model has rates. The shape of a
+          Gamma is (mean / sd)², and its rate mean / sd².
 .parquet  the same two tables; extra `parquet`.
-.h5ad     an AnnData without counts: E[θ] in `obsm["X_vigamma"]` and E[β] in `varm["vigamma"]`, with
-          shapes and rates beside them; extra `anndata`.
+.h5ad     an AnnData without counts: E[θ] in `obsm["X_vigamma"]`, E[β] in `varm["vigamma"]`, shapes
+          and rates in `vigamma_shape` and `vigamma_rate`; extra `anndata`.
 .nc       an ArviZ InferenceData of posterior draws of `theta` (chain, draw, row, factor), `beta`
-          (chain, draw, column, factor), and of `row_rates` and `column_rates` where the model has
-          them, with names as coordinates; a chain for each start, its factors in the order of those
-          of the best that they are most like; extra `arviz`.
+          (chain, draw, column, factor), and of `row_rates` and `column_rates` if the model has
+          them, with names as coordinates; one chain per start, its factors matched to those of the
+          best start; extra `arviz`.
 
-Where there is one posterior, and there are several starts, it is that of the best.
+Formats with only one posterior hold that of the best start.
 """
 
 import importlib
@@ -46,19 +46,20 @@ _SIDES = "rows", "columns"
 
 
 def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[Path]:
-    """Writes the posterior of a run in the format that the ending of `path` names.
+    """Writes the posterior of a run in the format given by the suffix of `path`.
 
     Args:
       run: from `load_run`.
-      path: ends with one of `FORMATS`.
-      draws: how many to write, if draws are written; at least 1.
-      seed: of the draws.
+      path: the output file; its suffix is one of `FORMATS`.
+      draws: the number of posterior draws in .nc; at least 1.
+      seed: the seed of the draws.
 
     Returns:
       the files written.
 
     Raises:
-      ConfigError: for another ending, or if a package is missing; names its extra.
+      ConfigError: for another suffix, or if a package is missing; the message names its extra.
+      ValueError: if `draws` is below 1.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -74,7 +75,7 @@ def _write_npz(run: FittedRun, path: Path) -> list[Path]:
     factors = run.factors
     arrays: dict[str, Any] = {"step": run.step, "config": json.dumps(flatten(run.config))}
     for side in ("row", "column"):
-        arrays[f"{side}_names"] = np.array(_names(factors, side), dtype=str)  # not of objects
+        arrays[f"{side}_names"] = np.array(_names(factors, side), dtype=str)  # objects need pickle
     for number, start in enumerate(run.starts):
         prefix = f"start_{number}_" if number else ""
         for name, q in start.q.items():
@@ -163,16 +164,16 @@ FORMATS: dict[str, Callable[..., list[Path]]] = {
     ".h5ad": _write_h5ad,
     ".nc": _write_draws,
 }
-"""What the output may end with."""
+"""The writer for each suffix."""
 
 
 def factor_table(names: ArrayLike, q: Gamma, rates: Gamma | None) -> pd.DataFrame:
-    """The table of .csv: what each row is called, its means, its deviations, and those of its rate.
+    """The table of .csv: names, means and standard deviations of factors and, if any, of rates.
 
     Args:
-      names: of N rows or columns.
-      q: of their factors; shape (N, K).
-      rates: of their rates, shape (N,), where the model has them.
+      names: the names of N rows or columns.
+      q: the posterior of their factors; shape (N, K).
+      rates: the posterior of their rates, shape (N,), if the model has rates.
     """
     columns: dict[str, Any] = {"name": names}
     for word, values in (("mean", q.mean), ("sd", np.sqrt(q.variance))):
@@ -187,7 +188,7 @@ def _names(factors: FittedFactors, side: str) -> list[str]:
 
 
 def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFrame]:
-    """The table of a side, in blocks of `size` lines."""
+    """Yields the table of the rows or the columns in blocks of `size` lines."""
     names, q, rates = _names(factors, side), factors.q[f"{side}s"], factors.q.get(f"{side}_rates")
     for start in range(0, len(names), size):
         block = slice(start, start + size)
@@ -196,7 +197,7 @@ def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFra
 
 
 def _draws(rng: np.random.Generator, chains: Sequence[Gamma], num_draws: int) -> np.ndarray:
-    """Draws, float32, of shape (number of chains, num_draws) + that of each."""
+    """Draws from each chain; float32 of shape (number of chains, num_draws, ...)."""
     drawn = np.empty((len(chains), num_draws, *chains[0].rate.shape), np.float32)
     for chain, q in zip(drawn, chains, strict=True):
         rng.standard_gamma(q.concentration.astype(np.float32), None, np.float32, chain)
@@ -205,7 +206,7 @@ def _draws(rng: np.random.Generator, chains: Sequence[Gamma], num_draws: int) ->
 
 
 def _in_order_of(best: Posterior, q: Posterior) -> Posterior:
-    """q with its factors in the order of those of another posterior that they are most like."""
+    """q with its factors reordered to match those of the posterior `best`."""
     if q is best:
         return q
     order = matched_factors(*(np.asarray(p["columns"].mean) for p in (q, best)))

@@ -24,12 +24,12 @@ class Generated(NamedTuple):
     """Synthetic rows.
 
     Attributes:
-      theta: the Poisson rates that were drawn, float32; shape (num_rows, M).
+      theta: the drawn Poisson rates, float32; shape (num_rows, M).
       counts: the counts drawn from them, int32; shape (num_rows, M).
       step: the training step of the posterior.
-      image_shape: the shape of a row where it is an image, else None.
-      column_names: what the columns of a factorization are called, strings of `StringDType`, shape
-        (M,); None of other runs.
+      image_shape: the shape of the image in a row; None if rows are not images.
+      column_names: the names of the columns of a factorization, strings of `StringDType`, shape
+        (M,); None for other models.
     """
 
     theta: np.ndarray
@@ -48,12 +48,12 @@ def generate(
 ) -> Generated:
     """Samples rates from q, then x ~ Poisson, from a checkpoint in `workdir`.
 
-    Of a factorization the rows are replicates of random rows, with exposure 1, each from one of the
-    starts of the run. The same checkpoint and seed give the same rows; row i does not depend on
-    `num_rows`. Damaged checkpoints are passed over, each with a line to `warn`.
+    For a factorization, each row is a replicate of a random row with exposure 1, under the
+    posterior of one of the starts. The same checkpoint and seed give the same rows; row i does not
+    depend on `num_rows`. Damaged checkpoints are skipped, each with a message to `warn`.
 
     Raises:
-      CheckpointError: if there is no such checkpoint, or none intact, or it holds no Gamma
+      CheckpointError: if the checkpoint does not exist, if none is intact, or if it holds no Gamma
         posterior.
       ValueError: if `num_rows` is not positive.
     """

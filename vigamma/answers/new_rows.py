@@ -1,4 +1,4 @@
-"""Answers for many rows that were not in the run: recommendations, factors and scores."""
+"""Recommendations, factors and scores of many rows that were not in the run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ from vigamma.runs.fitted import FittedRun
 from vigamma.terminal.pace import Pace
 
 _LATENTS_AT_ONCE = 2**22
-"""Of rows that are folded in together; many, as the program is compiled anew for other rows."""
+"""Of rows folded in together; large, because other numbers of rows need another compilation."""
 
 _ROWS_AT_ONCE = 2**12
 
 
 class NewRowAnswers(NamedTuple):
-    """What there is to say of some new rows.
+    """The answers for some new rows.
 
     Attributes:
-      recommendations: as `recommend_new` returns them: user, rank, item, rate, sd, low, high.
-      factors: a line for each row: name, mean_0, ..., sd_0, ..., and rate_mean and rate_sd where
-        the model has rates, as `export` writes them; of several starts, in the best.
-      scores: a line for each row: name, the sum of its counts, and log_likelihood, in nats: that of
-        each half of the columns, predicted from the other. None if nobody asked for them.
+      recommendations: the table of `recommend_new`: user, rank, item, rate, sd, low, high.
+      factors: one line per row: name, mean_0, ..., sd_0, ..., and rate_mean and rate_sd if the
+        model has rates, as `export` writes them; from the best of several starts.
+      scores: one line per row: name, counts (their sum), and log_likelihood in nats, with each half
+        of the columns predicted from the other. None if scores were not requested.
     """
 
     recommendations: pd.DataFrame
@@ -42,15 +42,15 @@ class NewRowAnswers(NamedTuple):
 
 
 def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
-    """Reads counts of rows that were not in the run, as its own counts were read.
+    """Reads counts of rows that were not in the run, by the same rules as its own counts.
 
-    A list of the counts of one row, or whatever `SparseCounts` reads; the thresholds and the layer
-    of the run hold for them too. Columns are those of the run by their names, or, where the file
-    has none, by their numbers.
+    The file lists the counts of one row, or has any format of `SparseCounts`. The thresholds and
+    the layer of the run apply. Columns are matched to those of the run by name or, if the file has
+    no names, by number.
 
     Args:
       run: from `load_run`.
-      path: of a file or a folder.
+      path: a file or a folder.
 
     Returns:
       canonical counts (U, M), the names of the rows, and notes.
@@ -80,25 +80,25 @@ def answer_new_rows(
 ) -> Iterator[NewRowAnswers]:
     """Yields the answers for rows that were not in the run, in blocks of rows.
 
-    A row does not depend on the others. One without any count has the factors of somebody who has
-    counted nothing; where exposures are sums of rows it is 0, and the factors are the prior's.
+    The answers for a row do not depend on the other rows. A row without counts has the posterior
+    given zero counts; but where exposures are row sums, its exposure is 0, and it has the prior.
 
     Args:
       run: from `load_run`.
       counts: canonical counts of the new rows; shape (U, M).
-      names: what to call them; shape (U,).
-      exposures: e_n, `load_run_data(run).exposures_of(counts)`; shape (U,); by default 1. Rates of
-        recommendations are at exposure 1.
+      names: their names; shape (U,).
+      exposures: e_n, for example `load_run_data(run).exposures_of(counts)`; shape (U,); by default
+        1. Recommended rates are at exposure 1.
       include_seen: whether items in `counts` may be recommended.
-      top: the most items of a row.
+      top: the maximum number of items per row.
       interval: the probability of the credible intervals.
-      draws: Monte Carlo draws behind an interval; 0 for that of the Gamma with the same moments.
-      seed: of the draws, which depend on the number of the row too.
+      draws: Monte Carlo draws per interval; 0 to use the Gamma with the same moments.
+      seed: the seed of the draws, which also depend on the number of the row.
       with_scores: whether to score the rows, which takes twice as long as their factors.
-      say: is told, now and then, how far it is.
+      say: called now and then with a line of progress.
 
     Raises:
-      ConfigError: if there are scores to be made of a single column.
+      ConfigError: if scores are requested and there is only one column.
     """
     if with_scores and counts.shape[1] < 2:
         raise ConfigError("a score needs two columns or more, to predict one from another")
@@ -122,7 +122,7 @@ def _folded(
     exposures: np.ndarray | None,
     with_scores: bool,
 ) -> Iterator[tuple[slice, list[Posterior], pd.DataFrame | None]]:
-    """Blocks of rows, their posterior in every start, and their scores."""
+    """Yields blocks of rows, their posterior in every start, and their scores."""
     size = max(_LATENTS_AT_ONCE // run.factors.q["columns"].rate.shape[1], _ROWS_AT_ONCE)
     for start in range(0, names.size, size):
         many = slice(start, min(start + size, names.size))

@@ -1,4 +1,4 @@
-"""The columns with the highest rates of a row: what to recommend to a user.
+"""Recommendations: the columns with the highest rates in a row, as items for a user.
 
 The rate of item m for user n, at exposure 1, is r = Σ_k θ_nk β_mk. Under q, whose factors are
 independent Gammas of shapes a_k and c_k,
@@ -6,14 +6,14 @@ independent Gammas of shapes a_k and c_k,
 E[r] = Σ_k E[θ_nk] E[β_mk]
 Var[r] = Σ_k (E[θ_nk] E[β_mk])² (1/a_k + 1/c_k + 1/(a_k c_k))
 
-Its credible interval is central: of draws from q; or, with `draws=0`, of the Gamma with that mean
-and variance, which takes no time. Of the 20 best items of users, tails of 5 % by that Gamma hold
-5.0 % above (± 0.1 %, root mean square), and below 4.8 % of synthetic counts (± 0.4 %) and 4.0 % of
-images (± 1.2 %); tails by 1,000 draws are off by 0.7 %. Where a rate is as uncertain as it is large
-there is less below: 1 %.
+Its credible interval is central, from draws from q or, with `draws=0`, from the Gamma with that
+mean and variance, which takes no time. For the 20 best items of users, the nominal 5 % tails of
+that Gamma contain 5.0 % above (± 0.1 %, root mean square); below, they contain 4.8 % for synthetic
+counts (± 0.4 %) and 4.0 % for images (± 1.2 %). Tails from 1,000 draws are off by 0.7 %. If the
+standard deviation of a rate is as large as its mean, the lower tail contains only 1 %.
 
-Of a run with several starts the posterior is their mixture (`vigamma.models.mixture`): means,
-deviations and intervals are of it, and have the differences between the starts in them.
+If a run has several starts, the posterior is their mixture (`vigamma.models.mixture`). Means,
+standard deviations and intervals are those of the mixture, and include differences between starts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,19 +54,20 @@ def recommend(
     draws: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The items with the highest posterior mean rates of some users, who are rows of the run.
+    """The items with the highest posterior mean rates for users that are rows of the run.
 
     Args:
       run: from `load_run`.
       users: names of rows.
-      seen: a user's items of this matrix, (N, M), are left out: `load_run_data(run).counts`.
-      top: the most items of a user; of items with equal rates the first column comes first.
+      seen: a matrix (N, M), for example `load_run_data(run).counts`; the items that it stores for a
+        user are excluded.
+      top: the maximum number of items per user; equal rates are ordered by column.
       interval: the probability of the credible intervals.
-      draws: Monte Carlo draws behind an interval; 0 for that of the Gamma with the same moments.
-      seed: of the draws, which depend on the user too, but not on the other users.
+      draws: Monte Carlo draws per interval; 0 to use the Gamma with the same moments.
+      seed: the seed of the draws, which also depend on the user, but not on the other users.
 
     Returns:
-      a row for each user and rank: user, rank, item, rate, sd, low, high.
+      one row per user and rank: user, rank, item, rate, sd, low, high.
 
     Raises:
       UnknownNameError: for a user that does not exist.
@@ -90,9 +91,9 @@ def recommend_all(
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[pd.DataFrame]:
-    """Yields what `recommend` returns, in blocks of users; by default of all, without draws.
+    """Yields the table of `recommend` in blocks of users; by default for all users, without draws.
 
-    `say` is told, now and then, how far it is.
+    `say` is called now and then with a line of progress.
     """
     names, rows = run.factors.row_names, [start.q["rows"] for start in run.starts]
     indices = np.arange(len(names)) if users is None else indices_of(names, users, "user")
@@ -118,20 +119,20 @@ def recommend_new(
     draws: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What `recommend` returns, of users who were not in the run, from counts of theirs.
+    """The table of `recommend` for users that were not in the run, given their counts.
 
-    Their factors are what coordinate ascent finds while the columns stay as they are: `fold_in`.
+    Their factors are found by coordinate ascent with the columns held fixed; see `fold_in`.
 
     Args:
       run: from `load_run`.
       counts: canonical counts of the new users; shape (U, M).
-      users: what to call them.
-      exposures: of the new users, `load_run_data(run).exposures_of(counts)`; by default 1.
+      users: their names.
+      exposures: e_n, for example `load_run_data(run).exposures_of(counts)`; by default 1.
       include_seen: whether items in `counts` may be recommended.
-      top: the most items of a user.
+      top: the maximum number of items per user.
       interval: the probability of the credible intervals.
-      draws: as of `recommend`.
-      seed: of the draws.
+      draws: as for `recommend`.
+      seed: the seed of the draws.
     """
     q = posterior_of_new(run, counts, exposures)
     seen = None if include_seen else counts
@@ -143,7 +144,7 @@ def recommend_new(
 def posterior_of_new(
     run: FittedRun, counts: csr_array, exposures: np.ndarray | None = None
 ) -> list[Posterior]:
-    """The posterior of rows who were not in the run, as of `fold_in`, in every start."""
+    """The posterior of rows that were not in the run, by `fold_in`, in every start."""
     return [fold_in(start.model, start.q["columns"], counts, exposures) for start in run.starts]
 
 
@@ -159,10 +160,11 @@ def recommend_folded(
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """What `recommend_new` returns, with its arguments, from the posterior of the users.
+    """The table of `recommend_new`, from the posterior of the users.
 
-    That is `q`, from `posterior_of_new`; `users` is what to call them. Items that `seen`, (U, M),
-    stores are left out. Their draws count on `first`, the number of new users before them.
+    `q` is the result of `posterior_of_new`, and `users` are their names. Items that `seen`, (U, M),
+    stores are excluded. `first`, the number of new users before these, makes the draws of a user
+    independent of the block. The other arguments are those of `recommend_new`.
     """
     options = _options(run, top, interval, draws, seed)
     indices = np.arange(len(users)) + len(run.factors.row_names) + first
@@ -175,8 +177,8 @@ def moments_of_rates(rows: Gamma, columns: Gamma) -> tuple[np.ndarray, np.ndarra
     """The mean and the standard deviation of Σ_k θ_k β_k, in float64.
 
     Args:
-      rows: q of θ for each rate; shape (E, K).
-      columns: q of β for each rate; shape (E, K).
+      rows: the posterior of θ for each rate; shape (E, K).
+      columns: the posterior of β for each rate; shape (E, K).
     """
     a, c = (np.asarray(side.concentration, np.float64) for side in (rows, columns))
     means = (a / rows.rate) * (c / columns.rate)
@@ -201,9 +203,9 @@ def _blocks(
     seen: csr_array | None,
     options: _Options,
 ) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The users so far and a table, for each block; `indices` make draws a user's own.
+    """Yields the number of users so far and the table of each block.
 
-    `rows` are their factors in every start.
+    `rows` are the factors of the users in every start; `indices` seed the draws of each user.
     """
     columns = [start.q["columns"] for start in run.starts]
     tails = np.array([1 - options.interval, 1 + options.interval]) / 2
@@ -238,10 +240,10 @@ def _blocks(
 def _quantiles_of_draws(
     sides: Sequence[tuple[Gamma, Gamma]], keys: np.ndarray, tails: np.ndarray, options: _Options
 ) -> np.ndarray:
-    """The quantiles of every rate, shape (E, 2); a user's draws of θ serve all of its rates.
+    """The quantiles of every rate, shape (E, 2); all rates of a user share its draws of θ.
 
-    `sides` are the factors of rows and columns in every start, each of which has its share of the
-    draws.
+    `sides` are the factors of rows and columns in every start. The draws are divided equally among
+    the starts.
     """
     quantiles = np.empty((keys.size, 2))
     size = -(-options.draws // len(sides))

@@ -1,9 +1,9 @@
-"""Columns, or rows, that are alike.
+"""Similarity of columns, or of rows.
 
-Column m makes v_mk = E[β_mk] Σ_n E[θ_nk] of the counts through factor k, and row n u_nk = E[θ_nk]
-Σ_m E[β_mk]. Two of a side are as similar as the cosine of these vectors: 1 if they are made of the
-factors in the same proportions. If θ_k is multiplied by a number, and β_k divided by it, nothing
-changes.
+Column m has v_mk = E[β_mk] Σ_n E[θ_nk] expected counts from factor k, and row n has u_nk = E[θ_nk]
+Σ_m E[β_mk]. The similarity of two columns, or of two rows, is the cosine of these vectors. It is 1
+if both consist of the factors in the same proportions, and does not depend on how the scale of a
+factor is divided between θ_k and β_k.
 """
 
 from typing import Literal
@@ -18,19 +18,20 @@ from vigamma.runs.fitted import FittedRun
 def similar(
     run: FittedRun, name: str, side: Literal["column", "row"] = "column", top: int = 10
 ) -> pd.DataFrame:
-    """The columns most similar to one of them, or the rows.
+    """The columns (or rows) most similar to a given one.
 
     Args:
       run: from `load_run`.
-      name: of the column or the row.
-      side: which of the two it is.
-      top: how many at most, at least 1; of equal ones the first come first.
+      name: the name of the column or row.
+      side: whether it is a column or a row.
+      top: the maximum number of results, at least 1; ties are ordered by index.
 
     Returns:
-      a row for each: rank, name, cosine.
+      one row per result: rank, name, cosine.
 
     Raises:
       UnknownNameError: if there is no such name.
+      ValueError: for a `top` or `side` out of range.
     """
     if top < 1 or side not in ("column", "row"):
         raise ValueError(f"top must be at least 1, side column or row, got {top} and {side!r}")

@@ -1,4 +1,4 @@
-"""Tables: aligned to be read, and as files."""
+"""Tables, as aligned text and as CSV files."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,18 +18,18 @@ _MOST_DECIMALS = 6
 
 
 def aligned(columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The lines of a table with a header: words to the left, numbers to the right.
+    """The lines of a table with a header: text is aligned left, numbers right.
 
-    Numbers with a fraction have as many decimals as give the largest of their column four digits.
+    Floats have as many decimals as give the largest of their column four significant digits.
 
     Args:
-      columns: what stands below each header; all of one length.
+      columns: the values below each header; all of the same length.
     """
     return [line.rstrip() for line in beside(*(_column(*item) for item in columns.items()))]
 
 
 def beside(*blocks: Sequence[str], gap: int = 2) -> list[str]:
-    """The lines of several blocks, one block to the right of the other."""
+    """The lines of several blocks of text, side by side."""
     height = max(map(len, blocks))
     widths = [max(map(cell_len, block), default=0) for block in blocks]
     padded = [[*block, *[""] * (height - len(block))] for block in blocks]
@@ -42,7 +42,7 @@ def beside(*blocks: Sequence[str], gap: int = 2) -> list[str]:
 
 
 def write_csv(tables: Iterable[pd.DataFrame], path: Path) -> int:
-    """Writes tables of the same columns below each other, as `csv_file`; returns the lines."""
+    """Appends tables with equal columns in one file, as `csv_file`; returns the number of lines."""
     num_lines = 0
     with csv_file(path) as append:
         for table in tables:
@@ -53,9 +53,9 @@ def write_csv(tables: Iterable[pd.DataFrame], path: Path) -> int:
 
 @contextmanager
 def csv_file(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """A function that writes a table below those before it; the file is whole or not at all.
+    """Yields a function that appends a table to a CSV file, which is written atomically.
 
-    Numbers have nine digits, as many as tell one float32 from another.
+    Numbers have nine significant digits, which distinguish any two float32 values.
     """
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
 

@@ -1,18 +1,18 @@
-"""What the factors are about: how much they weigh, and the columns that stand out in them.
+"""Topics: the weights of the factors, and the most characteristic columns of each.
 
-With Θ_k = Σ_n e_n θ_nk and B_k = Σ_m β_mk, factor k is expected to make Θ_k B_k of the counts, and
-the share of column m in them is φ_mk = β_mk / B_k. Then
+With Θ_k = Σ_n e_n θ_nk and B_k = Σ_m β_mk, the expected counts from factor k are Θ_k B_k, and the
+share of column m in them is φ_mk = β_mk / B_k. Then
 
 weight_k = E[Θ_k] E[B_k] / Σ_j E[Θ_j] E[B_j]
 lift_mk  = φ_mk / Σ_j weight_j φ_mj
 
-at the posterior means: how many times as often column m is met in factor k as in all counts; at
-most 1 / weight_k. No scale of a factor matters to either.
+at the posterior means. The lift is how many times more frequent column m is in factor k than in all
+counts; it is at most 1 / weight_k. Neither depends on how the scale of a factor is divided.
 
-The intervals of β_mk are quantiles of its Gamma, and those of the lift are the same, divided by
-what else is in it. Columns are ordered by E[β_mk], and by the lower end of the interval of the
-lift: the lift itself is largest where a column has a count or two, by chance. The intervals of the
-weights are of draws, in which Θ_k and B_k are Gammas with the moments of these sums.
+The intervals of β_mk are quantiles of its Gamma. Those of the lift are the same, scaled by lift_mk
+/ E[β_mk]. Columns are ordered by E[β_mk], and by the lower end of the interval of the lift, because
+the lift itself is largest, by chance, for columns with only one or two counts. The intervals of the
+weights are from draws in which Θ_k and B_k are Gammas with the moments of these sums.
 """
 
 from typing import Any, NamedTuple
@@ -30,12 +30,11 @@ _NUM_DRAWS = 10_000
 
 
 class Topics(NamedTuple):
-    """The factors, the heaviest first.
+    """The factors, heaviest first.
 
     Attributes:
-      weights: a row for each factor: factor (its number in the posterior, from 0), weight, low,
-        high.
-      columns: a row for each factor, order ("mean" or "lift") and rank: factor, order, rank, name,
+      weights: one row per factor: factor (its index in the posterior, from 0), weight, low, high.
+      columns: one row per factor, order ("mean" or "lift") and rank: factor, order, rank, name,
         mean, mean_low, mean_high, lift, lift_low, lift_high.
       interval: the probability of the intervals.
     """
@@ -45,7 +44,7 @@ class Topics(NamedTuple):
     interval: float
 
     def table(self) -> str:
-        """The same, human-readable."""
+        """The topics as human-readable text."""
         title = f"{len(self.weights)} factors; {100 * self.interval:g} % intervals"
         return "\n\n".join([title, *map(self._of_factor, self.weights.itertuples())])
 
@@ -76,10 +75,13 @@ def topics(
 
     Args:
       run: from `load_run`.
-      top: the most columns of a factor in each order, at least 1.
+      top: the maximum number of columns per factor and order, at least 1.
       interval: the probability of the credible intervals.
       exposures: e_n; shape (N,); by default 1.
-      seed: of the draws for the weights.
+      seed: the seed of the draws for the weights.
+
+    Raises:
+      ValueError: for a `top` or `interval` out of range.
     """
     if top < 1 or not 0 < interval < 1:
         raise ValueError(f"top must be at least 1, interval in (0, 1), got {top} and {interval}")
@@ -109,7 +111,7 @@ def topics(
 def _values(
     beta: Gamma, lifts: np.ndarray, best: np.ndarray, tails: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The means and the lifts of some columns in a factor, and the ends of their intervals."""
+    """The means and lifts of some columns in a factor, with the ends of their intervals."""
     shapes = beta.concentration[best]
     low, high = (gammaincinv(shapes, tail) / shapes for tail in tails)  # relative to the mean
     values: dict[str, np.ndarray] = {}
@@ -119,9 +121,9 @@ def _values(
 
 
 def _surest(beta: Gamma, lifts: np.ndarray, tail: float, top: int) -> np.ndarray:
-    """The columns with the largest lower ends of the interval of their lift.
+    """The columns with the largest lower ends of the intervals of their lifts.
 
-    Quantiles take microseconds each. They are computed for the most promising columns, by the
+    An exact quantile takes microseconds. It is computed only for the columns that are best by the
     approximation of Wilson & Hilferty (1931): a (1 - 1 / 9a + z / 3√a)³.
     """
     a = beta.concentration

@@ -33,7 +33,8 @@ def check_counts(counts: ArrayLike, name: str = "counts") -> np.ndarray:
       name: what error messages call the counts.
 
     Raises:
-      TypeError: for an array of objects, strings, booleans or times, and for a masked array.
+      TypeError: for an array that is not of real numbers (objects, strings, booleans, times), and
+        for a masked array.
       ValueError: for an array that is not a matrix or is empty, and for values that are NaN,
         infinite, negative, fractional, or larger than 2^24 (not exact in float32).
     """

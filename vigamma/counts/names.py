@@ -117,7 +117,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:
-    """Names with similar spelling, ignoring case; of very many, only those with the same initial."""
+    """Names with similar spelling, ignoring case; of very many, those with the same initial."""
     folded = name.casefold()
     if len(names) > _MOST_COMPARED:
         names = [other for other in names if other[:1].casefold() == folded[:1]][:_MOST_COMPARED]

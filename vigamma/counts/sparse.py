@@ -22,7 +22,7 @@ def check_sparse_counts(counts: spmatrix | sparray | ArrayLike, name: str = "cou
       name: what error messages call the counts.
 
     Raises:
-      TypeError: for a matrix of objects, strings, booleans or times, and for a masked array.
+      TypeError: for a matrix that is not of real numbers, and for a masked array.
       ValueError: for an array that is not a matrix or is empty, for a matrix without any nonzero,
         for indices outside the shape, and for values that, after duplicates are summed, are NaN,
         infinite, negative, fractional, or larger than 2^24 (not exact in float32).
@@ -76,7 +76,7 @@ def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_
     Duplicates are summed in float64, so that sums do not wrap. The input is not modified.
 
     Raises:
-      TypeError: for a matrix that is not of numbers.
+      TypeError: for a matrix that is not of real numbers, and for a masked array.
       ValueError: for an array that is not a matrix or is empty, for a shape not below 2^31, and for
         indices outside the shape.
     """
@@ -85,8 +85,7 @@ def summed(counts: spmatrix | sparray | ArrayLike, name: str = "counts") -> csr_
     if max(given.shape) > np.iinfo(np.int32).max:
         raise ValueError(f"{name} must have rows and columns below 2^31, got shape {given.shape}")
     given = _checked_indices(given, name)
-    if issparse(given) and given.format not in ("csr", "csc"):  # converting others to CSR would sum
-    duplicates in their own type
+    if issparse(given) and given.format not in ("csr", "csc"):  # conversion would wrap sums
         coo = given.tocoo(copy=False)
         given = coo_array((coo.data.astype(np.float64), coo.coords), shape=coo.shape)
     matrix = csr_array(given)
