@@ -20,7 +20,7 @@ from vigamma.runs.fitted import FittedRun
 from vigamma.terminal.pace import Pace
 
 _LATENTS_AT_ONCE = 2**22
-"""Of rows folded in together; large, because other numbers of rows need another compilation."""
+"""Latents folded in together; large, because a batch with another number of rows is recompiled."""
 
 _ROWS_AT_ONCE = 2**12
 

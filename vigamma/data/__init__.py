@@ -1,1 +1,1 @@
-"""Counts: where they come from, and the checks at the border."""
+"""Sources of counts, their files, validation and splits."""

@@ -1,4 +1,4 @@
-"""A small file of counts of one row: what somebody new has read, bought or rated."""
+"""Small files that list the counts of one row, such as the items that a new user has bought."""
 
 import contextlib
 import csv
@@ -21,7 +21,7 @@ from vigamma.data.readers.text_files import FormatError, at_line, is_number, num
 from vigamma.errors import ConfigError
 
 _DELIMITERS = "\t,;"
-_FEW, _MANY = 20, 100_000
+_FEW, _MANY = 20, 100_000  # lines that decide what a file is; the second if the first do not
 
 
 class ListedCounts(NamedTuple):
@@ -29,8 +29,8 @@ class ListedCounts(NamedTuple):
 
     Attributes:
       counts: canonical, of shape (1, M).
-      unknown: the items that no column is called, in the order of the file.
-      notes: what whoever reads them should know, a line each.
+      unknown: the items that are not names of columns, in the order of the file.
+      notes: remarks for the user, one line each.
     """
 
     counts: csr_array
@@ -45,19 +45,21 @@ def is_list(
     columns: str = "",
     transpose: bool = False,
 ) -> bool:
-    """Whether a text lists the counts of one row, rather than a row, a column and a count a line.
+    """Whether a text lists the counts of one row, rather than a row, a column and a count per line.
 
-    Lines of two fields do, unless one that is no number stands beside the name of a column. Where
-    there are more it is a list if more of its lines begin with the name of a column, as items may
-    have blanks and commas, than have one where a table has it; its first lines decide, or else very
-    many. Where lines differ in their fields, it is a list if any begins with a name.
+    A text with two fields per line is a list, unless some line has a column name in the column
+    field of a table and a second field that is not a number. With more fields, the text is a list
+    if more of its lines begin with a column name (items may contain blanks and commas) than have
+    one in the column field of a table. The first lines decide or, if none has such a name, very
+    many lines. If the number of fields varies, the text is a list if any line begins with a column
+    name.
 
     Args:
-      path: of a text, perhaps compressed.
-      column_names: what the columns are called; shape (M,).
-      encoding: of the text.
-      columns: where a table has row, column and count, as of `SparseCounts`.
-      transpose: whether a table has rows for columns.
+      path: a text, possibly compressed.
+      column_names: the names of the columns; shape (M,).
+      encoding: the encoding of the text.
+      columns: the fields of row, column and count in a table, as for `SparseCounts`.
+      transpose: whether the rows and columns of a table are swapped.
 
     Raises:
       ConfigError: for a text that can be neither.
@@ -90,19 +92,19 @@ def is_list(
 
 
 def _where_columns_are(layout: Layout, columns: str, transpose: bool) -> tuple[int, str]:
-    """In which field the names of columns stand, if lines are "entries", and what they are."""
+    """The field with the column names if lines are entries, and "entries" or "matrix"."""
     kind = arrangement(layout.header, layout.sample)
     place, titles = int(not transpose), layout.header or layout.sample[0]
     if columns == ALL or (kind != "entries" and not columns):
         return place, "matrix"
     if columns:
-        with contextlib.suppress(ValueError):  # of another file; reading it says what is missing
+        with contextlib.suppress(ValueError):  # may fit other files; the reader reports it
             place = fields_named(columns, titles, layout.num_fields)[place]
     return place, "entries"
 
 
 def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int | None) -> int:
-    """How many of the first lines are an item of a name and a count."""
+    """The number of lines, among the first `most`, that are a known column name and a count."""
     lines = (line for _, line in numbered_lines(path, encoding) if line.strip())
     try:
         found = map(_item_and_count, itertools.islice(lines, most))
@@ -114,22 +116,22 @@ def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int |
 def read_listed_counts(
     path: Path, column_names: np.ndarray, rules: CountRules, encoding: str = ""
 ) -> ListedCounts:
-    """Reads lines of an item and its count, with a tab, comma, semicolon or spaces between.
+    """Reads lines of an item and its count, separated by a tab, comma, semicolon or spaces.
 
-    Items may have spaces, and commas if they are quoted or not; the count is what comes last. Blank
-    lines are passed over, and a first line without a count is taken for a header.
+    The count is the last field. Items may contain spaces and, quoted or not, commas. Blank lines
+    are skipped, and a first line without a count is taken as a header.
 
     Args:
-      path: of a text, perhaps compressed.
-      column_names: what the columns are called; shape (M,).
-      rules: what becomes of the counts, those of an item that comes twice among them.
-      encoding: of the text.
+      path: a text, possibly compressed.
+      column_names: the names of the columns; shape (M,).
+      rules: the conversions of the numbers, also for repeated items.
+      encoding: the encoding of the text.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      FormatError: for a line that is no item and count; names it.
-      NotCountsError: for counts that are none.
-      ConfigError: if no item is known, or some are the names of several columns; in one line.
+      FormatError: for a line that is not an item and a count; the message names the line.
+      NotCountsError: for numbers that are not counts.
+      ConfigError: if no item is known, or an item is the name of several columns.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -161,12 +163,12 @@ def read_listed_counts(
 
 
 def name_of(path: Path) -> str:
-    """What the row is called: the name of its file, without endings."""
+    """The name of the row: that of its file, without suffixes."""
     return Path(plain_name(path)).stem
 
 
 def shown(unknown: list[str]) -> str:
-    """Which items are unknown, in a few words; the first five of many."""
+    """A short message about unknown items, which lists at most five."""
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{len(unknown)} unknown: {', '.join(map(repr, unknown[:5]))}{more}"
 
@@ -183,7 +185,7 @@ def _items(path: Path, encoding: str) -> Iterator[tuple[str, float]]:
 
 
 def _item_and_count(line: str) -> tuple[str, float | None]:
-    """By the first delimiter after which the line ends with a number; no count if there is none."""
+    """Splits off the number at the end of a line, by the first delimiter that fits; else None."""
     for delimiter in _DELIMITERS:
         *words, last = next(csv.reader([line], delimiter=delimiter))
         count = _number(last)

@@ -13,11 +13,11 @@ IMAGE_SHAPE = (8, 8)
 
 
 class KnowledgeAndCounts(NamedTuple):
-    """Counts to learn from, and what was known about their columns before.
+    """Training counts, and domain knowledge about their columns.
 
     Attributes:
       knowledge: domain knowledge, a typical row of counts; shape (M,).
-      counts: the training counts, none of which went into `knowledge`; shape (N, M).
+      counts: the training counts, none of which are part of `knowledge`; shape (N, M).
     """
 
     knowledge: np.ndarray
@@ -30,15 +30,15 @@ class Digits:
 
     Attributes:
       digit: which digit, 0 to 9. There are 174 to 183 images of each.
-      num_knowledge_images: this many images, the first of the data set, are averaged into the
-        domain-knowledge image. They are not trained on: no image is used twice.
+      num_knowledge_images: the number of images, the first of the data set, that are averaged to
+        the domain-knowledge image. They are excluded from training: no image is used twice.
     """
 
     digit: int = 0
     num_knowledge_images: int = 10
 
     def validate(self) -> None:
-        """Raises ValueError for a digit or a number of images that does not exist."""
+        """Raises ValueError for a digit or a number of images out of range."""
         if not 0 <= self.digit <= 9:
             raise ValueError(f"digit must be 0 to 9, got {self.digit}")
         if not 1 <= self.num_knowledge_images <= 173:
@@ -47,7 +47,7 @@ class Digits:
             )
 
     def load(self) -> KnowledgeAndCounts:
-        """Loads the images, flattened to rows of 64 pixels, in the data set's own order."""
+        """Loads the images, flattened to rows of 64 pixels, in the order of the data set."""
         pixels, labels = _pixels_and_labels()
         images = check_counts(pixels[labels == self.digit], f"images of the digit {self.digit}")
         knowledge, counts = np.split(images, [self.num_knowledge_images])
@@ -56,7 +56,7 @@ class Digits:
 
 @spec
 class DigitCounts:
-    """The images as a sparse matrix of counts: a row for every image, a column for every pixel.
+    """The images as a sparse matrix of counts: one row per image, one column per pixel.
 
     Attributes:
       digit: which digit, 0 to 9; -1 for all.
@@ -67,18 +67,18 @@ class DigitCounts:
     image_shape: ClassVar[tuple[int, int]] = IMAGE_SHAPE
 
     def validate(self) -> None:
-        """Raises ValueError for a digit that does not exist."""
+        """Raises ValueError for a digit out of range."""
         if not -1 <= self.digit <= 9:
             raise ValueError(f"digit must be 0 to 9, or -1 for all, got {self.digit}")
 
     def load(self) -> LoadedCounts:
-        """Loads the images, in the data set's own order."""
+        """Loads the images in the order of the data set."""
         pixels, labels = _pixels_and_labels()
         chosen = slice(None) if self.digit == -1 else labels == self.digit
         return LoadedCounts(check_sparse_counts(pixels[chosen]))
 
 
 def _pixels_and_labels() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits  # half a second, which other data need not wait for
+    from sklearn.datasets import load_digits  # takes 0.5 s; only for these data
 
     return load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""Kinds of files of counts, and their readers: told apart by names and first bytes."""
+"""The kinds of files of counts and their readers, recognized by name and first bytes."""
 
 import inspect
 import re
@@ -24,7 +24,7 @@ from vigamma.data.readers.text_files import beside, open_utf8, reading
 Reader = Callable[..., RawCounts]
 
 OPTIONS = ("layer", "columns", "encoding")
-"""What some readers take, by name."""
+"""The names of the options that only some readers have."""
 
 LDA_C = "a bag of words of LDA-C"
 TABLE = "a table with a row, a column and a count a line, or a matrix"
@@ -64,12 +64,12 @@ _PAIR = re.compile(rb"\d+:[\d.]+")
 
 
 def takes(read: Reader, option: str) -> bool:
-    """Whether a reader has one of `OPTIONS`."""
+    """Whether a reader has an option of `OPTIONS`."""
     return option in inspect.signature(read).parameters
 
 
 def place_of(path: Path) -> Path:
-    """What there is to read: a file, or the folder of a matrix and its names."""
+    """The file to read, or the folder of a matrix and its names."""
     if path.is_file():
         is_ten_x = plain_name(path) == "matrix.mtx" and beside(path.parent, "barcodes.tsv")
         return path.parent if is_ten_x else path
@@ -87,7 +87,7 @@ def place_of(path: Path) -> Path:
 
 
 def reader_of(place: Path, encoding: str = "") -> Reader:
-    """By the name, or else by what a file begins with; any other file is delimited text."""
+    """The reader of a file, by its name or first bytes; delimited text if neither is known."""
     if place.is_dir():
         return ten_x.read
     name = plain_name(Path(place.name.lower()))
@@ -120,7 +120,7 @@ def _by_beginning(place: Path, encoding: str) -> Reader:
 
 
 def _is_lda_c(start: bytes) -> bool:
-    """Whether all but the first field, in the first line with more of them, are like 12:3."""
+    """Whether the first line with several fields is a number followed by pairs like 12:3."""
     lines = start.splitlines()
     for line in lines:
         size, *pairs = line.split()[:1000] or [b""]

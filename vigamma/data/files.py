@@ -1,4 +1,4 @@
-"""Counts from files of many formats: one matrix, or one in parts that somebody else has split."""
+"""Counts from files of many formats: one matrix, or the parts of a published split."""
 
 import dataclasses
 from pathlib import Path
@@ -17,19 +17,19 @@ from vigamma.data.readers.text_files import check_encoding, shown
 from vigamma.typing import spec
 
 PARTS = "the parts of a matrix"
-_ANNOUNCED_BYTES = 2**24
+_ANNOUNCED_BYTES = 2**24  # files of this size take a while to read
 
 
 class LoadedCounts(NamedTuple):
-    """What a source of counts loads.
+    """The counts that a data source loads.
 
     Attributes:
-      counts: all counts, canonical, of shape (N, M).
-      parts: their split, if they came in one.
-      row_names: what the rows are called, strings of `StringDType`, shape (N,); None if nothing is
-        known but their numbers.
-      column_names: the same of the columns, shape (M,).
-      notes: what whoever loads them should know, a line each.
+      counts: all counts, canonical; shape (N, M).
+      parts: the split that the counts come with, or None.
+      row_names: the names of the rows, strings of `StringDType`, shape (N,); None if they have
+        none.
+      column_names: the names of the columns, likewise; shape (M,).
+      notes: remarks for the user, one line each.
     """
 
     counts: csr_array
@@ -41,43 +41,44 @@ class LoadedCounts(NamedTuple):
 
 @spec
 class SparseCounts:
-    """Counts from a file or a folder, told apart by names and first bytes.
+    """Counts from a file or a folder, whose format is recognized by name and first bytes.
 
     * `.npz`: a matrix of `scipy.sparse.save_npz`; `.npy`: a dense one of `numpy.save`.
     * `.mtx`: a matrix of MatrixMarket.
     * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
-    * `.parquet`, `.feather`, `.arrow`: tables of a row, a column and a count a line;
+    * `.parquet`, `.feather`, `.arrow`: tables with a row, a column and a count per line;
       `pip install 'vigamma[parquet]'`.
     * `.h5`: single cells from Cell Ranger, version 2 or later.
     * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.
     * `docword*.txt`, and `vocab*.txt` beside it: a bag of words of the UCI repository.
     * "N term:count ..." in the first line: a bag of words of LDA-C.
-    * any other text: "row column count" in each line, or "row column", which counts 1; or a matrix,
-      with a header of the names of its columns and those of its rows in the first field.
-    * a folder with `train`, `test` and, if there is one, `valid` or `validation`, of one of the
-      formats for files, for example `train.tsv`: the parts of one matrix. If they have names, the
-      rows and columns are those of all parts together.
+    * any other text: "row column count" in each line, or "row column", which counts 1; or a matrix
+      with column names in a header and row names in the first field.
+    * a folder with `train`, `test` and optionally `valid` or `validation`, each in one of the file
+      formats, for example `train.tsv`: the parts of one matrix. If they have names, the matrix has
+      the rows and columns of all parts.
 
-    Beside `.npz` and `.mtx` there may be `rows.txt` and `columns.txt` (or `vocab.txt`) with names,
-    one a line. Text may be compressed: `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of one file. Each
-    reader in `vigamma.data.readers` says more.
+    Text files `rows.txt` and `columns.txt` (or `vocab.txt`) in the folder of an `.npz` or `.mtx`
+    hold names, one per line. Text may be compressed: `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of
+    one file. The readers in `vigamma.data.readers` give details.
 
     Attributes:
       path: the file or the folder.
-      duplicates: which of several entries of one cell counts: their "sum", the "last" or the "max".
-      at_least: entries below it are then dropped; 0 drops none.
-      rounding: of numbers that are not whole: "none" refuses them, "nearest" rounds halves to even,
-        and "stochastic" rounds up with the probability of the fraction. What is within 1e-6 of a
-        whole number is taken for it.
-      rounding_seed: of "stochastic".
-      binary: whether all that is left, and is not 0, counts 1.
-      layer: of `.h5ad`, a layer, or "raw"; of 10x Genomics, a type of features or a genome; "" for
-        what the reader takes by itself.
-      columns: of delimited text, the fields of row, column and count: "user,item,count" by the
-        header, or "1,2,4", from 1 on; two of them where a line counts 1; "all" for a matrix; ""
-        for what the first lines look like, with a note.
+      duplicates: how several entries of one cell are merged: "sum", "last" or "max".
+      at_least: the threshold below which entries are dropped after that; 0 drops none.
+      rounding: the treatment of fractional numbers: "none" rejects them, "nearest" rounds halves to
+        even, and "stochastic" rounds up with a probability equal to the fraction. Numbers within
+        1e-6 of a whole one are always rounded to it.
+      rounding_seed: the seed of "stochastic".
+      binary: whether the remaining nonzeros are replaced by 1.
+      layer: for `.h5ad`, a layer or "raw"; for 10x Genomics, a type of features or a genome; "" for
+        the default of the reader.
+      columns: for delimited text, the fields of row, column and count, by header
+        ("user,item,count") or by number from 1 ("1,2,4"); only two if every line counts 1; "all"
+        for a matrix; "" to infer them from the first lines, with a note.
       transpose: whether rows and columns are swapped, as for genes × cells.
-      encoding: of text, as "latin-1" or "utf-16"; "" for UTF-8, or what a byte order mark says.
+      encoding: the encoding of text, such as "latin-1" or "utf-16"; "" for UTF-8, or that of a byte
+        order mark.
     """
 
     path: str = ""
@@ -93,11 +94,11 @@ class SparseCounts:
 
     @property
     def rules(self) -> CountRules:
-        """What becomes of the numbers."""
+        """The conversions of the numbers."""
         return CountRules(**{name: getattr(self, name) for name in CountRules._fields})
 
     def validate(self) -> None:
-        """Raises ValueError for an empty path, and for a field that cannot be."""
+        """Raises ValueError for an empty path and for invalid fields."""
         if not self.path:
             raise ValueError(
                 "path is not set: name a file or a folder of counts, for example "
@@ -112,8 +113,9 @@ class SparseCounts:
 
         Raises:
           FileNotFoundError: for a file that does not exist.
-          ValueError: for fields out of range, for a file that is broken or holds no counts (one
-            line, which names it), and for parts that differ in shape or share a nonzero.
+          ValueError: for fields out of range, for a file that is broken or holds no counts (the
+            message is one line and names it), and for parts that differ in shape or share a
+            nonzero.
         """
         path = Path(self.path)
         files = find_parts(path) if path.is_dir() else {}
@@ -124,7 +126,7 @@ class SparseCounts:
         return LoadedCounts(counts, None, *_named(raw, self.path, notes))
 
     def announcement(self) -> str | None:
-        """What to say before a load that takes a while; None if there is nothing to read."""
+        """A message to show before a slow load; None if there is little to read."""
         path = Path(self.path)
         files = [path] if path.is_file() else path.iterdir() if path.is_dir() else []
         size = sum(file.stat().st_size for file in files if file.is_file())
@@ -157,7 +159,7 @@ class SparseCounts:
 def _named(
     raw: RawCounts, path: str, notes: tuple[str, ...]
 ) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
-    """The names of rows and columns, and the notes with one for names that are not unique."""
+    """The names of rows and columns, and the notes, with one about repeated names if any."""
     sides = {"rows": raw.row_names, "columns": raw.column_names}
     for side, names in sides.items():
         if names is not None and (times := repeated(names)):
@@ -170,7 +172,7 @@ def _named(
 
 
 def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
-    """The rules for another file, without the options that its kind does not have."""
+    """A copy of the rules for another file, without the options that its kind does not have."""
     parts = find_parts(path) if path.is_dir() else {}
     read = reader_of(place_of(parts.get("train", path)), rules.encoding)
     unknown: dict[str, Any] = {name: "" for name in OPTIONS if not takes(read, name)}
@@ -178,7 +180,7 @@ def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
 
 
 def kind_of(path: Path, encoding: str = "") -> str:
-    """What `SparseCounts` takes a file or a folder for, in words; raises as its `load`."""
+    """The kind of a file or folder, recognized as by `SparseCounts.load`; raises its errors."""
     if path.is_dir() and find_parts(path):
         return PARTS
     return KINDS[reader_of(place_of(path), encoding)]

@@ -1,4 +1,4 @@
-"""How counts are held out from training, so that a fit can be scored on them."""
+"""Protocols that hold out counts from training, to score a fit on them."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,21 +12,21 @@ from vigamma.data.files import Parts
 from vigamma.typing import spec
 
 MOST_CELLS = 2 * 10**8
-"""More cells than this are not listed: each takes 12 bytes in a list, and more while drawn."""
+"""The most cells to hold out: each takes 12 bytes when listed, and more while drawn."""
 
-_BLOCK = 2**22
+_BLOCK = 2**22  # bounds the memory for the int64 draws of NumPy
 _VALID_ENTRIES = 0.05
 _TRAIN, _VALID, _TEST = range(3)
 
 
 class HeldOutCounts(NamedTuple):
-    """Cells that were not trained on, in the order of rows, then columns.
+    """Held-out counts and their cells, ordered by row, then column.
 
     Attributes:
-      rows: of the cells.
-      columns: of the cells.
-      counts: what was held out there.
-      rate_scale: the counts are Poisson with this multiple of the rate of the training counts.
+      rows: the rows of the cells.
+      columns: the columns of the cells.
+      counts: the held-out counts.
+      rate_scale: the Poisson rate of the held-out counts divided by that of the training counts.
     """
 
     rows: Int32[np.ndarray, " E"]
@@ -36,15 +36,15 @@ class HeldOutCounts(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Counts to train on, and counts to score the fit by.
+    """Training counts, and held-out counts to score the fit.
 
     Attributes:
       protocol: the name of the protocol that made the split.
       train: canonical training counts of shape (N, M).
-      missing: uint8 ones at the cells that training must not take for zeros, of shape (N, M); None
-        where every cell of `train` was observed, or is to be treated so.
-      valid: held out for choices during training, or None.
-      test: held out for the final score, or None.
+      missing: uint8 ones at the unobserved cells, whose zeros are not data, of shape (N, M); None
+        if every cell of `train` is observed or is treated as such.
+      valid: the validation counts, for choices during training, or None.
+      test: the test counts, for the final score, or None.
     """
 
     protocol: str
@@ -54,7 +54,7 @@ class Split(NamedTuple):
     test: HeldOutCounts | None
 
     def is_seen(self, heldout: HeldOutCounts) -> Bool[np.ndarray, " E"]:
-        """Whether row and column of a held-out cell both have a training nonzero."""
+        """Whether the row and the column of each held-out cell both have a training nonzero."""
         row_seen = np.diff(self.train.indptr) > 0
         column_seen = np.bincount(self.train.indices, minlength=self.train.shape[1]) > 0
         return row_seen[heldout.rows] & column_seen[heldout.columns]
@@ -62,13 +62,13 @@ class Split(NamedTuple):
 
 @spec
 class HeldOut:
-    """Holds out a random part of the counts, the same one for the same counts and seed.
+    """Holds out a random part of the counts, which depends only on the counts and the seed.
 
     Attributes:
-      protocol: `thinning`, `cells` or `entries`: the functions of those names in this module.
-      test_fraction: how much is held out for the test; with 0 there is no test part.
-      valid_fraction: how much is held out for validation; with 0 there is no such part. None for
-        0.05 of `entries`, where fits that go on too long predict worse, and for 0 else.
+      protocol: `thinning`, `cells` or `entries`; see the functions of these names in this module.
+      test_fraction: the fraction held out for the test; with 0 there is no test part.
+      valid_fraction: the fraction held out for validation; with 0 there is no validation part. None
+        means 0.05 for `entries`, where long fits overfit, and 0 otherwise.
       seed: the seed of the split, at least 0.
     """
 
@@ -91,7 +91,7 @@ class HeldOut:
 
     @property
     def holds_out_validation(self) -> bool:
-        """Whether there is to be a part for validation."""
+        """Whether the split has a validation part."""
         return self._fractions["valid_fraction"] > 0
 
     @property
@@ -102,10 +102,10 @@ class HeldOut:
         return {"valid_fraction": valid, "test_fraction": self.test_fraction}
 
     def split(self, data: Any) -> Split:
-        """Splits `data.counts`, or for `entries` takes `data.parts` as they are, if there are any.
+        """Splits `data.counts`; for `entries`, a published split in `data.parts` is used as it is.
 
         Args:
-          data: what any source of counts has loaded: `contracts.SparseData`.
+          data: the loaded counts, `contracts.SparseData`.
 
         Raises:
           ValueError: for fields out of range, and if a fraction holds out nothing, more than
@@ -124,11 +124,11 @@ class HeldOut:
 def thinning(
     counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
 ) -> Split:
-    """Splits every count x by coins, so that Poisson counts fall into independent Poisson parts.
+    """Splits every count x at random; the parts of a Poisson count are independent Poisson counts.
 
     (train, valid, test) ~ Multinomial(x, (1 - v - t, v, t)). If x ~ Poisson(λ), then train ~
-    Poisson((1 - v - t) λ) and, independently of it, test ~ Poisson(t λ): its `rate_scale` is
-    t / (1 - v - t). The held-out parts list their nonzeros.
+    Poisson((1 - v - t) λ) and, independently of it, test ~ Poisson(t λ). So the `rate_scale` of the
+    test part is t / (1 - v - t). The held-out parts list their nonzeros.
 
     Source: Neufeld, Gao, Popp, Battle & Witten (2023), "Inference after latent variable estimation
     for single-cell RNA sequencing data", Biostatistics.
@@ -149,9 +149,9 @@ def thinning(
 def cells(
     counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
 ) -> Split:
-    """Hides ⌊fraction · N · M⌋ cells, zeros and nonzeros alike, drawn without replacement.
+    """Holds out ⌊fraction · N · M⌋ cells, zeros and nonzeros alike, drawn without replacement.
 
-    They are zero in `train` and one in `missing`; the held-out parts list all of them.
+    They are 0 in `train` and 1 in `missing`; the held-out parts list all of them.
 
     Raises:
       ValueError: for more than `MOST_CELLS` cells.
@@ -164,7 +164,7 @@ def cells(
             "choose a smaller fraction"
         )
     drawn = _distinct_cells(num_cells, sum(sizes), rng)
-    labels = _labels(drawn.size, sizes, rng)  # a surplus of the draw is labeled _TRAIN
+    labels = _labels(drawn.size, sizes, rng)  # surplus draws get the label _TRAIN
     valid, test = (_pattern(drawn[labels == label], counts.shape) for label in (_VALID, _TEST))
     missing = valid + test
     return Split(
@@ -179,9 +179,10 @@ def cells(
 def entries(
     counts: csr_array, valid_fraction: float, test_fraction: float, rng: np.random.Generator
 ) -> Split:
-    """Takes ⌊fraction · E⌋ of the E nonzeros away, and lets training take them for zeros.
+    """Holds out ⌊fraction · E⌋ of the E nonzeros, which training sees as zeros.
 
-    This is the protocol of papers on recommenders. The held-out parts list their nonzeros.
+    This is the usual protocol in the literature on recommender systems. The held-out parts list
+    their nonzeros.
     """
     labels = _labels(counts.nnz, _sizes(counts.nnz, valid_fraction, test_fraction), rng)
     train, valid, test = (
@@ -197,7 +198,7 @@ def entries(
 
 
 PROTOCOLS = {"thinning": thinning, "cells": cells, "entries": entries}
-"""What `HeldOut.protocol` can name."""
+"""The protocols by the values of `HeldOut.protocol`."""
 
 
 def _published(parts: Parts) -> Split:
@@ -219,7 +220,7 @@ def _with_values(counts: csr_array, values: np.ndarray) -> csr_array:
 
 
 def _nonzeros(counts: csr_array, rate_scale: float) -> HeldOutCounts | None:
-    """The nonzeros of `counts`, which may store zeros; None if there are none."""
+    """Lists the nonzeros of `counts`, which may store zeros; None if there are none."""
     held = counts.data > 0
     if not held.any():
         return None
@@ -228,7 +229,7 @@ def _nonzeros(counts: csr_array, rate_scale: float) -> HeldOutCounts | None:
 
 
 def _all_cells(counts: csr_array, pattern: csr_array) -> HeldOutCounts | None:
-    """The counts at all cells of a pattern of ones, zeros included; None for no cell."""
+    """Lists the counts, zeros included, at the ones of a pattern; None if it is empty."""
     if not pattern.nnz:
         return None
     one_more = pattern.astype(np.int32) + counts.multiply(pattern)
@@ -245,7 +246,7 @@ def _sizes(total: int, valid_fraction: float, test_fraction: float) -> tuple[int
 
 
 def _labels(size: int, sizes: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """So many labels _VALID and _TEST in random places of `size`; the others are _TRAIN."""
+    """`size` labels in random order: `sizes` of them are _VALID and _TEST, the others _TRAIN."""
     num_valid, num_test = sizes
     labels = np.full(size, _TRAIN, np.uint8)
     labels[:num_valid] = _VALID
@@ -255,7 +256,7 @@ def _labels(size: int, sizes: tuple[int, int], rng: np.random.Generator) -> np.n
 
 
 def _distinct_cells(num_cells: int, at_least: int, rng: np.random.Generator) -> np.ndarray:
-    """A uniform set of cells, given its size: n draws hit about C (1 - exp(-n / C)) of C cells."""
+    """At least so many distinct cells: n uniform draws hit about C (1 - exp(-n / C)) of C cells."""
     num_draws = -num_cells * math.log1p(-at_least / num_cells) + 5 * math.sqrt(at_least) + 10
     while True:
         draws = np.sort(rng.integers(num_cells, size=math.ceil(num_draws)))
@@ -265,7 +266,7 @@ def _distinct_cells(num_cells: int, at_least: int, rng: np.random.Generator) -> 
 
 
 def _binomial(counts: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Binomial(counts, probability) in the type of `counts`; in blocks, as NumPy draws int64."""
+    """Draws Binomial(counts, probability) in the type of `counts`, block by block."""
     drawn = np.empty_like(counts)
     for start in range(0, counts.size, _BLOCK):
         block = slice(start, start + _BLOCK)

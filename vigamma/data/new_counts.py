@@ -1,4 +1,4 @@
-"""Counts of rows that were not in a run, from a file, with the columns of the run."""
+"""Reading counts of rows that were not in a run, in the columns of the run."""
 
 import dataclasses
 from pathlib import Path
@@ -21,10 +21,10 @@ class NewCounts(NamedTuple):
     """The counts of new rows.
 
     Attributes:
-      counts: canonical, of shape (U, M); rows may have none.
-      row_names: strings of `StringDType`, shape (U,); numbers from "0" where there are no names.
-      is_list: whether the file listed the counts of a single row.
-      notes: what whoever reads them should know, a line each.
+      counts: canonical, of shape (U, M); rows may be empty.
+      row_names: strings of `StringDType`, shape (U,); numbers from "0" if the file has no names.
+      is_list: whether the file lists the counts of a single row.
+      notes: remarks for the user, one line each.
     """
 
     counts: csr_array
@@ -34,20 +34,20 @@ class NewCounts(NamedTuple):
 
 
 def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
-    """Reads a list of the counts of one row, or whatever `SparseCounts` reads.
+    """Reads a list of the counts of one row, or any format of `SparseCounts`.
 
-    Columns are those of the run by their names, or, where the file has none, by their numbers.
-    Columns that the run does not have are passed over.
+    Columns are matched to those of the run by name or, if the file has no names, by number. Columns
+    that the run does not have are skipped.
 
     Args:
-      path: of a file or a folder.
-      column_names: of the run; shape (M,).
-      rules: how the counts of the run were read, but for the path.
+      path: a file or a folder.
+      column_names: the column names of the run; shape (M,).
+      rules: the options by which the counts of the run were read; the path is ignored.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ConfigError: for a file that is broken, or has no column of the run, or has columns whose
-        names are ambiguous, or that have no names and are not as many as those of the run.
+      ConfigError: for a file that is broken, that has no column of the run, whose column names are
+        ambiguous, or that has no names and another number of columns than the run.
     """
     try:
         rules = dataclasses.replace(rules, encoding=_encoding_of(path, rules))
@@ -77,7 +77,7 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
 
 
 def _encoding_of(path: Path, rules: SparseCounts) -> str:
-    """UTF-8, if that is what a text is in, or else the encoding of the run."""
+    """The encoding of the run, or "" (UTF-8) if a text can be decoded as UTF-8."""
     if not rules.encoding or not path.is_file():
         return rules.encoding
     try:
@@ -109,7 +109,7 @@ def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: b
 def _by_name(
     loaded: csr_array, loaded_names: np.ndarray, path: Path, column_names: np.ndarray
 ) -> tuple[csr_array, tuple[str, ...]]:
-    """The counts in the columns of the run, and a line if there are others."""
+    """The counts in the columns of the run, and a note if columns were skipped."""
     if np.array_equal(loaded_names, column_names):
         return loaded, ()
     names, places = loaded_names.tolist(), places_of(column_names)

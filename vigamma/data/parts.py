@@ -1,4 +1,4 @@
-"""Matrices that somebody else has split: their files, and their parts brought together."""
+"""Matrices with a published split: finding the files of the parts, and aligning them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +18,12 @@ _PARTS = {"train": "train", "valid": "valid", "validation": "valid", "test": "te
 
 
 class Parts(NamedTuple):
-    """A published split of a matrix: every nonzero is in one part, and zero in the others.
+    """A published split of a matrix: each nonzero is in exactly one part.
 
     Attributes:
       train: canonical counts of shape (N, M).
-      valid: the same, or None.
-      test: the same.
+      valid: validation counts of the same form, or None.
+      test: test counts of the same form.
     """
 
     train: csr_array
@@ -32,10 +32,10 @@ class Parts(NamedTuple):
 
 
 def find_parts(folder: Path) -> dict[str, Path]:
-    """The files of "train", "test" and perhaps "valid" in a folder; {} if it has none of them.
+    """The files of "train", "test" and optionally "valid" in a folder; {} if it has none.
 
     Raises:
-      FileNotFoundError: if train or test is missing, but not both.
+      FileNotFoundError: if some parts exist, but train or test is missing.
       ValueError: for two files of one part.
     """
     found: dict[str, Path] = {}
@@ -53,12 +53,12 @@ def find_parts(folder: Path) -> dict[str, Path]:
 
 
 def with_common_names(raws: Mapping[Path, RawCounts]) -> dict[Path, RawCounts]:
-    """Matrices by file, with the rows and columns of all of them, in `name_order`, in each.
+    """Expands each matrix to the rows and columns of all of them, in `name_order`.
 
-    Those without names, and those of the same names, stay as they are.
+    Matrices without names, or with the same names, are not changed.
 
     Raises:
-      ValueError: if some have names and some have none, and for a name that comes twice.
+      ValueError: if only some have names, and for repeated names.
     """
     aligned = dict(raws)
     for axis, side in enumerate(("row_names", "column_names")):
@@ -86,12 +86,15 @@ def with_common_names(raws: Mapping[Path, RawCounts]) -> dict[Path, RawCounts]:
 
 
 def add_part(total: csr_array, part: csr_array, path: Path) -> csr_array:
-    """The sum of canonical counts; raises ValueError unless `part`, read from `path`, is disjoint.
+    """Adds the canonical counts of a part to the others.
 
     Args:
-      total: the other parts.
+      total: the sum of the other parts.
       part: counts of the same shape.
       path: the file of the part, for messages.
+
+    Raises:
+      ValueError: if the shapes differ, or a nonzero is in both.
     """
     if part.shape != total.shape:
         raise ValueError(f"{path} has shape {part.shape}, but the other parts {total.shape}")

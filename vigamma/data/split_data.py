@@ -1,4 +1,4 @@
-"""The counts of a run, a part of them held out, and what is known of their rows and columns."""
+"""The counts of a run with their held-out split, exposures and names."""
 
 from typing import Any
 
@@ -11,23 +11,23 @@ from vigamma.errors import ConfigError
 
 
 class SplitData:
-    """What factorizations are fitted to, and scored by.
+    """The data to which factorizations are fitted and on which they are scored.
 
     Attributes:
-      counts: all counts, those held out among them; shape (N, M).
-      split: the parts.
+      counts: all counts, including the held-out ones; shape (N, M).
+      split: the training, validation and test parts.
       exposures: e_n; shape (N,).
-      names: what rows and columns are called, as "rows" and "columns", if they have names.
-      identity: a checksum of the training counts and of those held out, their shape, and a checksum
-        of their names: what a run that resumes must share.
+      names: the names of "rows" and "columns", if they have any.
+      identity: checksums of the training and held-out counts and of the names, and the shape: a run
+        that resumes must have the same.
     """
 
     def __init__(self, data: Any, heldout: HeldOut | None, row_sum_exposures: bool):
         """Splits the counts of `data`, which are `contracts.SparseData`.
 
         Raises:
-          ConfigError: where they cannot be split as is asked for.
-          ValueError: where a row without counts would have no exposure.
+          ConfigError: if the counts cannot be split as requested.
+          ValueError: if exposures are row sums and a row has no counts.
         """
         self.counts, self.split = data.counts, _split(heldout, data)
         train = self.split.train
@@ -44,15 +44,19 @@ class SplitData:
             self.identity[NAMES_CHECKSUM] = checksum_of_names(self.names)
 
     def exposures_of(self, counts: csr_array) -> np.ndarray:
-        """The exposures of other rows: 1, or their sums over the mean sum of a training row."""
+        """The exposures of other rows: 1, or their sums divided by the mean training row sum."""
         if not self._row_sum_exposures:
             return np.ones(counts.shape[0])
         return counts.sum(axis=1) / self.split.train.sum(axis=1).astype(float).mean()
 
     def independent_columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best rates without factors: of each column one, times the exposure of the row.
+        """The baseline without factors: a rate per column, times the exposure of the row.
 
-        Σ_n x_nm + 1/2 over the exposures of the rows in which the column was observed.
+        The rate is (Σ_n x_nm + 1/2) / (1 + Σ_n e_n), with sums over rows where the cell is
+        observed.
+
+        Returns:
+          float32 exposures of shape (N, 1) and rates of shape (M, 1).
         """
         train, missing = self.split.train, self.split.missing
         seen = np.full(train.shape[1], self.exposures.sum())

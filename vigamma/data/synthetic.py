@@ -1,4 +1,4 @@
-"""Counts with known factors, drawn without touching the cells that stay zero."""
+"""Synthetic counts with known factors, drawn in time independent of the number of zeros."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,23 +12,23 @@ from vigamma.counts.sparse import check_sparse_counts, from_cells
 from vigamma.typing import spec
 
 _RANK_OFFSET = 10.0
-_SMALLEST_FACTOR = 1e-30
+_SMALLEST_FACTOR = 1e-30  # has a finite logarithm in float32
 _NUM_SAMPLED_CELLS = 2**18
 _NEWTON_STEPS = 50
-_MOST_EVENTS = 50
+_MOST_EVENTS = 50  # beyond this mean, the sampled cells do not suffice for `find_scale`
 _EVENTS_PER_BLOCK = 2**21
 
 _Urn = Callable[[int], np.ndarray]
-"""Draws so many indices."""
+"""A function that draws a given number of indices."""
 
 
 class SyntheticCounts(NamedTuple):
-    """Counts, with the fields of `LoadedCounts`, and the truth behind them.
+    """Counts, with the fields of `LoadedCounts`, and the factors from which they were drawn.
 
     Attributes:
       counts: canonical counts ~ Poisson(θ βᵀ), of shape (N, M).
-      parts: None, as they are not split.
-      row_names: None, as they have none.
+      parts: None; there is no split.
+      row_names: None.
       column_names: None.
       theta: the factors of the rows.
       beta: the factors of the columns.
@@ -48,16 +48,16 @@ class SyntheticFactors:
 
     θ_nk = s u_n Gamma(a, a), β_mk = v_m Gamma(a, a), x_nm ~ Poisson(Σ_k θ_nk β_mk)
 
-    The u_n are proportional to (rank + 10)^-exponent, ranks in random order, with mean 1; the v_m
-    likewise. Factors below 1e-30 are raised to it, before they are scaled, so that their logarithms
-    are finite in float32. The scale s makes the expected number of nonzeros the one asked for,
-    within 0.1 % at the defaults and 3 % at the most unequal factors.
+    The u_n are proportional to (rank + 10)^-exponent, with ranks in random order, and have mean 1;
+    likewise the v_m. Before scaling, factors are raised to at least 1e-30, so that their logarithms
+    are finite in float32. The scale s sets the expected number of nonzeros to the requested one,
+    within 0.1 % at the defaults and 3 % for the most unequal factors.
 
     Attributes:
       num_rows: N.
       num_columns: M.
       num_factors: K.
-      num_nonzeros: the expected nonzeros; at most a quarter of the N · M cells.
+      num_nonzeros: the expected number of nonzeros; at most a quarter of the N · M cells.
       row_exponent: how unequal the rows are; 0 is equal.
       column_exponent: how unequal the columns are; 0 is equal.
       concentration: the shape a of the Gamma factors, at least 0.01; smaller is sparser.
@@ -96,8 +96,8 @@ class SyntheticFactors:
         """Draws the factors, then the counts.
 
         Raises:
-          ValueError: for fields out of range, and for factors so unequal that the nonzero counts
-            would be above 50 on average.
+          ValueError: for fields out of range, and for factors so unequal that the mean of the
+            nonzero counts would exceed 50.
         """
         rng = np.random.default_rng(self.seed)
         theta = self._factors(self.num_rows, self.row_exponent, rng)
@@ -119,19 +119,19 @@ def find_scale(
 ) -> float:
     """The s for which Poisson(s θ βᵀ) has `num_nonzeros` expected nonzeros.
 
-    Σ_nm (1 - exp(-s r_nm)) = R E[(1 - exp(-s r)) / r], where R = Σ_nm r_nm and the cells of the
-    mean are drawn with probability r_nm / R. What is averaged lies between 0 and s, so that few
-    cells suffice. It is concave in s, and Newton's method from s = 0 ascends to the solution.
+    Σ_nm (1 - exp(-s r_nm)) = R E[(1 - exp(-s r)) / r], where R = Σ_nm r_nm and the expectation is
+    over cells drawn with probability r_nm / R. The averaged values are between 0 and s, so that few
+    cells suffice. The mean is concave in s, and Newton's method from s = 0 ascends to the solution.
 
     Args:
       theta: positive, of shape (N, K).
       beta: positive, of shape (M, K).
       num_nonzeros: below N · M.
-      rng: draws the cells.
+      rng: the generator that draws the cells.
 
     Raises:
-      ValueError: if the mean of the nonzero counts would exceed 50, as then these cells do not
-        suffice.
+      ValueError: if the mean of the nonzero counts would exceed 50, for which the sampled cells do
+        not suffice.
     """
     totals_k = theta.sum(axis=0, dtype=np.float64) * beta.sum(axis=0, dtype=np.float64)
     total = totals_k.sum()
@@ -159,9 +159,9 @@ def draw_counts(
 ) -> csr_array:
     """Draws counts ~ Poisson(θ βᵀ) exactly, in time proportional to their sum.
 
-    A count is a number of events. Row n has Poisson(θ_nk Σ_m β_mk) events of factor k, and each of
-    them is in column m with probability β_mk / Σ_m β_mk. Every column of β has a positive number.
-    Columns are sorted, and no zeros stored.
+    A count is a number of events. Row n has Poisson(θ_nk Σ_m β_mk) events of factor k, each of
+    which is in column m with probability β_mk / Σ_m β_mk. Every column of β needs a positive entry.
+    In the result, columns are sorted and no zeros are stored.
     """
     totals_k = beta.sum(axis=0, dtype=np.float64)
     urns = _urns(beta, rng)
@@ -175,8 +175,8 @@ def draw_counts(
 
 
 def _urns(factors: np.ndarray, rng: np.random.Generator) -> list[_Urn]:
-    """For every factor, an urn that draws an index with probability proportional to it."""
-    from scipy.stats.sampling import DiscreteAliasUrn  # 0.4 s, which other runs need not wait
+    """For each factor, a sampler of indices with probabilities proportional to its entries."""
+    from scipy.stats.sampling import DiscreteAliasUrn  # takes 0.4 s; only for these data
 
     return [DiscreteAliasUrn(f, random_state=rng).rvs for f in factors.T.astype(np.float64)]
 
@@ -188,7 +188,7 @@ def _draw_block(
     num_columns: int,
     rng: np.random.Generator,
 ) -> csr_array:
-    """The counts of some rows: their events, sorted by cell and counted."""
+    """Draws the counts of some rows: their events are sorted by cell and counted."""
     events_kn = rng.poisson(theta * totals_k).T
     row_starts = np.arange(len(theta)) * num_columns
     cells = np.concatenate(
