@@ -1,1 +1,1 @@
-"""The devices and processes that work together, and the host that they are on."""
+"""Devices, processes and the host on which they run."""

@@ -1,4 +1,4 @@
-"""The machine that a process runs on: its cores and its memory."""
+"""The cores and the memory of the host."""
 
 import ctypes
 import os
@@ -13,22 +13,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
 def use_all_cores() -> None:
-    """Makes every core of a CPU a device, unless the user has chosen their number.
+    """Makes every CPU core a device, unless the user has set the number of devices.
 
-    To be called before JAX is first used. XLA spreads large matrix products over cores by itself,
-    but not a loop over sparse entries.
+    Call it before JAX is first used. XLA parallelizes large matrix products over cores, but not a
+    loop over sparse entries.
     """
-    chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # made as JAX is imported
+    chosen = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # defined at import
     if chosen < 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def keep_freed_memory() -> None:
-    """Keeps the memory of freed arrays for the next ones, where the C library is glibc.
+    """Keeps the memory of freed arrays for reuse, if the C library is glibc.
 
-    Otherwise each call of a program gets fresh pages for its temporary arrays: of 20 Newsgroups and
-    50 factors 34,000, for which it waits half as long as for a sweep. To be called before JAX is
-    first used, as nothing is kept of the heaps that threads have of their own.
+    Otherwise each call of a compiled program gets fresh pages for its temporary arrays: 34,000 for
+    20 Newsgroups and 50 factors, which takes half the time of a sweep. Call it before JAX is first
+    used, because memory in the heaps of single threads is not kept.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
@@ -38,9 +38,9 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had resident so far."""
+    """The peak resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss, not inherited from the process that started this one
+    if status.exists():  # unlike ru_maxrss, not inherited from the parent process
         (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,7 +1,7 @@
-"""The device mesh: one axis, over which Monte Carlo samples or rows of data are spread.
+"""The device mesh: one axis, over which Monte Carlo samples or rows of data are sharded.
 
-Nothing outside this module names the axis. Keys are folded in by sample index, never by device
-index, so that any number of devices draws the same numbers.
+Only this module names the axis. Random keys depend on the index of a sample, never on that of a
+device, so that the draws are the same for any number of devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,15 +23,15 @@ _AXIS = "data"
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A one-dimensional mesh over `devices`, by default all devices of all processes.
 
-    Raises RunError where there are none of the kind that JAX is told to use, and in a process that
-    was forked after JAX had started.
+    Raises RunError if the platform that JAX is configured to use has no devices, and in a process
+    that was forked after JAX had started.
     """
     devices = _all_devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def start_devices() -> None:
-    """Starts JAX; raises RunError where the devices that it is told to use do not exist."""
+    """Starts JAX; raises RunError if the devices that it is configured to use do not exist."""
     _all_devices()
 
 
@@ -39,7 +39,7 @@ def _all_devices() -> list[jax.Device]:
     check_not_forked()
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where a plugin is not installed
+    except (RuntimeError, AssertionError) as error:  # the latter if a plugin is missing
         chosen = jax.config.jax_platforms or ""  # type: ignore[attr-defined]
         raise RunError(
             f"JAX cannot start with JAX_PLATFORMS={chosen} "
@@ -48,27 +48,27 @@ def _all_devices() -> list[jax.Device]:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding that keeps a whole copy of an array on every device."""
+    """The sharding that replicates an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def by_rows(mesh: Mesh) -> NamedSharding:
-    """The sharding that spreads the leading axis of an array evenly over the devices."""
+    """The sharding that splits the leading axis of an array evenly over the devices."""
     return NamedSharding(mesh, PartitionSpec(_AXIS))
 
 
 def on_every_device(
     function: Callable[..., Any], mesh: Mesh, inputs: PyTree = None, outputs: PyTree = None
 ) -> Callable[..., Any]:
-    """Runs `function` on every device, each with its own part of what is spread over them.
+    """Returns a function that runs `function` on every device, on its shards of the arguments.
 
-    Inside it, `ACROSS_DEVICES` is what differs between devices, or combines them.
+    Inside `function`, use `ACROSS_DEVICES` to combine values of devices or to get the device index.
 
     Args:
-      function: takes and returns arrays as one device sees them.
+      function: takes and returns the shards of one device.
       mesh: the devices.
-      inputs: the shardings of the arguments, `replicated` or `by_rows`; a prefix of their tuple. By
-        default all are replicated.
+      inputs: the shardings of the arguments, `replicated` or `by_rows`, as a prefix of their tuple;
+        by default all are replicated.
       outputs: the shardings of the results, likewise.
     """
 
@@ -82,9 +82,10 @@ def on_every_device(
 
 
 def place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """Arrays, equal on all processes, where `shardings`, a prefix, wants their parts.
+    """Places arrays, which are equal on all processes, on devices by `shardings`, a pytree prefix.
 
-    Those of NumPy are of the types that JAX has; those that are there already are not copied.
+    NumPy arrays are converted to types of JAX. Arrays that already have their sharding are not
+    copied.
     """
     shardings = jax.tree.broadcast(shardings, tree)
 
@@ -102,38 +103,38 @@ def place(tree: PyTree, shardings: PyTree) -> PyTree:
 
 
 def in_default_float(tree: PyTree) -> PyTree:
-    """NumPy arrays as JAX arrays of the default float type, float32 unless x64 is enabled."""
+    """Converts arrays to JAX arrays of the default float type, float32 unless x64 is enabled."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), tree)
 
 
 def _reduced(reduce: Callable[..., Array], tree: PyTree) -> PyTree:
-    """Every leaf, reduced over the devices in a single operation."""
+    """Reduces all leaves over the devices in a single operation."""
     flat, unravel = ravel_pytree(tree)
     return unravel(reduce(flat, _AXIS))
 
 
 class Collectives(NamedTuple):
-    """How the parts of a sum or a table that lie on several devices come together.
+    """Collective operations that combine the shards of several devices.
 
     Attributes:
       total: the sum over devices of every leaf of a tree, in a single all-reduce.
-      mean: their mean, likewise.
-      gather: a whole array, on every device, of the parts of its leading axis.
-      scatter_total: each device's part, along the leading axis, of the sum over devices.
-      index: which device this is, from 0.
-      size: how many there are.
+      mean: the mean over devices, likewise.
+      gather: the whole array, on every device, from shards of its leading axis.
+      scatter_total: this device's shard, along the leading axis, of the sum over devices.
+      index: the index of this device, from 0.
+      size: the number of devices.
     """
 
     total: Callable[[PyTree], PyTree]
     mean: Callable[[PyTree], PyTree]
     gather: Callable[[Array], Array]
     scatter_total: Callable[[Array], Array]
-    index: Callable[[], Array | int]  # type: ignore[assignment]  # hides that of a tuple
+    index: Callable[[], Array | int]  # type: ignore[assignment]  # overrides tuple.index
     size: Callable[[], int]
 
 
 ALONE = Collectives(*4 * (lambda tree: tree,), index=lambda: 0, size=lambda: 1)
-"""On one device there is nothing to do."""
+"""The collectives of a single device, which do nothing."""
 
 ACROSS_DEVICES = Collectives(
     total=lambda tree: _reduced(jax.lax.psum, tree),
@@ -143,11 +144,11 @@ ACROSS_DEVICES = Collectives(
     index=lambda: jax.lax.axis_index(_AXIS),
     size=lambda: jax.lax.axis_size(_AXIS),
 )
-"""Inside `on_every_device`, with leading axes that the number of devices divides."""
+"""For use inside `on_every_device`, on leading axes that the number of devices divides."""
 
 
 def check_divisible(num_samples: int, num_devices: int, name: str) -> None:
-    """Raises ValueError unless the samples can be spread evenly over the devices."""
+    """Raises ValueError unless the number of samples is a multiple of that of devices."""
     if num_samples % num_devices:
         raise ValueError(
             f"{name} must be divisible by the number of devices ({num_devices}), got {num_samples}"

@@ -1,4 +1,4 @@
-"""Several processes that run one program together."""
+"""Communication between the processes that run one program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,32 +10,32 @@ from jax.experimental import multihost_utils
 from vigamma.errors import RunError
 from vigamma.typing import Array, PyTree
 
-_FAILED = np.iinfo(np.int32).min
+_FAILED = np.iinfo(np.int32).min  # loses to any result of another process in a maximum
 
 
 def is_of_processes(error: Exception) -> bool:
-    """Whether JAX failed while several processes were at work together, as when one has died."""
+    """Whether an error of JAX occurred with several processes, for example because one died."""
     return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
 
 
 def largest_of_processes(value: int) -> int:
-    """The largest `value` among all processes, on all of them; every process must call it."""
+    """The maximum of `value` over all processes; every process must call it."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
 def on_first_process(work: Callable[[], int]) -> int:
-    """What `work` returns on the first process, on all of them; every process must call it.
+    """Runs `work` on the first process and returns its result on all; every process must call it.
 
     Raises:
-      RunError: on the others, if `work` raised; the first one raises that error itself.
+      RunError: on the other processes, if `work` raised; the first one raises that error itself.
     """
     outcome, error = _FAILED, None
     if jax.process_index() == 0:
         try:
             outcome = work()
-        except Exception as caught:  # raised below, when the others know
+        except Exception as caught:  # raised below, after informing the others
             error = caught
     outcome = largest_of_processes(outcome)
     if error is not None:
@@ -46,14 +46,14 @@ def on_first_process(work: Callable[[], int]) -> int:
 
 
 def whole(leaf: Array) -> np.ndarray:
-    """An array, wherever its parts are, in NumPy; every process must call it."""
+    """Gathers an array from all devices into NumPy; every process must call it."""
     return np.asarray(gathered(leaf))
 
 
 def gathered(tree: PyTree) -> PyTree:
-    """The leaves that are spread over processes whole, in NumPy; every process must call it.
+    """Gathers the leaves that are sharded over processes into NumPy; every process must call it.
 
-    The other leaves, of which every process has all it needs, stay as they are.
+    Other leaves, which every process can read in full, are not changed.
     """
 
     def gather(leaf: Any) -> Any:

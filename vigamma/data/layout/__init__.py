@@ -1,1 +1,1 @@
-"""Counts and other data as the devices want them."""
+"""Layouts of counts and other data for the devices."""

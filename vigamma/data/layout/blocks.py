@@ -1,7 +1,7 @@
-"""Sparse counts as a device wants them: each row cut into chunks of one width, chunks in blocks.
+"""Device layout of sparse counts: rows are split into chunks of one width, in blocks of chunks.
 
-The entries of a row are one contiguous run of *slots*, padded to a whole number of chunks. A kernel
-scans over blocks of chunks; everything that it touches at once then has one small, fixed size.
+The entries of a row are a contiguous run of *slots*, padded to a whole number of chunks. A kernel
+scans over blocks of chunks, so that its working set has a small, fixed size.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from vigamma.typing import Leaf, Record
 
 _WIDTHS = (4, 8, 16, 32, 64)
 _CHUNK_COST = 4.0
-"""What a chunk costs beside its slots, in slots: 2 to 4 give the fastest sweeps, of 20 and of 50
-components, on rows of 17 to 170 entries."""
+"""The overhead of a chunk, in slots: 2 to 4 give the fastest sweeps for 20 and 50 components and
+rows of 17 to 170 entries."""
 
 _SINGLE_BLOCK_WIDTH = 8
 _WHOLE_ROW_WIDTH = 8
-"""One for all matrices, so that a row has the same sums, to the bit, among many as alone. Where the
-best width is larger, updates take an eighth longer."""
+"""The same for all matrices, so that the sums of a row are bitwise equal whatever the other rows.
+Where the best width is larger, updates take an eighth longer."""
 
 _MOST_ROUNDED_BLOCKS = 32
 _ROW_MULTIPLE = 8
@@ -31,8 +31,8 @@ class SparseBlocks(Record):
 
     Attributes:
       columns: the column of each slot, 0 where it is padding; uint16 or int32.
-      counts: the count of each slot, 0 where it is padding; an integer type, or float32 where
-        counts are not whole.
+      counts: the count of each slot, 0 where it is padding; an integer type, or float32 if counts
+        are not whole.
       rows: the row of each chunk, ascending within a shard; the number of rows where it is
         padding; int32.
     """
@@ -43,20 +43,21 @@ class SparseBlocks(Record):
 
 
 def block_slots(num_factors: int) -> int:
-    """The slots of a block whose gathered factors, in float32, fit into 400 kB, a power of two.
+    """The slots of a block, a power of two, such that its gathered factors take about 400 kB.
 
-    Within the second-level cache of a CPU; half and double are 5 to 30 % slower.
+    In float32 they fit into the second-level cache of a CPU; half or double the size is 5 to 30 %
+    slower.
     """
     return int(2 ** np.clip(np.round(np.log2(1e5 / num_factors)), 9, 12))
 
 
 def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> SparseBlocks:
-    """Lays out matrices of one shape, one per device, in NumPy: their blocks one after another.
+    """Lays out matrices of one shape, one per device, in NumPy, and concatenates their blocks.
 
-    All shards get the same number of blocks, so that the leading axis can be spread evenly over
-    the devices. Matrices of nearly one size should come to the same layout, so that one compiled
-    program serves them: a few blocks are rounded up in number, by up to a quarter, and what fits a
-    single block has chunks of one width.
+    All shards get the same number of blocks, so that the leading axis can be sharded evenly over
+    the devices. Matrices of similar size should get the same layout, so that they share a compiled
+    program. Therefore a small number of blocks is rounded up, by up to a quarter, and matrices that
+    fit a single block have chunks of the same width.
 
     Args:
       shards: CSR matrices with sorted rows, of the same shape and the same type of counts.
@@ -87,18 +88,18 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
 def make_whole_row_blocks(
     counts: scipy.sparse.csr_array, block_slots: int, multiple: int
 ) -> tuple[SparseBlocks, np.ndarray]:
-    """Lays out a matrix such that no row is in two blocks; each block counts its rows from 0.
+    """Lays out a matrix such that no row is in two blocks; each block numbers its rows from 0.
 
-    All blocks fill nearly as many slots as each other. They are larger than `block_slots`
-    only where the longest row is.
+    All blocks use nearly equally many slots. They are larger than `block_slots` only if the longest
+    row is.
 
     Args:
       counts: a CSR matrix.
       block_slots: the slots of a block, at least 64.
-      multiple: what divides the number of blocks.
+      multiple: the number of blocks is a multiple of this.
 
     Returns:
-      T blocks, and which row is at each place of each block, -1 where there is none; (T, R).
+      T blocks, and the row at each place of each block, -1 where there is none; (T, R).
     """
     lengths = np.diff(counts.indptr)
     width = _WHOLE_ROW_WIDTH
@@ -141,9 +142,9 @@ def make_whole_row_blocks(
 
 
 def _dealt(sizes: np.ndarray, num_hands: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which items each hand gets, -1 where none, and how much that is in all.
+    """Deals items evenly; returns the items of each hand, padded by -1, and its total size.
 
-    Each round deals the largest items that are left to the half of the hands that has least.
+    Each round deals the largest remaining items to the half of the hands with the smallest totals.
     """
     order = np.argsort(-sizes, kind="stable")
     hand_of, place_of = np.zeros((2, sizes.size), np.int64)
@@ -163,19 +164,19 @@ def _dealt(sizes: np.ndarray, num_hands: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The runs [start, start + length), one after the other."""
+    """The concatenated ranges [start, start + length)."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if ends.size else 0)
 
 
 def _num_blocks(lengths: Sequence[np.ndarray], width: int, block_slots: int) -> int:
-    """The blocks that the largest shard needs, at least 1, given the lengths of all rows."""
+    """The number of blocks for the largest shard, at least 1, given the lengths of all rows."""
     most_chunks = max(int((-(-length // width)).sum()) for length in lengths)
     return max(1, -(-most_chunks // (block_slots // width)))
 
 
 def _rounded_up(num_blocks: int) -> int:
-    """One of 1, 2, ... 8, 10, 12, 14, 16, 20, ...; large numbers stay as they are."""
+    """Rounds up to one of 1, 2, ... 8, 10, 12, 14, 16, 20, ...; large numbers are not changed."""
     if num_blocks > _MOST_ROUNDED_BLOCKS:
         return num_blocks
     step = 2 ** max((num_blocks - 1).bit_length() - 3, 0)
@@ -183,7 +184,7 @@ def _rounded_up(num_blocks: int) -> int:
 
 
 def _best_width(lengths: np.ndarray) -> int:
-    """The width of chunks that makes rows of these lengths cheapest."""
+    """The chunk width with the lowest cost for rows of these lengths."""
     return min(_WIDTHS, key=lambda width: (-(-lengths // width)).sum() * (width + _CHUNK_COST))
 
 
@@ -196,8 +197,7 @@ def _chunks_of(
     rows = np.full(num_chunks, num_rows, np.int32)
     used = int(chunks_of_row.sum())
     rows[:used] = np.repeat(np.arange(num_rows, dtype=np.int32), chunks_of_row)
-    # All chunks of a row but its last are full: the entries, in order, fill the slots that are
-    # used, in order.
+    # All chunks of a row except its last are full, so the entries fill the used slots in order.
     filled = np.full(num_chunks, width, np.int8)
     filled[used:] = 0
     last = np.cumsum(chunks_of_row)[lengths > 0] - 1

@@ -1,4 +1,4 @@
-"""Rows of sparse counts, with all that a factorization needs to know of them, per device."""
+"""Rows of sparse counts on devices, with the row constants that a factorization needs."""
 
 import math
 from typing import Self
@@ -17,27 +17,26 @@ from vigamma.devices.mesh import Collectives, by_rows, replicated
 from vigamma.typing import Array, Leaf, PyTree, Record
 
 ROW_MULTIPLE = 64
-"""Rows and columns are padded to a multiple of this: their arrays spread evenly over devices, and
+"""Rows and columns are padded to a multiple of this, so that they shard evenly over devices and
 loops over them fill vector registers (an odd number of rows can cost five times as much)."""
 
 _ENTRIES_AT_ONCE = 2**20
-"""Fewer fresh pages: touching 80 MB for the first time takes longer than to compute them."""
+"""Bounds fresh memory pages: touching 80 MB for the first time takes longer than computing it."""
 
 
 class CountRows(Record):
-    """Rows of sparse counts, all of them or a batch; all but `is_column` is spread over devices.
+    """Rows of sparse counts, all or a minibatch; all leaves but `is_column` are sharded.
 
     Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.
 
     Attributes:
-      by_row: the counts of each row.
-      by_column: the same counts, transposed; each device has those of its own rows, as if there
-        were no others.
-      exposures: e_n > 0; 0 for rows that only pad.
+      by_row: the counts by row.
+      by_column: the same counts, transposed; each device holds only those of its own rows.
+      exposures: e_n > 0; 0 for padding rows.
       row_sums: Σ_m x_nm.
       log_constants: Σ_m (x_nm log(x_nm e_n) - log x_nm!), in nats.
-      is_column: whether a column is real, and does not only pad.
-      missing_by_row: the cells that were not observed, by row; None if there are none.
+      is_column: whether a column is real, not padding.
+      missing_by_row: the unobserved cells, by row; None if there are none.
       missing_by_column: the same cells, transposed.
     """
 
@@ -51,22 +50,22 @@ class CountRows(Record):
     missing_by_column: SparseBlocks | None = None
 
     def without_rows(self) -> Self:
-        """The same columns, and none of the rows."""
+        """A copy with the same columns and no rows."""
         is_column = self.is_column
         return jax.tree.map(lambda leaf: leaf[:0], self).replace(is_column=is_column)
 
     def shardings(self, mesh: Mesh) -> PyTree:
-        """Where its parts live: all but `is_column` is spread over the devices."""
+        """The shardings: all leaves but `is_column` are sharded over the devices by row."""
         spread = jax.tree.map(lambda _: by_rows(mesh), self)
         return spread.replace(is_column=replicated(mesh))
 
     def own_columns(self, devices: Collectives) -> Array:
-        """Whether a column of this device's share is real; shape (M / number of devices,)."""
+        """Whether each column of this device's shard is real; shape (M / number of devices,)."""
         size = self.is_column.size // devices.size()
         return jax.lax.dynamic_slice_in_dim(self.is_column, devices.index() * size, size)
 
     def dense(self) -> tuple[Array, Array]:
-        """The counts, and whether a cell was observed, of the rows of one device; shape (N, M)."""
+        """The dense counts of one device, and whether each cell is observed; shape (N, M) each."""
         shape = self.exposures.size, self.is_column.size
         counts = _dense(self.by_row, shape, self.exposures.dtype)
         if self.missing_by_row is None:
@@ -75,20 +74,20 @@ class CountRows(Record):
 
 
 def _dense(blocks: SparseBlocks, shape: tuple[int, int], dtype: DTypeLike) -> Array:
-    """A dense matrix; chunks and slots that only pad add nothing."""
+    """The dense matrix of some blocks; padding chunks and slots add nothing."""
     rows, columns = jnp.broadcast_arrays(blocks.rows[..., None], blocks.columns.astype(jnp.int32))
     counts = blocks.counts.astype(dtype)
     return jnp.zeros(shape, dtype).at[rows, columns].add(counts, mode="drop")
 
 
 def padded_rows(num_rows: int, num_shards: int) -> int:
-    """The number of rows, or columns, with padding: the same for 1, 2, 4, ... 64 devices."""
+    """The padded number of rows or columns, equal for 1, 2, 4, ... 64 devices."""
     multiple = math.lcm(ROW_MULTIPLE, num_shards)
     return -(-num_rows // multiple) * multiple
 
 
 def with_ones(tree: PyTree, size: int) -> PyTree:
-    """Arrays in NumPy, with ones appended along their leading axes up to `size`."""
+    """NumPy arrays whose leading axes are padded with ones up to `size`."""
 
     def padded(leaf: np.ndarray) -> np.ndarray:
         leaf = np.asarray(leaf)
@@ -99,17 +98,17 @@ def with_ones(tree: PyTree, size: int) -> PyTree:
 
 
 def balanced_order(num_rows: int) -> np.ndarray:
-    """An order of rows that spreads neighbours, which are often alike, over the devices.
+    """An order of rows that distributes adjacent rows, which are often similar, over the devices.
 
-    Every 64th row from row 0, then every 64th from row 1, and so on, so that all devices, however
-    many, get nearly the same number of counts. What is stored at i is row `balanced_order(N)[i]`.
+    It is every 64th row from row 0, then every 64th row from row 1, and so on, so that all devices
+    get nearly the same number of counts. Position i stores row `balanced_order(N)[i]`.
     """
     starts = range(min(ROW_MULTIPLE, num_rows))
     return np.concatenate([np.arange(first, num_rows, ROW_MULTIPLE) for first in starts])
 
 
 def in_order(stored_rows: np.ndarray) -> np.ndarray:
-    """What is stored of all rows in `balanced_order`, in the order of the rows."""
+    """Reorders values stored in `balanced_order` to the order of the rows."""
     rows = np.empty_like(stored_rows)
     rows[balanced_order(len(stored_rows))] = stored_rows
     return rows
@@ -123,12 +122,12 @@ def lay_out_rows(
     num_shards: int,
     block_slots: int,
 ) -> CountRows:
-    """Lays out counts in NumPy, rows in contiguous shards of one size.
+    """Lays out counts in NumPy, with rows in contiguous shards of equal size.
 
     Args:
       counts: canonical counts of shape (N, M).
       exposures: e_n > 0; shape (N,).
-      missing: a pattern of ones at cells that were not observed, or None.
+      missing: a pattern of ones at the unobserved cells, or None.
       num_shards: the number of devices.
       block_slots: the slots of a block, at least 64.
     """
@@ -147,10 +146,11 @@ def lay_out_batches(
     num_shards: int,
     block_slots: int,
 ) -> CountRows:
-    """Lays out J batches of rows in NumPy, each like the one of `lay_out_rows`.
+    """Lays out J minibatches of rows in NumPy, each as by `lay_out_rows`.
 
-    Batch j has the rows j, j + J, j + 2J, ..., so that the order of the data does no harm. All
-    batches have one shape: every leaf has a leading axis of size J; see `batch_at`.
+    Batch j has the rows j, j + J, j + 2J, ..., so that batches are similar even if the data are
+    sorted. All batches have the same shape: every leaf has a leading axis of size J; see
+    `batch_at`.
     """
     size = padded_rows(-(-counts.shape[0] // num_batches), num_shards)
 
@@ -187,7 +187,7 @@ def lay_out_batches(
 
 
 def batch_at(batches: CountRows, index: int) -> CountRows:
-    """One batch of `lay_out_batches`, not copied."""
+    """One batch of `lay_out_batches`, as views."""
     return jax.tree.map(lambda leaf: leaf[index], batches)
 
 
@@ -198,7 +198,7 @@ def _interleaved(matrix: csr_array, num_batches: int) -> list[csr_array]:
 
 
 def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr_array]:
-    """Contiguous shards of equally many rows, sharing the arrays of `matrix`."""
+    """Contiguous shards of equally many rows, as views of the arrays of `matrix`."""
     size = num_padded // num_shards
     starts = np.append(
         matrix.indptr, np.full(num_padded - matrix.shape[0], matrix.indptr[-1], matrix.indptr.dtype)

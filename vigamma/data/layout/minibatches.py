@@ -1,7 +1,7 @@
-"""Batches of rows: what stochastic and black-box inference take a step with.
+"""Minibatches of rows, for the steps of stochastic and black-box inference.
 
-Rows are dealt out to J batches, which stay the same; each comes once in every epoch. Over several
-devices, each has its part of every batch.
+Rows are divided into J fixed batches; each is used once per epoch. Each of several devices holds a
+shard of every batch.
 """
 
 import math
@@ -20,17 +20,17 @@ from vigamma.typing import Array, Leaf, PyTree, Record
 
 
 class Minibatch(Record):
-    """One of J batches of rows, or the part of it on one device.
+    """One of J batches of rows, or its shard on one device.
 
     Attributes:
-      data: what a model sees of the rows: `CountRows`, which know where they only pad, or a pytree
-        of arrays with a leading axis of B rows, in groups of which at most the last row pads, a
-        copy of another.
-      rows: the numbers of the rows; shape (B,).
-      is_row: whether a row does not only pad; shape (B,).
-      index: which batch this is; a scalar.
-      weight: how many rows each of them stands for, J; a scalar.
-      group_size: the rows of a group.
+      data: the data for the model: `CountRows`, which mark their padding, or a pytree of arrays
+        with a leading axis of B rows. These rows are in groups, of which at most the last row is
+        padding, a copy of another row.
+      rows: the indices of the rows; shape (B,).
+      is_row: whether a row is real, not padding; shape (B,).
+      index: the index of the batch; a scalar.
+      weight: J, the number of rows that each row represents; a scalar.
+      group_size: the number of rows in a group.
     """
 
     data: PyTree
@@ -41,7 +41,7 @@ class Minibatch(Record):
     group_size: int = struct.field(pytree_node=False)
 
     def shardings(self, mesh: Mesh) -> Self:
-        """Where its parts live: the rows are spread over the devices."""
+        """The shardings: rows are sharded over the devices."""
         spread, whole = by_rows(mesh), replicated(mesh)
         data = self.data.shardings(mesh) if hasattr(self.data, "shardings") else spread
         return self.replace(data=data, rows=spread, is_row=spread, index=whole, weight=whole)
@@ -51,13 +51,13 @@ class Minibatch(Record):
 
             log p(∅, β) + J [log p(x_B, θ_B, β) - log p(∅, β)]
 
-        It needs no more than that rows are independent given the latents β that are not of single
-        rows: then log p(x_B, θ_B, β) is a sum over the rows of the batch B, and what is left
-        without any, log p(∅, β), is the prior of β.
+        The only assumption is that rows are independent given the latents β that do not belong to
+        single rows. Then log p(x_B, θ_B, β) is the prior log p(∅, β) plus a sum over the rows of
+        the batch B.
 
         Args:
-          model: states `log_joint`, and as `row_latents` the names of those of single rows.
-          log_latents: a draw, by name; those of rows are of these rows.
+          model: has `log_joint` and, if it has row latents, their names in `row_latents`.
+          log_latents: a draw, by name; row latents are those of the rows of this batch.
         """
         own = {name: log_latents[name] for name in row_latents_of(model)}
         nothing = model.log_joint(log_latents | _rows_of(own, slice(0)), self._no_rows())
@@ -93,24 +93,24 @@ def _rows_of(tree: PyTree, chosen: slice) -> PyTree:
 
 
 class Minibatches:
-    """All batches, on the host.
+    """All minibatches, on the host.
 
     Attributes:
       num_batches: J.
-      num_rows: N, without those that only pad.
+      num_rows: N, without padding.
     """
 
     def __init__(
         self, batches: PyTree, rows: np.ndarray, num_rows: int, seed: int, group_size: int = 1
     ):
-        """Takes batches that are laid out.
+        """Stores batches that are already laid out.
 
         Args:
-          batches: of which every leaf has a leading axis of size J.
-          rows: their numbers, from N on where they only pad; shape (J, B).
+          batches: a pytree whose leaves have a leading axis of size J.
+          rows: the indices of the rows, N or more for padding; shape (J, B).
           num_rows: N.
-          seed: of the order of the batches.
-          group_size: as of `Minibatch`.
+          seed: the seed of the order of the batches.
+          group_size: as for `Minibatch`.
         """
         self._group_size = group_size
         self._batches, self._rows, self._seed = batches, rows, seed
@@ -128,7 +128,7 @@ class Minibatches:
         block_slots: int,
         seed: int,
     ) -> Self:
-        """Batches of sparse counts; arguments as of `lay_out_batches`."""
+        """Batches of sparse counts; arguments as for `lay_out_batches`."""
         layout = {"num_batches": num_batches, "num_shards": num_shards, "block_slots": block_slots}
         batches = lay_out_batches(counts, exposures, missing, **layout)
         size = batches.exposures.shape[1]
@@ -137,13 +137,14 @@ class Minibatches:
 
     @classmethod
     def of_arrays(cls, data: PyTree, *, num_batches: int, num_shards: int, seed: int) -> Self:
-        """Batches of a pytree of arrays whose leading axis is that of N rows.
+        """Batches of a pytree of arrays with a leading axis of N rows.
 
-        Row j + J (g + G i) is the i-th of group g in batch j. There are G = 64 groups, so that 1,
-        2, 4, ... 64 devices have the same; and only the last row of a group may pad.
+        Row j + J (g + G i) is the i-th of group g in batch j. There are G = 64 groups, so that the
+        layout is equal for 1, 2, 4, ... 64 devices. Only the last row of a group may be padding.
 
         Raises:
-          ValueError: if there are no arrays, or not of one length, or too few rows.
+          ValueError: if there are no arrays, if they differ in length, or if there are too few
+            rows.
         """
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
         if len(lengths) != 1 or lengths == {()}:
@@ -163,13 +164,13 @@ class Minibatches:
         return cls(batches, rows, num_rows, seed, size)
 
     def batch_of(self, step: int) -> int:
-        """The batch of the step after `step` completed ones: each once in every epoch."""
+        """The index of the batch after `step` completed steps; each occurs once per epoch."""
         epoch, position = divmod(step, self.num_batches)
         order = np.random.default_rng([self._seed, epoch]).permutation(self.num_batches)
         return int(order[position])
 
     def at(self, index: int) -> Minibatch:
-        """One of the batches, in NumPy, not copied."""
+        """One of the batches, as NumPy views."""
         rows = self._rows[index]
         return Minibatch(
             data=batch_at(self._batches, index),
@@ -181,7 +182,7 @@ class Minibatches:
         )
 
     def in_order(self, stored: np.ndarray) -> np.ndarray:
-        """What is stored of all rows, (B, J, ...), in the order of the rows; shape (N, ...)."""
+        """Reorders stored values of all rows, (B, J, ...), to the order of the rows, (N, ...)."""
         rows = self._rows.T
         is_row = rows < self.num_rows
         found = np.empty_like(stored, shape=(self.num_rows, *stored.shape[2:]))
@@ -189,16 +190,16 @@ class Minibatches:
         return found
 
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """Values of all rows, (N, ...), in the order in which they are stored, (B J, ...).
+        """Reorders values of all rows, (N, ...), to the order of storage, (B J, ...).
 
-        Rows that only pad copy row 0.
+        Padding rows copy row 0.
         """
         rows = self._rows.T.ravel()
         return np.asarray(values)[np.where(rows < self.num_rows, rows, 0)]
 
 
 def _as_jax_takes_it(values: np.ndarray) -> np.ndarray:
-    """Floats of JAX's default type; whole numbers that fit into 32 bits, or ValueError."""
+    """Converts to JAX's default types; raises ValueError for integers that do not fit."""
     if values.dtype.kind == "f":
         return values.astype(jnp.result_type(float))
     if values.dtype.kind in "iu":

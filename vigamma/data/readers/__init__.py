@@ -1,1 +1,1 @@
-"""A reader for each format of files; all have `read(path) -> RawCounts`."""
+"""Readers of file formats; each has a function `read(path) -> RawCounts`."""

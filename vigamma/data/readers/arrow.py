@@ -1,4 +1,4 @@
-"""Tables of Parquet and Arrow, one entry a line: row, column, count."""
+"""Tables of Parquet and Arrow with one entry per line: row, column, count."""
 
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,19 @@ _SAMPLE = 20
 
 
 def read(path: Path, columns: str = "") -> RawCounts:
-    """Reads three columns: rows, columns, counts; of two columns, each line counts 1.
+    """Reads three columns: rows, columns, counts; if there are only two, each line counts 1.
 
-    Rows and columns are called by their ids as strings, in the order of `name_order`. A note says
-    which columns these are, and which others are ignored.
+    The ids of rows and columns become their names, as strings ordered by `name_order`. A note names
+    the columns that are read and those that are ignored.
 
     Args:
       path: the file.
-      columns: which they are, as of `SparseCounts`; "" for the first.
+      columns: the columns to read, as for `SparseCounts`; "" for the first ones.
 
     Raises:
       ValueError: if pyarrow is not installed.
-      FormatError: for a file that is broken, one that may be a matrix (see `arrangement`), an id or
-        a count that is missing, and counts that are no numbers.
+      FormatError: for a file that is broken or may be a matrix (see `arrangement`), for missing ids
+        or counts, and for counts that are not numbers.
     """
     try:
         import pyarrow as pa
@@ -65,7 +65,7 @@ def read(path: Path, columns: str = "") -> RawCounts:
 def _chosen(table: Any, path: Path, columns: str) -> tuple[Any, list[str]]:
     """The table with only these columns, in this order, and the titles of the others.
 
-    Raises FormatError where none are named, and the table may be a matrix.
+    Raises FormatError if no columns are named and the table may be a matrix.
     """
     titles = table.column_names
     if columns and columns != ALL:
@@ -85,7 +85,7 @@ def _chosen(table: Any, path: Path, columns: str) -> tuple[Any, list[str]]:
 
 
 def _ids(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The names in their order, and for each line its place among them; int32 of shape (E,)."""
+    """The names in `name_order`, and the index of each line in them; int32 of shape (E,)."""
     encoded = column.combine_chunks().cast("string").dictionary_encode()
     names = as_names(encoded.dictionary.to_pylist())
     if (names == "").any():

@@ -1,4 +1,4 @@
-"""Bags of words in the form of the UCI repository: `docword*.txt`, and `vocab*.txt` beside it."""
+"""Bags of words in the format of the UCI repository: `docword*.txt` and `vocab*.txt`."""
 
 from pathlib import Path
 
@@ -22,15 +22,16 @@ _HEADER = ("the number of documents", "the number of words", "the number of entr
 def read(path: Path, encoding: str = "") -> RawCounts:
     """Reads lines of "document word count", numbered from 1, below three lines of sizes.
 
-    Rows are documents, columns words. The vocabulary, a word a line, is the file beside it whose
-    name has "vocab" for "docword"; without it words have no names, and a note says so.
+    Rows are documents, columns are words. The vocabulary, one word per line, is in the same folder,
+    in the file with "vocab" instead of "docword" in its name. Without it words have no names, and a
+    note says so.
 
     Args:
       path: the file.
-      encoding: of the texts; "" for UTF-8, or what a byte order mark says.
+      encoding: the encoding of the texts; "" for UTF-8, or that of a byte order mark.
 
     Raises:
-      FormatError: for a file that is broken; names the line.
+      FormatError: for a file that is broken; the message names the line.
     """
     with reading(path, "a bag of words"):
         *shape, num_entries = _sizes(path, encoding)

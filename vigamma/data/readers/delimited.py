@@ -1,4 +1,4 @@
-"""Delimited text, one entry a line: row, column, count, and what else there is."""
+"""Delimited text with one entry per line: row, column, count, and fields that are ignored."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,21 +29,21 @@ from vigamma.data.readers.text_matrix import read_text_matrix
 
 
 def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:
-    """Reads a row, a column and a count from each line, or a matrix; a note says which, and how.
+    """Reads a row, a column and a count from each line, or a matrix; a note says how it was read.
 
-    Ids are strings of any kind; rows and columns are in the order of `name_order`. With two fields
-    every line counts 1. The delimiter and a header are found by `find_layout`, and a matrix by
-    `arrangement`. Quotation marks mean something between commas or semicolons, and between tabs or
-    blanks if the first line begins with one.
+    Ids are arbitrary strings, ordered by `name_order`. If there are only two fields, every line
+    counts 1. `find_layout` detects the delimiter and a header, and `arrangement` detects a matrix.
+    Quotation marks are parsed if the delimiter is a comma or semicolon; for tabs and blanks, only
+    if the first line begins with one.
 
     Args:
       path: the file.
-      columns: the fields of row, column and count, as of `SparseCounts`; "" for the first three.
-      encoding: of the text; "" for UTF-8, or what a byte order mark says.
+      columns: the fields of row, column and count, as for `SparseCounts`; "" for the first three.
+      encoding: the encoding of the text; "" for UTF-8, or that of a byte order mark.
 
     Raises:
-      FormatError: for a file that is broken, and names the line; and for one whose fields might as
-        well be those of a matrix.
+      FormatError: for a file that is broken (the message names the line), and for one that may be
+        entries or a matrix.
     """
     with reading(path, "delimited text"):
         layout = find_layout(path, columns, encoding)
@@ -62,7 +62,7 @@ def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:
 
 
 def _is_matrix(path: Path, layout: Layout) -> bool:
-    """Whether it looks like one; raises FormatError if that is unclear, or nothing is plausible."""
+    """Whether a file is a matrix; raises FormatError if that is unclear or neither form fits."""
     kind = arrangement(layout.header, layout.sample)
     if kind == "unclear":
         raise FormatError(
@@ -82,13 +82,13 @@ def _is_matrix(path: Path, layout: Layout) -> bool:
 
 
 def _first(layout: Layout) -> str:
-    """The first line, as a message quotes it."""
+    """The first line, quoted for a message."""
     fields = layout.header or layout.sample[0]
     return shown((layout.delimiter or " ").join(fields))
 
 
 def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -> str:
-    """What the fields were taken for."""
+    """The note on how the fields were interpreted."""
     titles = layout.header or layout.sample[0]
     row, column, count = (*(shown(titles[place]) for place in places), "one a line")[:3]
     if layout.header:
@@ -103,14 +103,14 @@ def _note(path: Path, layout: Layout, places: Sequence[int], is_guessed: bool) -
 
 
 class _Ids:
-    """The ids of one field, numbered as they appear."""
+    """The ids of one field, numbered in order of appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._pieces: list[np.ndarray] = []
 
     def append(self, ids: np.ndarray) -> None:
-        """Takes the next ids, an array of strings; raises ValueError for broken ones."""
+        """Appends an array of ids, which are strings; raises ValueError for invalid ones."""
         import pandas as pd
 
         numbers = self._numbers
@@ -122,7 +122,7 @@ class _Ids:
         self._pieces.append(np.array(of_name, np.int32)[places])
 
     def sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """The names in their order, and for each id its place among them; int32 of shape (E,)."""
+        """The names in `name_order`, and the index of each id in them; int32 of shape (E,)."""
         ids, self._pieces = np.concatenate(self._pieces), []
         return in_order(as_names(self._numbers), ids)
 
@@ -132,7 +132,7 @@ def _read_ids(
 ) -> tuple[_Ids, _Ids, np.ndarray]:
     """The rows, the columns and the counts of all lines."""
     if len(places) > 2 and not is_number(layout.sample[0][places[2]]):
-        raise ValueError("a count is no number")  # pandas takes a column of "True" for ones
+        raise ValueError("a count is no number")  # pandas reads "True" as 1
     rows, columns, counts, is_strict = _Ids(), _Ids(), [], False
     types: list[str | None] = [None] * layout.num_fields
     for place, kind in zip(places, ("object", "object", "float64"), strict=False):
@@ -152,14 +152,14 @@ def _read_ids(
         if not np.isfinite(counts[-1]).all():
             raise ValueError("a count is not finite")
         if not is_strict and piece[layout.num_fields - 1].eq("").any():
-            # pandas takes a field that is missing for an empty one
+            # pandas reads a missing field as an empty one
             _explain(path, layout, places, encoding)
             is_strict = True
     return rows, columns, np.concatenate(counts)
 
 
 def _explain(path: Path, layout: Layout, places: Sequence[int], encoding: str) -> None:
-    """Raises FormatError for the first line that is broken, if one is found."""
+    """Raises FormatError for the first broken line, if one is found."""
     for number, fields in layout.body(path, encoding):
         for place, side in zip(places, ("row", "column"), strict=False):
             field = fields[place]

@@ -1,4 +1,4 @@
-"""Which fields of a line are row, column and count: by a config, or by what they look like."""
+"""Which fields of a line are row, column and count: as configured, or inferred from the text."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,14 @@ _COUNT_WORDS = (
     "reads"
 )
 _COUNTS = set(_COUNT_WORDS.split())
-_FEW = 8
+_FEW = 8  # more numeric fields than this make a matrix
 _MOST_SHOWN = 12
 _MOST_IGNORED = 5
-_NO_NAME = re.compile(r"(Unnamed: \d+)?")  # how pandas calls an index, unless told
+_NO_NAME = re.compile(r"(Unnamed: \d+)?")  # the default titles of an index in pandas
 
 
 def check_columns(columns: str) -> None:
-    """Raises ValueError unless this is how `columns` of `SparseCounts` names fields."""
+    """Raises ValueError if `columns` of `SparseCounts` has an invalid form."""
     fields = columns.split(",")
     is_good = len(fields) in (2, 3) and len(set(fields)) == len(fields) and all(fields)
     if columns not in ("", ALL) and not (is_good and "0" not in fields):
@@ -48,7 +48,7 @@ def are_numbers(columns: str) -> bool:
 
 
 def fields_named(columns: str, titles: Sequence[str], num_fields: int) -> tuple[int, ...]:
-    """Where the fields that `columns` names stand; raises ValueError unless each is there once."""
+    """The indices of the fields in `columns`; raises ValueError unless each occurs exactly once."""
     names = columns.split(",")
     found = [*map(str, range(1, num_fields + 1))] if are_numbers(columns) else list(titles)
     for name in names:
@@ -63,39 +63,40 @@ def fields_named(columns: str, titles: Sequence[str], num_fields: int) -> tuple[
 
 
 def also_ignored(names: Sequence[str]) -> str:
-    """The end of a note: the names of fields that are not read, if there are some."""
+    """The end of a note, with the names of fields that are not read, if any."""
     more = f" and {len(names) - _MOST_IGNORED} more" if len(names) > _MOST_IGNORED else ""
     return f"; ignored: {', '.join(names[:_MOST_IGNORED])}{more}" if names else ""
 
 
 def is_id_title(title: str) -> bool:
-    """Whether a field that is called so has ids, by words like "user", "movieId" or "item_name"."""
+    """Whether a title denotes ids, by words like "user", "movieId" or "item_name"."""
     words = _WORD.findall(title)
     return bool(words) and all(word.lower() in _IDS for word in words)
 
 
 def is_count_title(title: str) -> bool:
-    """Whether a field that is called so has counts, by words like "rating" or "n", but not "n2"."""
+    """Whether a title denotes counts, by words like "rating" or "n", but not "n2"."""
     words = [word.lower() for word in _WORD.findall(title)]
     return not any(map(str.isdecimal, words)) and not _COUNTS.isdisjoint(words)
 
 
 def has_no_name(title: str) -> bool:
-    """Whether a field is called nothing, as an index of pandas is."""
+    """Whether a title is empty or that of an unnamed index in pandas."""
     return _NO_NAME.fullmatch(title) is not None
 
 
 def is_header(titles: Sequence[str], lines: Sequence[Sequence[str]], places: Sequence[int]) -> bool:
-    """Whether the first line names the fields, rather than being one of the lines.
+    """Whether the first line is a header, rather than data.
 
-    So it is if there is no name for the first, as for an index of pandas; if they are called 0, 1,
-    2, ... as columns of pandas are; if neither the count nor an id is a number; and of two fields,
-    if they are called like ids, or stand out from what is below them.
+    It is a header if its first field is an unnamed index of pandas; if its fields are 0, 1, 2, ...,
+    the default columns of pandas; or if neither the count nor an id is a number. With only two
+    fields, it is a header if both are titles of ids, or if one differs in kind from the fields
+    below it.
 
     Args:
       titles: the fields of the first line.
-      lines: those of the next.
-      places: of the row, the column and, if there is one, the count.
+      lines: the fields of the next lines.
+      places: the indices of the row, the column and, if there is one, the count.
     """
     columns = list(zip(*lines, strict=True))
     if has_no_name(titles[0]) or _are_numbered(titles, columns):
@@ -106,7 +107,7 @@ def is_header(titles: Sequence[str], lines: Sequence[Sequence[str]], places: Seq
 
 
 def _are_numbered(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
-    """Whether these are numbers in turn, after a title of ids; or from 0 on, and no ids."""
+    """Whether titles are consecutive numbers: after a title of ids, or from 0 on and not ids."""
     first, *others = titles
     if not all(map(_is_integer, others)):
         return False
@@ -120,7 +121,7 @@ def _are_numbered(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> bo
 
 
 def _stands_out(title: str, column: Sequence[str]) -> bool:
-    """Whether this is above integers and none itself, or without a digit above what has some."""
+    """Whether a title differs from its column: not an integer above integers, or no digits."""
     if all(map(_is_integer, column)):
         return not _is_integer(title)
     have_digits = [any(map(str.isdigit, text)) for text in column]
@@ -128,12 +129,12 @@ def _stands_out(title: str, column: Sequence[str]) -> bool:
 
 
 def arrangement(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Whether lines are "entries" of a matrix or its rows, a "matrix"; or "unclear".
+    """Whether lines are the "entries" of a matrix, the rows of a "matrix", or "unclear".
 
-    A matrix is a rectangle of numbers, perhaps but for its first column. Lines are entries if the
-    header calls fields like ids or counts, if there are numbers that can be no counts, as times
-    are, and if only the third of several fields is a number. Three fields without a header are
-    entries, too, unless there is a zero among the counts, which a list of entries has no need of.
+    All fields of a matrix are numbers, except possibly the first. Lines are entries if the header
+    has titles of ids or counts, if there are numbers too large for counts, such as times, or if
+    only the third of several fields is a number. Three fields without a header are entries, too,
+    unless there is a zero among the counts, which a list of entries would omit.
 
     Args:
       titles: the names of the fields; empty if there are none.
@@ -162,7 +163,7 @@ def arrangement(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def has_row_names(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> bool:
-    """Whether the first field of a matrix has the names of its rows."""
+    """Whether the first field of a matrix holds the names of its rows."""
     is_called_so = bool(titles) and (has_no_name(titles[0]) or is_id_title(titles[0]))
     return is_called_so or not all(is_number(fields[0]) for fields in lines)
 

@@ -1,4 +1,4 @@
-"""How the lines of a delimited text are cut into fields."""
+"""Splitting the lines of a delimited text into fields."""
 
 import csv
 import itertools
@@ -22,19 +22,19 @@ _SAMPLE = 20
 
 
 class Record(NamedTuple):
-    """A line, or what quotation marks hold together; `number` is that of its last line."""
+    """A line, or several joined by quotation marks; `number` is that of the last line."""
 
     number: int
     fields: list[str]
 
 
 class Layout(NamedTuple):
-    """What the first lines of a file tell of the others.
+    """The layout of a file, inferred from its first lines.
 
     Attributes:
-      delimiter: what stands between fields; "" for blanks.
-      has_quotes: whether quotation marks around a field are no part of it.
-      num_fields: the fields of a line, at least two.
+      delimiter: the separator of fields; "" for blanks.
+      has_quotes: whether quotation marks delimit fields, and are not part of them.
+      num_fields: the number of fields in a line, at least two.
       header_line: the number of the line that names the fields; 0 if there is none.
       header: the names of the fields; () if there are none.
       sample: the fields of some lines below the header.
@@ -48,10 +48,10 @@ class Layout(NamedTuple):
     sample: tuple[tuple[str, ...], ...] = ()
 
     def records(self, lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
-        """The records of all numbered lines that are not blank."""
+        """Yields the records of all numbered lines that are not blank."""
         lines = iter(lines)
         for number, line in lines:
-            if self.has_quotes and '"' in line:  # perhaps over several lines
+            if self.has_quotes and '"' in line:  # possibly over several lines
                 texts = itertools.chain([line], (text for _, text in lines))
                 several = (f"{t if self.delimiter else t.strip(_BLANKS)}\n" for t in texts)
                 delimiter = self.delimiter or " "
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
             yield Record(number, [field.strip() for field in fields])
 
     def body(self, path: Path, encoding: str) -> Iterator[Record]:
-        """The records below the header; raises FormatError for one of more or fewer fields."""
+        """Yields the records below the header; raises FormatError for a wrong number of fields."""
         for record in self.records(numbered_lines(path, encoding)):
             if record.number <= self.header_line:
                 continue
@@ -74,10 +74,10 @@ class Layout(NamedTuple):
             yield record
 
     def places(self, path: Path, columns: str) -> tuple[int, ...]:
-        """Where row, column and, if there is one, count stand in a line; () if columns are "all".
+        """The indices of row, column and, if there is one, count; () if `columns` is "all".
 
         Raises:
-          FormatError: for `columns`, as of `SparseCounts`, that are not there.
+          FormatError: if the file does not have the fields `columns`, as for `SparseCounts`.
         """
         if columns in ("", ALL):
             return tuple(range(min(3, self.num_fields))) if not columns else ()
@@ -87,11 +87,11 @@ class Layout(NamedTuple):
             raise FormatError(f"{path}: {error}") from error
 
     def misfits(self, records: Iterable[Record]) -> list[Record]:
-        """The records with another number of fields."""
+        """The records with a wrong number of fields."""
         return [r for r in records if len(r.fields) != self.num_fields]
 
     def expected(self, fields: list[str]) -> str:
-        """What a line of these fields should have been."""
+        """The message about a line with a wrong number of fields."""
         return (
             f"expected {self.num_fields} fields between {_DELIMITERS[self.delimiter]}, as in "
             f"the first line, got {len(fields)}"
@@ -99,19 +99,19 @@ class Layout(NamedTuple):
 
 
 def find_layout(path: Path, columns: str = "", encoding: str = "") -> Layout:
-    """Finds the delimiter that cuts all of the first lines into equally many fields.
+    """Finds the delimiter that splits all of the first lines into equally many fields.
 
-    Where several do, one with a number in the third field is preferred, and then tabs to "::", to
-    semicolons, to commas, to blanks. The first line may lack a field if a matrix is below it, as R
-    writes it. Whether it is a header is found by `is_header`; it is if `columns` are names.
+    If there are several, one that gives a number in the third field is preferred, and then the
+    first of tabs, "::", semicolons, commas and blanks. Above a matrix, the first line may have one
+    field less, as R writes it. It is a header if `columns` are names, or else by `is_header`.
 
     Args:
       path: the file.
-      columns: as of `SparseCounts`.
-      encoding: of the text.
+      columns: as for `SparseCounts`.
+      encoding: the encoding of the text.
 
     Raises:
-      FormatError: for a file without such lines.
+      FormatError: if the first lines cannot be split so.
     """
     lines = numbered_lines(path, encoding)
     first = next(((number, line) for number, line in lines if line.strip()), None)
@@ -143,12 +143,12 @@ def _sample(path: Path, layout: Layout, encoding: str) -> list[Record]:
     try:
         records = layout.records(numbered_lines(path, encoding))
         return list(itertools.islice(records, _SAMPLE))
-    except csv.Error:  # quotation marks that are none
+    except csv.Error:  # the quotation marks do not delimit fields
         return []
 
 
 def _of_short_header(found: tuple[Layout, list[Record]]) -> tuple[Layout, list[Record]] | None:
-    """The same with no name for the first field, if that is how R has written a matrix."""
+    """The layout with an unnamed first field, if the file is a matrix written by R; else None."""
     layout, (head, *body) = found
     whole = layout._replace(num_fields=layout.num_fields + 1)
     titles = ["", *head.fields]
@@ -172,5 +172,5 @@ def _with_header(path: Path, layout: Layout, records: list[Record], columns: str
 
 
 def _between_blanks(line: str) -> list[str]:
-    """The fields as pandas finds them; `str.split` also splits at blanks that do not break."""
+    """The fields as pandas splits them; `str.split` would also split at non-breaking spaces."""
     return re.split(f"[{_BLANKS}]+", line.strip(_BLANKS))

@@ -1,4 +1,4 @@
-"""AnnData files, of single cells: `.h5ad`."""
+"""Single cells in AnnData files: `.h5ad`."""
 
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ _CELLS_AT_ONCE = 2**24
 
 
 def read(path: Path, layer: str = "") -> RawCounts:
-    """Reads one matrix and the names of rows and columns; the rest of the file stays unread.
+    """Reads one matrix and the names of rows and columns, and nothing else from the file.
 
     Args:
       path: the file.
-      layer: a layer; "raw" for `.raw.X` with its own columns, if no layer has that name; "" for X.
+      layer: a layer; "raw" for `.raw.X` with its own columns, unless a layer is named so; "" for X.
 
     Raises:
       ValueError: if anndata is not installed.
       FormatError: for a file that is broken, and for a layer that does not exist.
     """
     try:
-        import h5py  # with anndata, 1 s, which other data need not wait for
+        import h5py  # takes 1 s with anndata; only for these data
         from anndata.io import read_elem
     except ImportError as error:
         raise ValueError(f"{path} needs anndata: pip install 'vigamma[anndata]'") from error
@@ -52,7 +52,7 @@ def read(path: Path, layer: str = "") -> RawCounts:
 
 
 def has_cells(path: Path) -> bool:
-    """Whether a file of HDF5 has the tables of AnnData; True where h5py is not there to look."""
+    """Whether an HDF5 file has the tables of AnnData; True if h5py is not installed."""
     try:
         import h5py
     except ImportError:
@@ -62,7 +62,7 @@ def has_cells(path: Path) -> bool:
 
 
 def _places(file: Any) -> dict[str, str]:
-    """Where the matrices of the file are, by the names of layers; "X" for X."""
+    """The HDF5 paths of the matrices, by the names of layers; "X" for X."""
     layers = {name: f"layers/{name}" for name in file.get("layers", ())}
     places = {"raw": "raw/X", **layers, "X": "X"}
     return {
@@ -73,7 +73,7 @@ def _places(file: Any) -> dict[str, str]:
 
 
 def _in_pieces(dense: Any) -> scipy.sparse.csr_array:
-    """A dense matrix of the file, a part of the rows at a time."""
+    """Reads a dense matrix in blocks of rows as a sparse one."""
     rows_at_once = max(1, _CELLS_AT_ONCE // max(1, dense.shape[1]))
     starts = range(0, dense.shape[0], rows_at_once)
     pieces = [scipy.sparse.csr_array(dense[first : first + rows_at_once]) for first in starts]

@@ -1,4 +1,4 @@
-"""Bags of words in the form of Blei's LDA-C: a document a line, "N term:count term:count ..."."""
+"""Bags of words in the format of LDA-C (Blei), with lines "N term:count term:count ..."."""
 
 import re
 from pathlib import Path
@@ -21,23 +21,23 @@ from vigamma.data.readers.text_files import (
 _LINE = re.compile(r"\s*\d+(\s+\d+:[^\s:_]+)*\s*")
 _DIGITS = str.maketrans("", "", "0123456789")
 _VOCABULARIES = "vocab", "tokens"
-_LARGEST_TERM = 2**31 - 2
+_LARGEST_TERM = 2**31 - 2  # so that the number of terms is below 2^31
 
 
 def read(path: Path, encoding: str = "") -> RawCounts:
-    """Reads documents in the order of the lines; terms are numbered from 0, in any order.
+    """Reads one document per line; its terms are numbered from 0 and may be in any order.
 
-    The vocabulary, a term a line, has the name of the file with `.vocab` or `.tokens` after it, as
-    gensim writes it, or in place of its ending, or is `vocab.txt` or `vocab.dat`; without it terms
-    have no names, and a note says so. (Scikit-learn's reader of the like files of SVMlight refuses
-    terms that are not sorted, which is common here.)
+    The vocabulary has one term per line. Its name is that of the file with `.vocab` or `.tokens`
+    appended, as gensim writes it, or in place of the suffix, or else `vocab.txt` or `vocab.dat`.
+    Without it terms have no names, and a note says so. (Scikit-learn's reader of the similar
+    SVMlight format rejects unsorted terms, which are common here.)
 
     Args:
       path: the file.
-      encoding: of the texts; "" for UTF-8, or what a byte order mark says.
+      encoding: the encoding of the texts; "" for UTF-8, or that of a byte order mark.
 
     Raises:
-      FormatError: for a file that is broken; names the line.
+      FormatError: for a file that is broken; the message names the line.
     """
     with reading(path, "a file of LDA-C"):
         terms, counts, ends = _read_documents(path, encoding)
@@ -58,7 +58,7 @@ def read(path: Path, encoding: str = "") -> RawCounts:
 
 
 def _read_documents(path: Path, encoding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Terms and counts of all entries, and where each document begins and ends."""
+    """Terms and counts of all entries, and the boundaries of the documents."""
     terms, counts, ends = [np.empty(0, np.int32)], [np.empty(0)], [0]
     for number, line in numbered_lines(path, encoding):
         try:
@@ -77,7 +77,7 @@ def _read_documents(path: Path, encoding: str) -> tuple[np.ndarray, np.ndarray, 
 def _entries(line: str) -> np.ndarray:
     """The terms and the counts of a line; float64 of shape (2, N)."""
     size = line.count(":")
-    # A cheap test first: most lines are digits, blanks and colons in turns.
+    # A cheap test first: most lines consist of digits, blanks and colons.
     if line.translate(_DIGITS) != " :" * size and not _LINE.fullmatch(line):
         raise ValueError(f"got {shown(line)}")
     numbers = np.array(line.replace(":", " ").split(), np.float64)

@@ -9,7 +9,7 @@ from vigamma.data.readers.raw_counts import RawCounts, named_beside
 
 
 def read(path: Path, encoding: str = "") -> RawCounts:
-    """Reads a matrix as `read_matrix` does, and names beside it, which are in `encoding`.
+    """Reads a matrix by `read_matrix`, and the files of names, which are in `encoding`.
 
     Raises:
       FormatError: for files that are broken.

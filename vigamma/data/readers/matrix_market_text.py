@@ -1,7 +1,7 @@
-"""Matrices in the exchange format of MatrixMarket, every line of which is checked.
+"""Matrices in the exchange format of MatrixMarket, with validation of every line.
 
-SciPy's reader takes "2.9" for 2 in a file of integers, passes over what it does not expect in a
-line, and ends the process at a file without a banner.
+SciPy's reader truncates "2.9" to 2 in a file of integers, ignores unexpected text in a line, and
+terminates the process at a file without a banner.
 
 Boisvert, Pozo & Remington 1996, The Matrix Market exchange formats: initial design, NISTIR 5935.
 """
@@ -31,14 +31,14 @@ _SYMMETRIES = ("general", "symmetric", "skew-symmetric")
 
 
 class _Head(NamedTuple):
-    """What stands above the values.
+    """The header, above the values.
 
     Attributes:
       form: "coordinate" or "array".
       field: one of `_FIELDS`.
       symmetry: one of `_SYMMETRIES`.
-      sizes: rows, columns and, of coordinates, entries.
-      num_lines: how many lines there are, the last of which has the sizes.
+      sizes: the numbers of rows, columns and, for coordinates, entries.
+      num_lines: the number of header lines, the last of which has the sizes.
     """
 
     form: str
@@ -49,17 +49,17 @@ class _Head(NamedTuple):
 
     @property
     def value(self) -> Field:
-        """What a value has to be."""
+        """The requirements on a value."""
         return Field("value", is_whole="integer" in self.field)
 
 
 def read_matrix(path: Path) -> coo_array:
-    """Reads a matrix of numbers, in coordinates or as an array; the file may be compressed.
+    """Reads a matrix of numbers, in coordinate or array form; the file may be compressed.
 
     The half of a symmetric matrix that is not in the file is filled in.
 
     Raises:
-      FormatError: for a file that is broken; names the line and what was expected.
+      FormatError: for a file that is broken; the message gives the line and what was expected.
     """
     with reading(path, "a MatrixMarket file"):
         head = _read_head(path)
@@ -84,9 +84,9 @@ def _read_coordinates(path: Path, head: _Head) -> coo_array:
 
 
 def _read_array(path: Path, head: _Head) -> coo_array:
-    """Values stand one a line, column by column; of a symmetric matrix, its lower half."""
+    """Reads one value per line, column by column; only the lower half of a symmetric matrix."""
     size, num_columns = head.sizes
-    above = int(head.symmetry == "skew-symmetric")  # the first diagonal that is in the file
+    above = int(head.symmetry == "skew-symmetric")  # the first stored diagonal
     is_general = head.symmetry == "general"
     num_values = size * num_columns if is_general else size * (size + 1) // 2 - size * above
     (values,) = read_entries(path, Body(num_values, head.num_lines), [head.value])
@@ -98,7 +98,7 @@ def _read_array(path: Path, head: _Head) -> coo_array:
 
 
 def _filled(matrix: coo_array, symmetry: str) -> coo_array:
-    """The same with both halves, of which one may be missing."""
+    """The matrix with the missing half filled in by symmetry."""
     if symmetry == "general":
         return matrix
     rows, columns = matrix.coords
@@ -132,7 +132,7 @@ def _read_head(path: Path) -> _Head:
 
 
 def _checked_banner(path: Path, line: str) -> list[str]:
-    """Form, field and symmetry, in small letters."""
+    """Form, field and symmetry, in lower case."""
     words = line.lower().split()
     if len(words) != 5 or words[:2] != _BANNER.lower().split()[:2]:
         raise at_line(path, 1, f"expected a banner like '{_BANNER}', got {shown(line)}")

@@ -1,4 +1,4 @@
-"""Lines of numbers below the sizes of a matrix, such as "row column value", counted from 1."""
+"""Lines of numbers below the sizes of a matrix, such as "row column value" with 1-based indices."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from vigamma.data.readers.text_columns import read_columns
 from vigamma.data.readers.text_files import at_line, is_finite, numbered_lines, shown
 
-_MOST_DIGITS = 20
+_MOST_DIGITS = 20  # enough for 2^63; `int` of very long digit strings is slow or fails
 
 
 class Field(NamedTuple):
-    """What stands in a line.
+    """One field of a line.
 
     Attributes:
-      name: what it is called.
-      size: of numbers of rows or columns, the largest; None for a value.
+      name: its name in messages.
+      size: the largest row or column number; None for a value.
       is_whole: whether a value must be a whole number.
     """
 
@@ -27,7 +27,7 @@ class Field(NamedTuple):
     is_whole: bool = False
 
     def problem(self, text: str) -> str | None:
-        """What is wrong with a field of a line; None if nothing is."""
+        """The problem with the text of a field; None if it is valid."""
         if self.size is not None:
             is_good = text.isdecimal() and 1 <= int(text[:_MOST_DIGITS]) <= self.size
             expected = f"a {self.name} from 1 to {self.size}"
@@ -40,7 +40,7 @@ class Field(NamedTuple):
         return None if is_good else f"expected {expected}, got {shown(text)}"
 
     def checked(self, numbers: np.ndarray) -> np.ndarray:
-        """Rows and columns from 0, in int32, or values; raises ValueError for what is none."""
+        """0-based rows or columns in int32, or values; raises ValueError for invalid numbers."""
         if self.size is not None:
             if ((numbers < 1) | (numbers > self.size)).any():
                 raise ValueError(f"a {self.name} is not between 1 and {self.size}")
@@ -54,8 +54,8 @@ class Body(NamedTuple):
     """The lines below the sizes.
 
     Attributes:
-      num_entries: how many there must be.
-      lines_before: how many lines stand above them, the last of which says how many there are.
+      num_entries: the expected number of entries.
+      lines_before: the number of lines above them, the last of which states `num_entries`.
     """
 
     num_entries: int
@@ -63,7 +63,7 @@ class Body(NamedTuple):
 
 
 def checked_size(path: Path, number: int, text: str, meaning: str, bits: int = 31) -> int:
-    """A size in a line of this number; raises FormatError for what is none, or 2^bits and above."""
+    """Parses a size in line `number`; raises FormatError unless it is a number below 2^bits."""
     if text.isdecimal() and int(text[:_MOST_DIGITS]) < 2**bits:
         return int(text)
     raise at_line(path, number, f"expected {meaning}, below 2^{bits}, got {shown(text)}")
@@ -72,22 +72,22 @@ def checked_size(path: Path, number: int, text: str, meaning: str, bits: int = 3
 def read_entries(
     path: Path, body: Body, fields: Sequence[Field], encoding: str = ""
 ) -> list[np.ndarray]:
-    """Reads all entries, every number of which is checked.
+    """Reads all entries and validates every number.
 
     Args:
-      path: a text, whose fields are between blanks.
-      body: where the entries are.
-      fields: what there is in a line.
-      encoding: of the text.
+      path: a text, whose fields are separated by blanks.
+      body: the position and number of the entries.
+      fields: the fields of a line.
+      encoding: the encoding of the text.
 
     Returns:
-      An array of shape (E,) for each field, as of `Field.checked`.
+      An array of shape (E,) for each field, as `Field.checked` returns it.
 
     Raises:
-      FormatError: for a line that is broken, and for more or fewer entries than there must be.
+      FormatError: for a line that is broken, and for a wrong number of entries.
     """
     first = itertools.islice(_lines(path, body, encoding), 1)
-    _explain(first, path, fields)  # pandas takes a column of "True" for ones
+    _explain(first, path, fields)  # pandas reads "True" as 1
     try:
         columns = _read(path, body, fields, encoding)
     except (ValueError, OverflowError):
@@ -106,7 +106,7 @@ def _read(path: Path, body: Body, fields: Sequence[Field], encoding: str) -> lis
         "float64" if field.size is None and not field.is_whole else "int64" for field in fields
     ]
     pieces = [[field.checked(np.empty(0, kind))] for field, kind in zip(fields, types, strict=True)]
-    with np.errstate(invalid="ignore"):  # of NaN that is no integer, which is an error, too
+    with np.errstate(invalid="ignore"):  # NaN as an integer is an error below
         for piece in read_columns(path, types, skipped_lines=body.lines_before, encoding=encoding):
             for number, field in enumerate(fields):
                 pieces[number].append(field.checked(piece[number].to_numpy()))
@@ -114,7 +114,7 @@ def _read(path: Path, body: Body, fields: Sequence[Field], encoding: str) -> lis
 
 
 def line_of_entry(path: Path, body: Body, position: int) -> int:
-    """The number of the line in which an entry, counted from 0, stands."""
+    """The number of the line of an entry with a 0-based position."""
     return next(itertools.islice(_lines(path, body), position, None))[0]
 
 
@@ -124,7 +124,7 @@ def _lines(path: Path, body: Body, encoding: str = "") -> Iterator[tuple[int, st
 
 
 def _explain(lines: Iterable[tuple[int, str]], path: Path, fields: Sequence[Field]) -> None:
-    """Raises FormatError for the first line that is broken, if there is one."""
+    """Raises FormatError for the first broken line, if there is one."""
     for number, line in lines:
         texts = line.split()
         if len(texts) != len(fields):

@@ -1,4 +1,4 @@
-"""Dense arrays that `numpy.save` has written: `.npy`."""
+"""Dense arrays written by `numpy.save`: `.npy`."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from vigamma.data.readers.text_files import FormatError, reading
 
 
 def read(path: Path) -> RawCounts:
-    """Reads a matrix of numbers, rows × columns, and names beside it.
+    """Reads a matrix of numbers, rows × columns, and the files of names in its folder.
 
-    An array of shape (E, 3) is a matrix of three columns like any other, and a note says so: it may
-    be meant as a row, a column and a count a line.
+    An array of shape (E, 3) is read as a matrix with three columns. A note says so, because it may
+    be meant as a row, a column and a count per line.
 
     Raises:
       FormatError: for anything else.

@@ -1,4 +1,4 @@
-"""Files as bytes, unpacked: how they are compressed is told by their first bytes."""
+"""Files as decompressed bytes; the compression is recognized by the first bytes."""
 
 import bz2
 import gzip
@@ -13,7 +13,7 @@ from pathlib import Path
 BYTES_AT_ONCE = 2**18
 PACKED_ENDS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
-"""What is raised as a damaged file is unpacked."""
+"""The exceptions raised when a damaged file is decompressed."""
 
 _OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -25,23 +25,24 @@ _TAR = slice(257, 262), b"ustar"
 
 
 class FormatError(ValueError):
-    """A file that is not what its reader expects; names the file and, if it is text, the line."""
+    """A file that its reader cannot read; the message names the file and, for text, the line."""
 
 
 def plain_name(path: Path) -> str:
-    """The name of a file without what tells how it is compressed."""
+    """The name of a file without the suffix of its compression."""
     return path.name.removesuffix(next(filter(path.name.endswith, PACKED_ENDS), ""))
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
-    """Opens a file, unpacked if it is compressed by gzip, bzip2, xz, Zstandard or zip.
+    """Opens a file, and decompresses gzip, bzip2, xz, Zstandard or zip.
 
-    A zip is unpacked if there is one file in it; but one of NumPy's arrays, an `.npz`, is not.
+    A zip archive must hold a single file. An `.npz`, a zip archive of NumPy arrays, is not
+    unpacked.
 
     Raises:
-      FormatError: for an archive of several files, for one that cannot be unpacked here, and, while
-        it is read, for one that is damaged.
+      FormatError: for an archive of several files, for an unsupported compression and, while it is
+        read, for a damaged file.
     """
     with _buffered(path.open("rb", 0)) as stored:
         start = stored.peek(8)
@@ -86,7 +87,7 @@ def _unzip(stored: io.BufferedReader, path: Path) -> io.BufferedIOBase:
         )
     if files[0].flag_bits & 1:
         raise FormatError(f"{path} is encrypted; unpack it first")
-    return archive.open(files[0])  # type: ignore[return-value]  # said to be an IO[bytes]
+    return archive.open(files[0])  # type: ignore[return-value]  # typed as IO[bytes]
 
 
 def _unpack_zstandard(stored: io.BufferedReader, path: Path) -> io.BufferedIOBase:

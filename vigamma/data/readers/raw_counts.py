@@ -1,4 +1,4 @@
-"""What readers of files return, and how it becomes counts."""
+"""The results of file readers, and their conversion to counts."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,20 +21,20 @@ from vigamma.data.readers.text_files import FormatError, beside, read_names, sho
 
 _DEFAULT_RULES = CountRules()
 _Changed = tuple[csr_array, tuple[str, ...]]
-"""Numbers, and a note on each kind of change to them."""
+"""Numbers, and notes on the kinds of changes made to them."""
 
-_LARGEST_EMPTY = 2**24
+_LARGEST_EMPTY = 2**24  # a larger matrix with few entries has a wrong size, and would fill memory
 _FILES_OF_NAMES = (("rows.txt",), ("columns.txt", "vocab.txt"))
 
 
 class RawCounts(NamedTuple):
-    """What a file holds, before it is checked.
+    """The contents of a file, before validation.
 
     Attributes:
-      matrix: numbers of shape (N, M); duplicates are to be summed.
+      matrix: numbers of shape (N, M), possibly with duplicate entries.
       row_names: strings of `StringDType`, shape (N,), or None.
-      column_names: the same of the columns, shape (M,).
-      notes: how the file was understood where that is not plain, a line each.
+      column_names: the names of the columns, likewise; shape (M,).
+      notes: how an ambiguous file was interpreted, one line each.
       other_layers: the names of other matrices in the file.
     """
 
@@ -45,7 +45,7 @@ class RawCounts(NamedTuple):
     other_layers: tuple[str, ...] = ()
 
     def transposed(self, path: Path) -> "RawCounts":
-        """The same with rows for columns, and a note that says so."""
+        """Swaps rows and columns, and adds a note about it."""
         note = f"{path}: rows and columns are swapped, by --config.data.transpose=True"
         return self._replace(
             matrix=self.matrix.T,
@@ -56,12 +56,12 @@ class RawCounts(NamedTuple):
 
 
 def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> RawCounts:
-    """A matrix whose file has no names; they may be in text files beside it, one a line.
+    """Adds to a matrix the names from text files in the same folder, one name per line.
 
-    Those of the rows in `rows.txt`, those of the columns in `columns.txt` or `vocab.txt`.
+    The row names are in `rows.txt`, the column names in `columns.txt` or `vocab.txt`.
 
     Raises:
-      FormatError: for a file of names that is broken, or has more or fewer than there are.
+      FormatError: for a file of names that is broken or has the wrong number of lines.
     """
     names: list[np.ndarray | None] = [None, None]
     for side, files in enumerate(_FILES_OF_NAMES):
@@ -75,16 +75,20 @@ def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> 
 def make_counts(
     raw: RawCounts, path: str, rules: CountRules = _DEFAULT_RULES, part: int = 0
 ) -> tuple[csr_array, tuple[str, ...]]:
-    """Applies the rules to what a reader has found: canonical counts, and notes on what changed.
+    """Applies the rules to the result of a reader.
 
     Args:
-      raw: what a reader has found.
+      raw: the result of a reader.
       path: the file, for messages.
-      rules: what becomes of the numbers.
-      part: which of several files of a matrix it is; the random numbers of each are its own.
+      rules: the conversions of the numbers.
+      part: the index of the file if a matrix has several; each has its own random numbers.
+
+    Returns:
+      canonical counts, and notes on what was changed.
 
     Raises:
-      ValueError: for numbers that are not counts; names the file, and the first bad cell.
+      ValueError: for numbers that are not counts; the message gives the file and the first bad
+        cell.
     """
     _check_size(raw, path)
     name = f"counts in {path}"
@@ -116,7 +120,7 @@ def make_counts(
 
 
 def _large_enough(matrix: csr_array, path: str, rules: CountRules) -> _Changed:
-    """Numbers that are nearly whole are whole, and those below the threshold are dropped."""
+    """Rounds numbers that are nearly whole, and drops those below the threshold."""
     notes: tuple[str, ...] = ()
     values, num_near = whole_if_near(matrix.data)
     if num_near:
@@ -152,7 +156,7 @@ def _ones(matrix: csr_array, path: str) -> _Changed:
 
 
 def _check_size(raw: RawCounts, path: str) -> None:
-    """Raises ValueError for a size that is a slip, and would fill the memory."""
+    """Raises ValueError for an implausible size, which would fill the memory."""
     num_entries = getattr(raw.matrix, "nnz", np.inf)
     if max(np.shape(raw.matrix)) > max(_LARGEST_EMPTY, 1000 * num_entries):
         rows, columns = raw.matrix.shape
@@ -198,7 +202,7 @@ def _cell(raw: RawCounts, matrix: csr_array, position: int) -> tuple[int | str, 
 
 
 def _advice(rule: str, raw: RawCounts) -> str:
-    """What can be done about numbers that break a rule of counts, without harm to the others."""
+    """Options that fix numbers that violate a rule of counts, without changing the others."""
     ways = []
     if rule == "whole numbers":
         ways.append(

@@ -1,4 +1,4 @@
-"""Sparse matrices that `scipy.sparse.save_npz` has written."""
+"""Sparse matrices written by `scipy.sparse.save_npz`."""
 
 import zipfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from vigamma.data.readers.text_files import FormatError, reading
 
 
 def read(path: Path, encoding: str = "") -> RawCounts:
-    """Reads a matrix, and names in `encoding` beside it; raises FormatError for anything else."""
+    """Reads a matrix, and files of names in `encoding`; raises FormatError for anything else."""
     with reading(path, "a sparse matrix saved by SciPy"), path.open("rb") as file:
         names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
         if names and "format.npy" not in names:
@@ -19,5 +19,5 @@ def read(path: Path, encoding: str = "") -> RawCounts:
                 "save a dense matrix by numpy.save, a sparse one by scipy.sparse.save_npz"
             )
         file.seek(0)
-        matrix = load_npz(file)  # SciPy, given a path, leaves broken files open
+        matrix = load_npz(file)  # given a path, SciPy leaves broken files open
     return named_beside(matrix, path, encoding)

@@ -1,4 +1,4 @@
-"""Folders of 10x Genomics' Cell Ranger: genes × cells, and the names of both."""
+"""Folders of 10x Genomics' Cell Ranger, with a matrix of genes × cells and the names of both."""
 
 from pathlib import Path
 
@@ -20,19 +20,18 @@ from vigamma.data.readers.text_files import (
 def read(path: Path, layer: str = "") -> RawCounts:
     """Reads `matrix.mtx`, `barcodes.tsv`, and `features.tsv` or the older `genes.tsv`.
 
-    Each may be compressed. Rows are cells, columns genes. A gene is called by its symbol; by symbol
-    and id, "TBCE (ENSG00000285053)", where several have one symbol. Features of another type than
-    the one that is read (antibodies, guides) are left out, and a note says so.
+    Each may be compressed. Rows are cells, columns are genes. The name of a gene is its symbol or,
+    if several share it, symbol and id: "TBCE (ENSG00000285053)". Features of other types than the
+    one that is read (antibodies, guides) are dropped, and a note says so.
 
     Args:
       path: the folder.
-      layer: the type of the features, "Antibody Capture" for example; "" for genes, or for all
-        where there are none.
+      layer: the type of the features, for example "Antibody Capture"; "" for genes or, if there are
+        no genes, for all features.
 
     Raises:
       FileNotFoundError: if a file is missing.
-      FormatError: for files that are broken, or whose sizes differ, and for a layer that does not
-        exist.
+      FormatError: for files that are broken or differ in size, and for a layer that does not exist.
     """
     matrix_path = _file(path, "matrix.mtx")
     barcodes_path = _file(path, "barcodes.tsv")

@@ -1,4 +1,4 @@
-"""Which features of Cell Ranger become columns, and what they are called."""
+"""Selection and names of the features of Cell Ranger that become columns."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ GENES = "Gene Expression"
 
 
 def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.ndarray, str | None]:
-    """Which features are of the wanted type, and a note on those that are left out.
+    """Selects the features of the wanted type, with a note on those that are dropped.
 
     Args:
       kinds: the type of each feature, strings of shape (M,).
-      path: of the file, for messages.
-      wanted: a type; "" for genes, or for all where there are none.
+      path: the file, for messages.
+      wanted: a type; "" for genes or, if there are no genes, for all features.
 
     Raises:
       FormatError: for a type that no feature has.
@@ -35,7 +35,7 @@ def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.nd
 
 
 def feature_names(ids: Sequence[str], symbols: Sequence[str]) -> np.ndarray:
-    """Symbols; with the id, "TBCE (ENSG00000285053)", where several features have one symbol."""
+    """Symbols; if several features share one, symbol and id: "TBCE (ENSG00000285053)"."""
     _, of_feature, sizes = np.unique(as_names(symbols), return_inverse=True, return_counts=True)
     return as_names(
         symbol if size == 1 else f"{symbol} ({own})"

@@ -17,12 +17,12 @@ def read(path: Path, layer: str = "") -> RawCounts:
 
     Args:
       path: the file.
-      layer: of version 3 the type of the features, "Antibody Capture" for example; "" for genes. Of
-        version 2 the genome, which "" stands for where there is one.
+      layer: for version 3, the type of the features, for example "Antibody Capture"; "" for genes.
+        For version 2, the genome; "" if there is only one.
 
     Raises:
       ValueError: if h5py is not installed.
-      FormatError: for another file, and for a layer that does not exist.
+      FormatError: for any other file, and for a layer that does not exist.
     """
     try:
         import h5py
@@ -61,7 +61,7 @@ def _read_features(group: Any, path: Path, layer: str) -> RawCounts:
 
 
 def _matrix(group: Any) -> csr_array:
-    """Cells × features; stored are the columns of the transpose."""
+    """Reads cells × features; the file stores the transpose by columns."""
     num_features, num_cells = group["shape"][:]
     arrays = tuple(np.asarray(group[key][:]) for key in ("data", "indices", "indptr"))
     matrix = csr_array(arrays, shape=(num_cells, num_features))

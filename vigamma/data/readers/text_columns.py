@@ -1,4 +1,4 @@
-"""Columns of large delimited texts, read by pandas a piece at a time."""
+"""Columns of large delimited texts, read by pandas in pieces."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -23,25 +23,25 @@ def read_columns(
     encoding: str = "",
     lines_at_once: int = _LINES_AT_ONCE,
 ) -> Iterator["pandas.DataFrame"]:
-    """Yields the fields of some lines at a time, as the columns 0, 1, 2, ...
+    """Yields tables of successive lines, with the fields as columns 0, 1, 2, ...
 
     Args:
-      path: a text, perhaps compressed.
-      types: a type of NumPy for every field of a line; "object" for strings, None for fields that
-        nobody looks at. (As "category", pandas 3.1 would take "007" for 7.)
+      path: a text, possibly compressed.
+      types: the NumPy type of every field of a line; "object" for strings, None for fields that are
+        not used. (As "category", pandas 3.1 would convert "007" to 7.)
       delimiter: one character, or "::", or "" for blanks.
-      has_quotes: whether quotation marks around a field are no part of it.
-      skipped_lines: the lines of a header.
-      encoding: of the text; "" for UTF-8, or what a byte order mark says.
-      lines_at_once: how many lines a piece has.
+      has_quotes: whether quotation marks delimit fields, and are not part of them.
+      skipped_lines: the number of header lines.
+      encoding: the encoding of the text; "" for UTF-8, or that of a byte order mark.
+      lines_at_once: the number of lines in a piece.
 
     Raises:
       ValueError: for a line with too many fields, or too few to have the types.
     """
-    import pandas as pd  # half a second, which other data need not wait for
+    import pandas as pd  # takes 0.5 s; only for these data
 
     is_long = len(delimiter) > 1
-    surplus = len(types)  # a column for what is too much
+    surplus = len(types)  # the column of surplus fields
     with open_text(path, delimiter if is_long else "", encoding) as text:
         pieces = pd.read_csv(
             text,
@@ -55,7 +55,7 @@ def read_columns(
             quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE,
             chunksize=lines_at_once,
             low_memory=False,
-            float_precision="round_trip",  # others are off by 1e-16, and 2.9999999999999996 is 3
+            float_precision="round_trip",  # others read 2.9999999999999996 as 3
         )
         for piece in pieces:
             if piece[surplus].any():

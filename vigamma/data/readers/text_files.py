@@ -1,4 +1,4 @@
-"""Texts at the border: decoded, cut into lines, and what is broken said in one line."""
+"""Text files: decoding, splitting into lines, and one-line errors."""
 
 import codecs
 import io
@@ -19,7 +19,7 @@ from vigamma.data.readers.packed_files import (
     open_bytes,
 )
 
-_MARKS = {  # those of UTF-32 begin like those of UTF-16
+_MARKS = {  # UTF-32 before UTF-16, whose marks are prefixes
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -33,14 +33,14 @@ _ENCODING_HINT = "--config.data.encoding=latin-1 (or cp1252, utf-16, ...) reads 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Makes one line of whatever a broken file raises.
+    """Converts any error of a broken file to a FormatError with a message of one line.
 
     Args:
       path: the file.
-      kind: what it was expected to be, for example "a MatrixMarket file".
+      kind: the expected kind, for example "a MatrixMarket file".
 
     Raises:
-      FormatError: for anything but a file that is missing or may not be read.
+      FormatError: for any error, except if the file is missing or may not be read.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise
     except DAMAGED as error:
         raise FormatError(f"{path} is cut short or damaged: {_reason(error)}") from error
-    except Exception as error:  # a broken file can break the library that reads it anywhere
+    except Exception as error:  # on broken files, libraries may raise anything
         raise FormatError(f"{path} is not {kind}: {_reason(error)}") from error
 
 
@@ -57,7 +57,7 @@ def _reason(error: Exception) -> str:
 
 
 def check_encoding(name: str) -> None:
-    """Raises ValueError unless `name` is an encoding of text that Python knows, or ""."""
+    """Raises ValueError unless `name` is a text encoding known to Python, or ""."""
     try:
         "".encode(name or "utf-8")
     except LookupError as error:
@@ -68,15 +68,15 @@ def check_encoding(name: str) -> None:
 
 @contextmanager
 def open_utf8(path: Path, encoding: str = "") -> Iterator[io.BufferedReader]:
-    """Opens a text, unpacked, as its bytes in UTF-8, after the byte order mark if there is one.
+    """Opens a text, decompressed and converted to UTF-8, without a byte order mark.
 
     Args:
       path: the file.
-      encoding: of what is in the file; "" for UTF-8, or what a byte order mark says.
+      encoding: the encoding of the file; "" for UTF-8, or that of a byte order mark.
 
     Raises:
-      FormatError: for a mark of another encoding, and, while it is read, for what is not in the
-        encoding, unless that is UTF-8.
+      FormatError: for the mark of another encoding and, while it is read, for bytes that are
+        invalid in the encoding, unless that is UTF-8.
     """
     with open_bytes(path) as file:
         start = file.peek(4)
@@ -96,7 +96,7 @@ def open_utf8(path: Path, encoding: str = "") -> Iterator[io.BufferedReader]:
 
 
 class _Recoded(io.RawIOBase):
-    """The bytes in UTF-8 of a text in another encoding."""
+    """The UTF-8 bytes of a text in another encoding."""
 
     def __init__(self, path: Path, file: BinaryIO, encoding: str):
         self._path, self._file, self._encoding = path, file, encoding
@@ -108,7 +108,7 @@ class _Recoded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         text, block = "", b"more"
         while block and not text:
-            block = self._file.read(len(buffer) // 4)  # at most 3 bytes for one
+            block = self._file.read(len(buffer) // 4)  # each byte becomes at most 3
             try:
                 text = self._decoder.decode(block, final=not block)
             except UnicodeError as error:
@@ -131,18 +131,18 @@ class _Recoded(io.RawIOBase):
 def open_text(path: Path, long_delimiter: str = "", encoding: str = "") -> Iterator[TextIO]:
     """Opens a text, in which a delimiter of two characters is replaced by a tab.
 
-    Reading raises UnicodeDecodeError for bytes that are not UTF-8, if nothing else is expected, and
-    ValueError for a null byte, and for a tab where tabs replace something.
+    Reading raises UnicodeDecodeError for invalid UTF-8 if that is the encoding, and ValueError for
+    a null byte or, if delimiters are replaced, for a tab.
     """
     with open_utf8(path, encoding) as file:
         raw = _CheckedText(file, long_delimiter.encode())
         with io.TextIOWrapper(io.BufferedReader(raw, BYTES_AT_ONCE), "utf-8", newline="") as text:
-            text._CHUNK_SIZE = BYTES_AT_ONCE  # type: ignore[attr-defined]  # CPython's own
+            text._CHUNK_SIZE = BYTES_AT_ONCE  # type: ignore[attr-defined]  # of CPython
             yield text
 
 
 class _CheckedText(io.RawIOBase):
-    """The bytes of a text, checked and replaced a block at a time."""
+    """The bytes of a text, validated and with delimiters replaced block by block."""
 
     def __init__(self, file: BinaryIO, long_delimiter: bytes):
         self._file, self._delimiter = file, long_delimiter
@@ -157,7 +157,7 @@ class _CheckedText(io.RawIOBase):
         if self._delimiter:
             if b"\t" in block:
                 raise ValueError(f"tabs and {self._delimiter.decode()!r} are mixed")
-            if block.endswith(self._delimiter[:1]):  # perhaps half of one
+            if block.endswith(self._delimiter[:1]):  # possibly half a delimiter
                 block += self._file.read(1)
             block = block.replace(self._delimiter, b"\t")
         buffer[: len(block)] = block
@@ -165,10 +165,10 @@ class _CheckedText(io.RawIOBase):
 
 
 def numbered_lines(path: Path, encoding: str = "") -> Iterator[tuple[int, str]]:
-    """The lines of a text, without their ends, numbered from 1.
+    """Yields the lines of a text, without line ends, numbered from 1.
 
     Raises:
-      FormatError: for a line that is no text in the encoding; "" is UTF-8, or what a mark says.
+      FormatError: for a line that is invalid in the encoding; "" is UTF-8 or that of a mark.
     """
     with open_utf8(path, encoding) as file:
         lines = iter(lambda: file.readline(_LONGEST_LINE + 1), b"")
@@ -189,17 +189,17 @@ def numbered_lines(path: Path, encoding: str = "") -> Iterator[tuple[int, str]]:
 
 
 def at_line(path: Path, number: int, problem: str) -> FormatError:
-    """The error of one line."""
+    """The error for a problem in one line."""
     return FormatError(f"{path}, line {number}: {problem}")
 
 
 def shown(text: str) -> str:
-    """A piece of a file as a message quotes it."""
+    """A piece of text, quoted and shortened for a message."""
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def is_number(text: str) -> bool:
-    """Whether a field is a number; NaN and infinity are."""
+    """Whether a field is a number, including NaN and infinity."""
     try:
         float(text)
     except ValueError:
@@ -213,12 +213,12 @@ def is_finite(text: str) -> bool:
 
 
 def read_names(path: Path, encoding: str = "") -> np.ndarray:
-    """One name a line, strings of `StringDType`; raises FormatError for a broken file."""
+    """Reads one name per line, as `StringDType`; raises FormatError for a broken file."""
     with reading(path, "a list of names"):
         return as_names(line.strip() for _, line in numbered_lines(path, encoding))
 
 
 def beside(folder: Path, *names: str) -> Path | None:
-    """The first of these files that is in the folder, itself or compressed."""
+    """The first of these files that exists in the folder, plain or compressed."""
     found = (folder / f"{name}{end}" for name in names for end in ("", *PACKED_ENDS))
     return next((path for path in found if path.is_file()), None)

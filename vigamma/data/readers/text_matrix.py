@@ -1,4 +1,4 @@
-"""Matrices in delimited text: a row a line, with names in the header and in the first field."""
+"""Matrices in delimited text: one row per line, names in the header and in the first field."""
 
 from pathlib import Path
 
@@ -16,10 +16,11 @@ _FIELDS_AT_ONCE = 2**24
 
 
 def read_text_matrix(path: Path, layout: Layout, encoding: str) -> RawCounts:
-    """Reads a matrix from a text; a note says what it was taken for.
+    """Reads a matrix from a text; a note says how it was interpreted.
 
     Raises:
-      FormatError: for a line with other fields, or with what is no number; names it.
+      FormatError: for a line with a wrong number of fields, or with a field that is not a number;
+        the message names the line.
     """
     num_names = int(has_row_names(layout.header, layout.sample))
     try:
@@ -63,7 +64,7 @@ def _read(path: Path, layout: Layout, encoding: str, num_names: int) -> tuple[cs
 
 
 def _explain(path: Path, layout: Layout, encoding: str, num_names: int) -> None:
-    """Raises FormatError for the first line that is broken, if one is found."""
+    """Raises FormatError for the first broken line, if one is found."""
     for number, fields in layout.body(path, encoding):
         if num_names and not fields[0]:
             raise at_line(path, number, "the name of the row is empty")
