@@ -1,1 +1,1 @@
-"""Pictures, by Matplotlib, which is imported here only."""
+"""Figures of fits and checks, by Matplotlib."""

@@ -1,4 +1,4 @@
-"""Pictures of predictive checks and of calibration, small enough to stand side by side."""
+"""Figures of predictive checks and of calibration, small enough to be placed side by side."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ _SIZE = (5.2, 3.1)
 
 
 def check_figures(checks: PredictiveChecks) -> Iterator[tuple[str, Figure]]:
-    """A figure for each check, by its name."""
+    """Yields the name and the figure of each check."""
     observed, replicated, bins = checks.observed, checks.replicated, checks.bins
     yield "zeros", share_of_zeros(float(observed.zeros), replicated.zeros)
     for side, edges in (("row", bins.row_sums), ("column", bins.column_sums)):
@@ -27,7 +27,7 @@ def check_figures(checks: PredictiveChecks) -> Iterator[tuple[str, Figure]]:
 
 
 def share_of_zeros(observed: float, replicates: np.ndarray) -> Figure:
-    """The share of zeros in every replicate, and in the data."""
+    """The share of zeros: a histogram over replicates, and the value of the data."""
     figure, axes = _small()
     axes.hist(replicates, bins=12, color=_MODEL, alpha=0.75, label="replicates")
     axes.axvline(observed, color=_DATA, lw=2, label="data")
@@ -43,7 +43,7 @@ def share_of_zeros(observed: float, replicates: np.ndarray) -> Figure:
 
 
 def sums(observed: np.ndarray, replicates: np.ndarray, edges: np.ndarray, side: str) -> Figure:
-    """How many sums lie between two edges: the data as bars, the replicates as intervals."""
+    """A histogram of sums by `edges`: the data as bars, the replicates as 90 % intervals."""
     figure, axes = _small()
     places = np.arange(observed.size)
     axes.bar(places, observed, width=0.9, color=_DATA, alpha=0.3, label="data")
@@ -60,7 +60,7 @@ def sums(observed: np.ndarray, replicates: np.ndarray, edges: np.ndarray, side: 
 
 
 def variances(observed: np.ndarray, replicates: np.ndarray, means: np.ndarray) -> Figure:
-    """The variance of columns against their mean, with the line of Poisson counts alone."""
+    """The variance of columns against their mean, with the line of pure Poisson counts."""
     figure, axes = _small()
     low, high = np.quantile(replicates, [0.05, 0.95], axis=0)
     axes.fill_between(means, low, high, color=_MODEL, alpha=0.35, lw=0, label="replicates, 90 %")
@@ -73,7 +73,7 @@ def variances(observed: np.ndarray, replicates: np.ndarray, means: np.ndarray) -
 
 
 def calibration(found: Calibration) -> Figure:
-    """Observed over expected held-out counts against the predicted rate."""
+    """The ratio of observed to expected held-out counts against the predicted rate."""
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     axes = figure.subplots()
     ratio, (low, high) = found.ratio, found.interval(0.9)

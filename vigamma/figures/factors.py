@@ -1,4 +1,4 @@
-"""Pictures of a factorization: the way to it, its factors, and images if the counts are of any."""
+"""Figures of a factorization: convergence, factors, and images if rows are images."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,8 +26,8 @@ def convergence(
 
     Args:
       metrics: the lines of `metrics.jsonl`.
-      independent: the test log-likelihood of independent columns, if there is a test.
-      steps_per_sweep: the steps that take in all counts once.
+      independent: the test log-likelihood of independent columns, or None.
+      steps_per_sweep: the number of steps that use all counts once.
       best_step: the step of the posterior that was kept, if it is not the last.
     """
     names = [name for name in _SCORES if any(name in line for line in metrics)]
@@ -58,14 +58,14 @@ def convergence(
 
 
 def _tail_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that show the last 90 % of the sweeps: the first ones would hide all the rest."""
+    """Axis limits for the last 90 % of the sweeps; the first ones would dominate the range."""
     shown = np.asarray(values)[len(values) // 10 :]
     margin = 0.05 * max(np.ptp(shown), 1e-6 * abs(shown[-1]))
     return shown.min() - margin, shown.max() + margin
 
 
 def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
-    """The share of all expected counts that falls to each factor, largest first."""
+    """The share of all expected counts from each factor, largest first."""
     shares = np.sort(_shares(theta, beta))[::-1]
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -80,7 +80,7 @@ def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
 def factor_images(
     theta: np.ndarray, beta: np.ndarray, image_shape: tuple[int, int], per_row: int = 10
 ) -> Figure:
-    """Each factor as an image, at its mean contribution to a row of counts; heaviest first."""
+    """Each factor as an image of its mean contribution to a row of counts; heaviest first."""
     order = np.argsort(-_shares(theta, beta))
     images = (beta * theta.mean(axis=0)).T[order]
     rows = [
@@ -110,7 +110,7 @@ def synthetic_images(
     independent: tuple[np.ndarray, np.ndarray],
     image_shape: tuple[int, int],
 ) -> Figure:
-    """Real images, and intensities and counts drawn from two models; rows of flat images."""
+    """Real images, and intensities and counts drawn from two models; images are flat rows."""
     rows = [("Real", real)]
     for name, (rates, counts) in (
         ("the factorization", factors),
@@ -121,11 +121,11 @@ def synthetic_images(
 
 
 def search_paths(paths: Sequence[Sequence[tuple[int, float]]], label: str) -> Figure:
-    """The validation log-likelihood of candidates against the sweep; a dot where each one ends.
+    """The validation log-likelihood of candidates against the sweep, with dots at the ends.
 
     Args:
       paths: (sweep, log-likelihood) of every candidate, the winner's first.
-      label: what the winner is called.
+      label: the winner's label.
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -149,7 +149,7 @@ def factor_figures(
     steps_per_sweep: int = 1,
     best_step: int | None = None,
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of every factorization, by name."""
+    """Yields the name and the figure of each plot for any factorization."""
     if metrics:
         yield "convergence", convergence(metrics, independent, steps_per_sweep, best_step)
     yield "factor_weights", factor_weights(theta, beta)

@@ -1,4 +1,4 @@
-"""Pictures of a fit. Every function returns a Matplotlib figure; nothing here is random."""
+"""Figures of a fit, by Matplotlib; nothing here is random."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import scipy  # and its scipy.stats only when it is used: that takes 0.4 s to import
+import scipy  # which imports scipy.stats (0.4 s) only on first use
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -24,7 +24,7 @@ _DPI = 150
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a PNG file atomically."""
     content = io.BytesIO()
     figure.savefig(content, dpi=_DPI, format="png")
     replace_file(path, content.getvalue())
@@ -43,10 +43,10 @@ def run_figures(
     log_evidence: float,
     tolerance: float,
 ) -> Iterator[tuple[str, Figure]]:
-    """The figures of a run on images, one after the other, each with its name.
+    """Yields the name and the figure of each plot of a run on images.
 
-    Two pixels, a dim and a bright one, stand for all in the densities; the pixel whose data
-    surprised the prior most turns the dial.
+    "posterior_densities" shows two pixels, a dim and a bright one. "dial" shows the pixel whose
+    mean deviates most from the prior mean, in prior standard deviations.
     """
     by_brightness = np.argsort(np.asarray(exact.mean))
     two = [int(by_brightness[int(share * len(by_brightness))]) for share in (0.5, 0.97)]
@@ -81,7 +81,7 @@ def posterior_images(
 
 
 def posterior_densities(q: Gamma, exact: Gamma, prior: Gamma, columns: Sequence[int]) -> Figure:
-    """q over the exact posterior, with the prior, for some columns."""
+    """The densities of q, of the exact posterior and of the prior, for some columns."""
     figure = Figure(figsize=(5.2 * len(columns), 3.8), layout="constrained")
     for axes, column in zip(np.atleast_1d(figure.subplots(1, len(columns))), columns, strict=True):
         fit, truth, before = (_frozen(gamma, column) for gamma in (q, exact, prior))
@@ -101,7 +101,7 @@ def posterior_densities(q: Gamma, exact: Gamma, prior: Gamma, columns: Sequence[
 
 
 def image_rows(rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, int]) -> Figure:
-    """Rows of images, each row with a title; all on one scale."""
+    """Rows of images, each row with a title; all on the same color scale."""
     longest = max(len(images) for _, images in rows)
     brightest = max(np.max(images) for _, images in rows)
     figure = Figure(figsize=(1.05 * longest + 0.4, 1.4 * len(rows) + 0.2), layout="constrained")
@@ -122,13 +122,13 @@ def convergence(
     log_evidence: float,
     tolerance: float,
 ) -> Figure:
-    """The ELBO against the step with the log evidence above it, and KL(q ‖ exact) below."""
+    """The ELBO and the log evidence against the step, and KL(q ‖ exact) in a panel below."""
     figure = Figure(figsize=(7.5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     above.axhline(log_evidence, color=_EXACT, lw=2, label="log evidence (exact)")
     above.plot(steps, elbo, color=_FIT, marker="o", ms=3, label="ELBO (estimate)")
     near = np.abs(np.asarray(elbo) - log_evidence)
-    spread = max(3 * np.median(near), 1.0)  # the start of a run would hide all the rest
+    spread = max(3 * np.median(near), 1.0)  # the start of a run would dominate the range
     above.set_ylim(log_evidence - spread, log_evidence + 0.25 * spread)
     above.set_ylabel("nats")
     above.ticklabel_format(useOffset=False)
@@ -143,7 +143,7 @@ def convergence(
 
 
 def elbo_path(steps: Sequence[int], elbo: Sequence[float]) -> Figure:
-    """The ELBO, or its estimate, against the step; the range is that of the second half."""
+    """The ELBO, or its estimate, against the step, in the range of the second half."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, elbo, color=_FIT, marker="o", ms=3)
@@ -157,7 +157,7 @@ def elbo_path(steps: Sequence[int], elbo: Sequence[float]) -> Figure:
 
 
 def intervals(lines: Sequence[tuple[str, float, float, float]]) -> Figure:
-    """Means and intervals of named latents, on a logarithmic axis: (name, mean, low, high)."""
+    """Means and intervals of latents on a logarithmic axis, from (name, mean, low, high)."""
     names, *numbers = zip(*lines, strict=True)
     means, lows, highs = (np.array(values) for values in numbers)
     figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(names)), layout="constrained")
@@ -173,7 +173,7 @@ def intervals(lines: Sequence[tuple[str, float, float, float]]) -> Figure:
 
 
 def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
-    """The exact posterior of one column as rows of data come in: from the prior to the data."""
+    """The exact posterior of one column for increasing numbers of rows, from the prior on."""
     seen = [0, *(m for m in (1, 3, 10, 30, 100) if m < len(counts)), len(counts)]
     a, b = np.asarray(prior.concentration)[column], np.asarray(prior.rate)[column]
     posteriors = [scipy.stats.gamma(a + counts[:m, column].sum(), scale=1 / (b + m)) for m in seen]
@@ -222,5 +222,5 @@ def _frozen(gamma: Gamma, column: int) -> Any:
 
 
 def plain(axes: Axes) -> None:
-    """Takes the box around a plot away."""
+    """Removes the top and right borders of a plot."""
     axes.spines[["top", "right"]].set_visible(False)

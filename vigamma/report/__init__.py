@@ -1,1 +1,1 @@
-"""A page about a run: modules gather values, and the templates beside them hold all the HTML."""
+"""The report of a run as an HTML page: modules compute the values, templates hold the HTML."""

@@ -1,4 +1,4 @@
-"""The critical part of a page: predictive checks and calibration."""
+"""Model criticism in the report: predictive checks and calibration."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ from vigamma.terminal.pace import Pace
 
 
 def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, Any]:
-    """Replicates drawn from the fit, beside the data."""
+    """Compares the data with replicates drawn from the fit."""
     split, q, seed = results.data.split, results.run.factors.q, results.run.config.seed
     data = Observed(q["rows"], q["columns"], results.data.exposures, split.train, split.missing)
     say(f"drawing {NUM_REPLICATES} replicates of the data")
@@ -46,7 +46,7 @@ def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, An
 def heldout_of(
     results: Results, of_rows: Residuals, of_columns: Residuals
 ) -> dict[str, Any] | None:
-    """Held-out counts beside their predictions; None if there are none."""
+    """Compares held-out counts with their predictions; None if there are no held-out counts."""
     split = results.data.split
     if split.test is None:
         return None
@@ -61,7 +61,7 @@ def heldout_of(
 
 
 def what_looks_wrong(results: Results, checked: list[Verdict]) -> list[Verdict]:
-    """Of the run, of what was `checked`, and of the score, the verdicts that are off."""
+    """The failed verdicts among those of the run, of the checks, and of the score."""
     summary = results.summary
     verdicts = [run_verdict(bool(summary), summary.get("converged", True)), *checked]
     if results.gain is not None:

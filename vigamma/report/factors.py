@@ -1,4 +1,4 @@
-"""The factors of a run: tables of columns, or images."""
+"""The factors of a run in the report: tables of columns, or images."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from vigamma.report.results import Results
 
 
 def factors_of(results: Results) -> list[dict[str, Any]]:
-    """Every factor, heaviest first; with an image where rows are images, else None."""
+    """All factors, heaviest first; with an image if rows are images."""
     columns = results.run.factors.q["columns"]
     found = []
     for summary in factor_summaries(results.theta, columns):

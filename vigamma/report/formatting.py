@@ -1,33 +1,33 @@
-"""Values as people read them. Text only: the templates escape it."""
+"""Formatting of values for readers, as plain text, which the templates escape."""
 
 _MOST_DIGITS = 17
-"""So many tell any two floats apart."""
+"""This many significant digits distinguish any two floats."""
 
 
 def printable(value: object) -> object:
-    """As text, with � for characters that cannot be printed; HTML stays as it is."""
+    """Converts to text, with � for unprintable characters; HTML is not changed."""
     if hasattr(value, "__html__"):
         return value
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in str(value))
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to be read: so many significant digits, thousands apart, no exponent if it can."""
+    """Formats a number: significant digits, thousands separators, and no exponent if possible."""
     if value == 0 or not abs(value) < 1e15:
         return f"{value:g}".replace("-", "−")
     rounded = f"{value:,.{digits}g}"
-    if abs(float(rounded.replace(",", ""))) >= 10**digits:  # 999.7, too, which would be 1e+03
+    if abs(float(rounded.replace(",", ""))) >= 10**digits:  # such as 999.7, which would be 1e+03
         rounded = f"{value:,.0f}"
     return rounded.replace("-", "−")
 
 
 def percent(share: float, digits: int = 3) -> str:
-    """A share in percent."""
+    """Formats a share in percent."""
     return f"{number(100 * share, digits)} %"
 
 
 def interval(ends: tuple[float, float], digits: int = 3, scale: float = 1.0) -> str:
-    """Both ends, with as many more digits as show their distance to within a quarter of it."""
+    """Formats both ends, with enough digits to show their distance to within a quarter of it."""
     low, high = (scale * float(end) for end in ends)
     while digits < _MOST_DIGITS:
         shown = float(f"{high:.{digits}g}") - float(f"{low:.{digits}g}")

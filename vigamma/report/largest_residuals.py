@@ -1,4 +1,4 @@
-"""The rows and columns that fit worst."""
+"""The rows and columns with the worst fit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from vigamma.report.results import Results
 def largest_residuals_of(
     results: Results, of_rows: Residuals, of_columns: Residuals
 ) -> dict[str, Any]:
-    """The rows and the columns whose counts scatter most; with images where rows are images."""
+    """The rows and columns with the largest dispersion; with images if rows are images."""
     train, theta, beta = results.data.split.train, results.theta, results.beta
     images = None
     if results.image_shape is not None:
@@ -37,7 +37,7 @@ def _named(
     factors: tuple[np.ndarray, np.ndarray],
     names: tuple[Callable[[int], str], Callable[[int], str]],
 ) -> list[dict[str, Any]]:
-    """Sums and scatter, and the cell that stands out most; of the rows of `counts`."""
+    """Sums, dispersion and the most extreme cell of the worst rows of `counts`."""
     found = []
     for index in residuals.largest_scatter():
         entry = strangest_entry(counts, index, *factors)

@@ -1,4 +1,4 @@
-"""What was fitted, and how it went."""
+"""The model, the data and the outcome of a run in the report."""
 
 import math
 from typing import Any
@@ -9,11 +9,11 @@ from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 
 _MOST_NATS = 700.0
-"""Of more, the exponential would overflow."""
+"""The exponential of a larger number would overflow."""
 
 
 def outcome_of(results: Results) -> dict[str, Any]:
-    """Data, model, inference and what came out; what is not known or not there is None."""
+    """Data, model, inference and results; None for unknown or absent values."""
     config, fit, gain = results.run.config, results.data, results.gain
     best, train = results.best_step, fit.split.train
     return {
@@ -42,7 +42,7 @@ def outcome_of(results: Results) -> dict[str, Any]:
 
 
 def course_of(results: Results) -> dict[str, str | None]:
-    """Pictures of the curves of the run, if there are any, and of the weights of the factors."""
+    """Figures of the convergence of the run, if it has metrics, and of the factor weights."""
     curves = None
     if results.metrics:
         independent = results.scores["independent"].log_likelihood if results.scores else None

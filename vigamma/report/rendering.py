@@ -1,4 +1,4 @@
-"""Templates to HTML that needs nothing but itself; all values are escaped."""
+"""Rendering of templates to self-contained HTML; all values are escaped."""
 
 import base64
 import io
@@ -23,12 +23,12 @@ def picture(figure: Figure) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """One of the templates, filled in; a value that is missing is an error."""
+    """Renders a template; a missing value is an error."""
     return environment().get_template(template).render(values)
 
 
 def environment() -> jinja2.Environment:
-    """The templates and their filters."""
+    """The Jinja environment of the templates and their filters."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_FOLDER / "templates", _FOLDER]),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""A page about a run of a factorization: what was fitted, what came out, and what looks wrong."""
+"""The report of a factorization as an HTML page: the model, the results, and possible problems."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,17 +23,17 @@ def write_report(
 ) -> None:
     """Writes one self-contained page of HTML about a run of a factorization, finished or not.
 
-    The data are loaded again, by the config of the run. Nothing of N × M is computed.
+    The data are loaded again by the config of the run. No array of shape N × M is computed.
 
     Args:
-      workdir: of the run.
-      output: the file to write, whole or not at all.
-      say: called with lines of progress, and one for each damaged checkpoint.
-      step: which posterior, as for `load_run`.
+      workdir: the directory of the run.
+      output: the file to write, atomically.
+      say: called with lines of progress, and with a message per damaged checkpoint.
+      step: the posterior to report, as for `load_run`.
 
     Raises:
-      CheckpointError: if there is no such checkpoint of a factorization, or none intact, or its
-        data have changed.
+      CheckpointError: if the checkpoint does not exist, if none is intact, if it is not of a
+        factorization, or if its data have changed.
       ConfigError: if the data cannot be loaded.
     """
     results = load_results(workdir, say, step)

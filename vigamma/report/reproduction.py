@@ -1,4 +1,4 @@
-"""How to fit the same factors again."""
+"""How to reproduce the fit."""
 
 import dataclasses
 import importlib.metadata
@@ -11,7 +11,7 @@ from vigamma.runs.experiment import Experiment, flatten
 
 
 def reproduction_of(results: Results) -> dict[str, Any]:
-    """The config, versions and dates."""
+    """The config, the versions and the dates of a run."""
     checkpoint = results.workdir / str(results.run.last_step)
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("vigamma", "jax"))
     return {
@@ -26,7 +26,7 @@ def reproduction_of(results: Results) -> dict[str, Any]:
 
 
 def config_source(config: Experiment) -> str:
-    """A config file that returns this experiment."""
+    """The source of a config file that returns this experiment."""
     classes = {type(config).__name__}
 
     def source(value: Any, indent: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report is made from: a run, its data loaded again, and what it has written down."""
+"""The inputs of a report: a run, its data and its recorded metrics."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,17 +17,17 @@ from vigamma.runs.metrics import read_metrics
 
 
 class Results(NamedTuple):
-    """A run, its data, and what it has written down.
+    """A run, its data and its recorded metrics.
 
     Attributes:
-      workdir: of the run.
-      run: the posterior that it has come to.
+      workdir: the directory of the run.
+      run: the run with its fitted posterior.
       data: its data, loaded again.
-      metrics: the lines of `metrics.jsonl` up to that checkpoint.
-      summary: what `summary.json` holds of that checkpoint; {} if the run has not come to its end.
+      metrics: the lines of `metrics.jsonl` up to the last checkpoint.
+      summary: the content of `summary.json` for that checkpoint; {} if the run has not finished.
       theta: e_n E[θ_nk], float64 of shape (N, K).
       beta: E[β_mk], float64 of shape (M, K).
-      scores: of the held-out counts, under "factors" and "independent"; {} if there are none.
+      scores: the scores on held-out counts of "factors" and "independent"; {} if there are none.
     """
 
     workdir: Path
@@ -41,27 +41,27 @@ class Results(NamedTuple):
 
     @property
     def best_step(self) -> int | None:
-        """When validation counts were predicted best, if the posterior is that of then."""
+        """The step of the best validation score, if the posterior is from there; else None."""
         return self.run.step if self.run.step < self.run.last_step else None
 
     @property
     def gain(self) -> float | None:
-        """The held-out log-likelihood over that of independent columns, in nats, if there is."""
+        """The held-out log-likelihood minus that of independent columns, in nats, or None."""
         if not self.scores:
             return None
         return self.scores["factors"].log_likelihood - self.scores["independent"].log_likelihood
 
     @property
     def image_shape(self) -> tuple[int, int] | None:
-        """The shape of a row that is an image."""
+        """The shape of the image in a row; None if rows are not images."""
         return getattr(self.run.config.data, "image_shape", None)
 
     def row(self, index: int) -> str:
-        """What a row is called."""
+        """The label of a row."""
         return _label("row", self.run.factors.row_names[index], index)
 
     def column(self, index: int) -> str:
-        """What a column is called; a pixel of an image by its place."""
+        """The label of a column; of a pixel in an image, its position."""
         if self.image_shape is not None:
             down, across = divmod(int(index), self.image_shape[1])
             return f"pixel {index} (row {down}, column {across})"
@@ -69,14 +69,14 @@ class Results(NamedTuple):
 
     @property
     def share_of_zeros(self) -> float:
-        """Of the cells that training observed."""
+        """The share of zeros among the cells observed in training."""
         train, missing = self.data.split.train, self.data.split.missing
         num_missing = 0 if missing is None else missing.nnz
         return 1 - train.nnz / (train.shape[0] * train.shape[1] - num_missing)
 
 
 def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "best") -> Results:
-    """Reads the run, and loads its data again; raises as `write_report`."""
+    """Reads a run and loads its data again; raises the errors of `write_report`."""
     run = load_run(workdir, say, step)
     say("loading the data of the run")
     fit = load_run_data(run)
@@ -97,7 +97,7 @@ def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "
 
 
 def _read_summary(path: Path, step: int) -> dict[str, Any]:
-    """What `summary.json` holds, if it is of this step; else {}."""
+    """The content of `summary.json` if it is of this step; else {}."""
     if not path.exists():
         return {}
     try:

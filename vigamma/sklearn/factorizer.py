@@ -42,43 +42,43 @@ _NOT_FINITE = "the ELBO is not finite; are there very large numbers in X?"
 class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Bayesian non-negative matrix factorization of counts: x_nm ~ Poisson(Σ_k θ_nk β_mk).
 
-    It takes the place of `NMF(beta_loss="kullback-leibler", solver="mu")`, the maximum-likelihood
-    estimate of the same model. θ and β have Gamma priors, and what is found is a Gamma posterior
-    for each of them (see `vigamma.models.factor_model`): its mean is what `transform` and
-    `components_` return, its quantiles are the intervals.
+    It can replace `NMF(beta_loss="kullback-leibler", solver="mu")`, the maximum-likelihood estimate
+    of the same model. θ and β have Gamma priors, and their approximate posteriors are Gammas, too
+    (see `vigamma.models.factor_model`). `transform` and `components_` return posterior means, and
+    the intervals are posterior quantiles.
 
     X is a matrix of counts: an array, a sparse matrix of any format, a DataFrame, or an AnnData
-    (its `X`, with the names of its variables). Numbers that are not whole are taken as well, but
-    their scale matters, unlike that for NMF: the larger the numbers, the more they outweigh the
-    prior. Computations are in float32, or in float64 where `jax_enable_x64` is on; results have the
-    float type of X.
+    (its `X`, with the names of its variables). Fractional numbers are accepted, too. The
+    scale of X matters, unlike for NMF: the larger the numbers, the more they outweigh the prior.
+    Computations are in float32, or in float64 if `jax_enable_x64` is on; results have the float
+    type of X.
 
-    It runs on whatever devices JAX has, and changes no setting of JAX. JAX starts with one device
-    for the whole CPU; `vigamma.devices.host.use_all_cores()`, called before JAX is first used,
-    makes every core one, and large fits as much faster. Fits of nearly equal shapes share a
-    compiled program.
+    It runs on all devices of JAX, and does not change the settings of JAX. By default, JAX has one
+    device for the whole CPU. `vigamma.devices.host.use_all_cores()`, called before JAX is first
+    used, makes every core a device, which speeds up large fits in proportion. Fits of nearly equal
+    shapes share a compiled program.
 
     Args:
       n_components: K.
-      hierarchical: whether each row and each feature has a rate of its own, its activity or
-        popularity, as in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
-      row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components, from
-        0.05 to 1: the more components there are, the smaller the share of them that a row has.
-      column_shape: that of β.
-      rate_shape: that of the rates, if hierarchical; smaller lets activity and popularity vary
-        more.
-      learn_priors: whether `fit` moves the priors to a higher ELBO.
-      num_starts: so many fits, from different random starts. Scores and samples are those of their
-        mixture, components those of the fit with the highest ELBO.
-      n_init: so many starts of each fit, of which the one with the highest ELBO after some sweeps
-        goes on.
-      tol: `fit` stops after three sweeps in a row that raise the ELBO by less than this part of
-        its size; 0 for never.
-      max_iter: the most sweeps of `fit`.
-      delay: of `partial_fit`; at least 0, larger makes the first steps smaller.
-      forgetting_rate: of `partial_fit`; above 0.5, at most 1, larger makes the last steps smaller.
-      total_samples: the number of rows that the minibatches of `partial_fit` are drawn from; by
-        default that of all that it has been given, `n_samples_seen_`.
+      hierarchical: whether each row and each feature has a rate latent (activity, popularity), as
+        in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
+      row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components,
+        clipped to [0.05, 1]: with more components, a row uses a smaller share of them.
+      column_shape: the shape of the prior of β.
+      rate_shape: the shape of the prior of the rates, if hierarchical; smaller lets activity and
+        popularity vary more.
+      learn_priors: whether `fit` updates the priors to increase the ELBO.
+      num_starts: the number of fits, from different random starts. Scores and samples are those of
+        their mixture, components those of the fit with the highest ELBO.
+      n_init: the number of starts within each fit; after some sweeps only the one with the highest
+        ELBO continues.
+      tol: `fit` stops after three successive sweeps whose relative increase of the ELBO is below
+        `tol`; 0 disables this.
+      max_iter: the maximum number of sweeps of `fit`.
+      delay: for `partial_fit`; at least 0, larger makes the first steps smaller.
+      forgetting_rate: for `partial_fit`; above 0.5, at most 1, larger makes late steps smaller.
+      total_samples: the number of rows from which the minibatches of `partial_fit` are drawn; by
+        default the number of rows seen so far, `n_samples_seen_`.
       random_state: an int, for the same results every time, a RandomState, or None.
       verbose: whether `fit` prints the ELBO from time to time.
 
@@ -87,13 +87,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       elbo_: the evidence lower bound in nats; after `partial_fit` an estimate of it.
       n_iter_: the number of sweeps of `fit`.
       n_steps_: the number of calls of `partial_fit`.
-      n_samples_seen_: the number of rows that `fit` and `partial_fit` have been given.
+      n_samples_seen_: the number of rows passed to `fit` and `partial_fit`.
       n_features_in_: the number of features.
-      feature_names_in_: their names, if X had any.
+      feature_names_in_: the names of the features, if X has any.
       model_: the priors, a `FactorModel`.
       posterior_: "rows" (those of `fit`, or of the last minibatch) and "columns", and, if
-        hierarchical, "row_rates" and "column_rates"; `Gamma`s in NumPy. Of several starts it is
-        that of the best.
+        hierarchical, "row_rates" and "column_rates"; `Gamma`s of NumPy arrays, of the best start.
       starts_: (model, posterior) of every start, the best first.
     """
 
@@ -133,12 +132,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.verbose = verbose
 
     def fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
-        """Finds the posterior by coordinate ascent.
+        """Fits the posterior by coordinate ascent.
 
         Raises:
-          ValueError: for a parameter out of range, and for an X that is not of finite numbers that
-            are at least 0, or has no nonzero.
-          NonFiniteError: if the ELBO does not stay finite.
+          ValueError: for a parameter out of range, and for an X with negative or non-finite
+            numbers, or without nonzeros.
+          NonFiniteError: if the ELBO becomes non-finite.
         """
         del y
         counts, dtype = read_table(self, X, reset=True)
@@ -165,12 +164,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def partial_fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
         """Takes a stochastic natural-gradient step (Hoffman, Blei, Wang & Paisley 2013).
 
-        Its size is ρ = (1 + t + delay)^-forgetting_rate, where t counts the rows seen
-        before in minibatches of the size of this one. So it may follow `fit`, whose rows count.
-        The priors are made from the first minibatch, if there has been no `fit`, and then stay.
+        The step size is ρ = (1 + t + delay)^-forgetting_rate, where t is the number of rows seen
+        before, including those of `fit`, divided by the size of this minibatch. Without a previous
+        `fit`, the priors are set from the first minibatch, and then fixed.
 
         Args:
-          X: some rows, which are not kept.
+          X: some rows, which are not stored.
           y: ignored.
         """
         del y
@@ -188,9 +187,9 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return self._with(q, elbo, dtype)
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: N803
-        """E[θ] of new rows, the posterior of the components being that of the fit.
+        """E[θ] of new rows, with the posterior of the components fixed; shape (N, n_components).
 
-        A row does not depend on the others. Those of `fit` get the values that new ones would.
+        Each row is independent of the others. Rows used in `fit` are treated like new ones.
         """
         rows, dtype = self._rows(X)
         return np.asarray(rows.mean).astype(dtype)
@@ -202,34 +201,34 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ) -> tuple[np.ndarray, np.ndarray]:
         """The lower and upper ends of the central posterior intervals of θ of new rows.
 
-        They are those of the approximation, in which factors are independent: often too narrow.
+        The approximate posterior treats factors as independent, so intervals are often too narrow.
         """
         rows, dtype = self._rows(X)
         return interval(rows, probability, dtype)
 
     def components_interval(self, probability: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """The lower and upper ends of the central posterior intervals of β, as `components_`."""
+        """The ends of the central posterior intervals of β, in the shape of `components_`."""
         check_is_fitted(self)
         low, high = interval(self.posterior_["columns"], probability, self.components_.dtype)
         return low.T, high.T
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """The expected counts Σ_k θ_nk E[β_mk] of rows with factors X, of shape (N, K)."""
+        """The expected counts Σ_k θ_nk E[β_mk] of rows with factors X = θ, of shape (N, K)."""
         check_is_fitted(self)
         theta = check_array(X, dtype=[np.float64, np.float32], estimator=self)
         return theta @ self.components_
 
     def score(self, X: Any, y: None = None) -> float:  # noqa: N803
-        """The log-likelihood of X, each half of the features predicted from the other; per row.
+        """The mean log-likelihood of rows, with each half of the features predicted from the other.
 
             1/N Σ_nm log Poisson(x_nm | r_nm),    r_nm = Σ_k E[θ_nk | the half without m] E[β_mk]
 
-        in nats; greater is better. The halves are random, but always the same for the same number
-        of features. No number is predicted from itself, so that more components do not always have
-        a higher score. Numbers that are not whole have their x! replaced by Γ(x + 1).
+        in nats; greater is better. The halves are random, but the same for the same number of
+        features. No number is predicted from itself, so that more components need not have a higher
+        score. For fractional numbers, Γ(x + 1) replaces x!.
 
         Raises:
-          ValueError: if there are less than two features.
+          ValueError: if there are fewer than two features.
         """
         del y
         check_is_fitted(self)
@@ -242,13 +241,13 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
     ) -> np.ndarray:
-        """Draws rows of counts that are like those of the fit, or of the last minibatch.
+        """Draws rows of counts from the posterior predictive of the fit, or of the last minibatch.
 
-        Each takes θ from the posterior of one of these rows, drawn at random, and β from its own,
-        in one of the starts.
+        Each row draws θ from the posterior of a random row of the fit, and β from its posterior, in
+        one of the starts.
 
         Returns:
-          whole numbers, of the float type of the X of the fit; shape (n_samples, n_features_in_).
+          whole numbers, in the float type of the fitted X; shape (n_samples, n_features_in_).
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
@@ -273,7 +272,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return fold_in(self.model_, self.posterior_["columns"], counts)["rows"], dtype
 
     def _with(self, posterior: Posterior, elbo: float, dtype: type) -> Self:
-        """The estimator that has come to this posterior."""
+        """Stores a posterior in the estimator, and returns it."""
         if not np.isfinite(elbo):
             raise NonFiniteError(_NOT_FINITE)
         self.posterior_, self.elbo_ = posterior, elbo
@@ -282,7 +281,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return self
 
     def _start(self, counts: csr_array) -> None:
-        """Priors, and a posterior of the columns, to take the first step from."""
+        """Sets the priors and the initial posterior of the columns for the first step."""
         spec = model_of(self)
         self.model_ = spec.build(counts, np.ones(counts.shape[0]), 0)
         perturbations = random_perturbations(

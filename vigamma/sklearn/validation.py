@@ -1,4 +1,4 @@
-"""Between scikit-learn and this package: tables and parameters, checked and in our words."""
+"""Validation and conversion of the tables and parameters that scikit-learn passes."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -22,34 +22,34 @@ from vigamma.runs.in_memory import InMemory
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _TABLES = {
     "accept_sparse": "csr",
-    "dtype": [np.float64, np.float32, *_INTEGERS],  # numbers of other types become the first
+    "dtype": [np.float64, np.float32, *_INTEGERS],  # other types become float64
     "ensure_non_negative": True,
 }
 
 
 def read_table(estimator: BaseEstimator, table: Any, reset: bool) -> tuple[csr_array, type]:
-    """Canonical counts, as of `canonical_numbers`, and the type that floats made of them have.
+    """Canonical counts, by `canonical_numbers`, and the float type for results.
 
-    Finite numbers from 0 to 1e30 are taken, whole or not, and rounded to float32 where some are
-    beyond 2^24 or not whole. True counts 1. Objects and texts are taken if they are numbers, as
-    scikit-learn has it. Entries of one cell are summed. Times and masked arrays are refused, and so
-    is all that is no matrix.
+    Finite numbers from 0 to 1e30 are accepted, whole or not, and rounded to float32 if some are
+    above 2^24 or fractional. True counts 1. As in scikit-learn, objects and strings are accepted if
+    they are numbers. Duplicate entries of a cell are summed. Times, masked arrays and anything but
+    a matrix are rejected.
 
     Args:
-      estimator: remembers the number and the names of the features.
+      estimator: the estimator, which stores the number and names of the features.
       table: an array, a sparse matrix, a DataFrame, or an AnnData.
-      reset: whether the features are new, or must be those that the estimator remembers.
+      reset: whether to set the features of the estimator, or to check them against the stored ones.
 
     Raises:
       TypeError: for times and masked arrays.
-      ValueError: for anything else that is not taken.
+      ValueError: for anything else that is rejected.
     """
     if isinstance(table, np.ma.MaskedArray):
         raise TypeError("X must be numbers, got a masked array; say what is behind the mask")
     if getattr(getattr(table, "dtype", None), "kind", "") in ("m", "M"):
         raise TypeError(f"X must be numbers, got an array of {table.dtype}")
     if issparse(table) and table.format not in ("csr", "csc") and table.dtype.kind in "iub":
-        table = table.astype(np.float64)  # scikit-learn would sum entries of a cell, and wrap
+        table = table.astype(np.float64)  # scikit-learn would wrap sums of duplicates
     if hasattr(table, "var_names") and hasattr(table, "to_memory"):  # an AnnData
         names = table.var_names.to_frame().T
         validate_data(estimator, names, reset=reset, skip_check_array=True)
@@ -61,14 +61,14 @@ def read_table(estimator: BaseEstimator, table: Any, reset: bool) -> tuple[csr_a
 
 
 def not_empty(counts: csr_array) -> csr_array:
-    """The counts; raises ValueError if all are 0."""
+    """Returns the counts; raises ValueError if all are 0."""
     if counts.nnz == 0:
         raise ValueError("X has no nonzero: there is nothing to factorize")
     return counts
 
 
 def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
-    """The model that the parameters describe."""
+    """The model specified by the parameters."""
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
     row_shape = estimator.row_shape
     options: dict[str, Any] = {
@@ -82,7 +82,7 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
 
 
 def experiment_of(estimator: BaseEstimator) -> Experiment:
-    """What a run would call the fit, but for its counts, which are in memory."""
+    """The experiment that corresponds to a fit, with its counts in memory."""
     for name in ("num_starts", "n_init", "max_iter"):
         check_scalar(getattr(estimator, name), name, Integral, min_val=1)
     check_scalar(estimator.tol, "tol", Real, min_val=0, max_val=1, include_boundaries="left")
@@ -103,7 +103,7 @@ def experiment_of(estimator: BaseEstimator) -> Experiment:
 
 
 def stochastic_inference_of(estimator: BaseEstimator) -> StochasticVariationalInference:
-    """What takes the steps of `partial_fit`."""
+    """The algorithm of `partial_fit`."""
     if estimator.total_samples is not None:
         check_scalar(estimator.total_samples, "total_samples", Integral, min_val=1)
     inference = StochasticVariationalInference(
@@ -115,12 +115,12 @@ def stochastic_inference_of(estimator: BaseEstimator) -> StochasticVariationalIn
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """A seed, 0 to 2³¹ - 2."""
+    """Draws a seed, 0 to 2³¹ - 2, from a random state."""
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def interval(gamma: Gamma, probability: float, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the central intervals of this probability."""
+    """The ends of the central intervals with this probability."""
     check_scalar(
         probability, "probability", Real, min_val=0, max_val=1, include_boundaries="neither"
     )

@@ -1,4 +1,4 @@
-"""What scripts print: text that every terminal, pipe and encoding takes as it is meant."""
+"""Printing of scripts, safe for all terminals, pipes and encodings."""
 
 import codecs
 import os
@@ -11,36 +11,36 @@ from typing import Any, NoReturn, TextIO
 from rich.console import Console
 
 _CONTROL = re.compile(
-    r"[\x00-\x09\x0b-\x1f\x7f-\x9f"  # of terminals
-    r"\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # of directions; halves of pairs
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f"  # control characters
+    r"\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # marks of direction, lone surrogates
 )
 _IN_ASCII = {"×": "x", "‖": "||", "→": "->", "θ": "theta", "β": "beta", "≥": ">=", "…": "..."}
 _ERRORS = "vigamma.in_ascii"
 _CLOSED_PIPE = 141
-"""The exit status after SIGPIPE, as shells give it."""
+"""The exit status that shells report after SIGPIPE."""
 
 
 def printable(text: str) -> str:
-    """Text with its control characters, line ends apart, as escapes.
+    """Escapes the control characters of a text, except line ends.
 
-    What a name holds must not move the cursor, change colours or turn the direction of writing.
-    Halves of surrogate pairs, as in file names that are not UTF-8, are escaped, too.
+    Names from data must not move the cursor, change colors or reverse the direction of writing.
+    Lone surrogates, as in file names that are not UTF-8, are escaped, too.
     """
     return _CONTROL.sub(lambda found: _escape(found[0]), text)
 
 
 def in_one_line(text: str) -> str:
-    """Printable text with its line ends as escapes, too."""
+    """Escapes all control characters of a text, including line ends."""
     return printable(text).replace("\n", "\\n")
 
 
 def complain(error: object) -> None:
-    """Prints an error to standard error, in one line."""
+    """Prints an error to standard error as one line."""
     print(f"error: {in_one_line(str(error))}", file=sys.stderr, flush=True)
 
 
 def take_any_character() -> None:
-    """Lets both outputs replace what their encoding lacks: × by x, others by escapes."""
+    """Makes standard output and error replace unencodable characters: × by x, others by escapes."""
     codecs.register_error(_ERRORS, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -49,10 +49,10 @@ def take_any_character() -> None:
 
 @contextmanager
 def end_with_a_closed_pipe() -> Iterator[None]:
-    """Ends a script without a word where its standard output is closed, as by `| head`.
+    """Ends a script silently when its standard output is closed, as by `| head`.
 
-    SIGPIPE stays ignored. Its default would end the process at other pipes, too: asyncio, in Orbax,
-    wakes its loops through sockets, and now and then through one that was just closed.
+    SIGPIPE stays ignored. Its default action would end the process for any closed pipe or socket,
+    such as those by which asyncio, in Orbax, wakes its loops.
     """
     try:
         yield
@@ -62,14 +62,14 @@ def end_with_a_closed_pipe() -> Iterator[None]:
 
 
 class PlainConsole(Console):
-    """A console of Rich without markup, soft-wrapped, whose strings are printable."""
+    """A Rich console without markup, soft-wrapped, that escapes control characters."""
 
     def __init__(self, **options: Any):
-        """Takes the options of Rich."""
+        """Passes the options to Rich."""
         super().__init__(soft_wrap=True, highlight=False, markup=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Prints strings as they are, control characters escaped."""
+        """Prints strings literally, with control characters escaped."""
         shown = (printable(o) if isinstance(o, str) else o for o in objects)
         super().print(*shown, **options)
 
@@ -79,10 +79,10 @@ class PlainConsole(Console):
 
 
 class PrintableText:
-    """Standard output of a script that answers: all that is printed there is printable."""
+    """A wrapper of standard output that escapes control characters."""
 
     def __init__(self, stream: TextIO):
-        """Writes to `stream`."""
+        """Wraps `stream`."""
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -91,12 +91,12 @@ class PrintableText:
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """All else is the stream's."""
+        """Delegates all else to the stream."""
         return getattr(self._stream, name)
 
 
 def _end() -> NoReturn:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the rest
     raise SystemExit(_CLOSED_PIPE)
 
 

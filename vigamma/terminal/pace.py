@@ -1,4 +1,4 @@
-"""How far long work is, in plain lines."""
+"""The progress of long work, as lines of text."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ _SECONDS_BETWEEN_LINES = 2.0
 
 
 class Pace:
-    """Says at most every two seconds how far a loop is; nothing if it is done before."""
+    """Reports the progress of a loop at most every two seconds; not at all if it ends before."""
 
     def __init__(
         self,
@@ -16,12 +16,12 @@ class Pace:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts the clock; `total` is how many of `unit`, a plural, there are."""
+        """Starts the clock; `total` is the number of items, and `unit` their name in the plural."""
         self._total, self._unit, self._say, self._clock = total, unit, say, clock
         self._started = self._last_line = clock()
 
     def update(self, done: int) -> None:
-        """Tells how many are done."""
+        """Reports the number of items done, if a line is due."""
         now = self._clock()
         if now - self._last_line < _SECONDS_BETWEEN_LINES or not done:
             return
