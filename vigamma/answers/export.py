@@ -41,7 +41,7 @@ from vigamma.runs.experiment import flatten
 from vigamma.runs.fitted import FittedFactors, FittedRun
 from vigamma.storage.atomic_files import replacing
 
-_ROWS_AT_ONCE = 2**14
+_ROWS_AT_ONCE = 2**14  # bounds the memory for tables
 _SIDES = "rows", "columns"
 
 

@@ -21,7 +21,7 @@ _IMAGES = {Digits.__name__, DigitCounts.__name__}
 
 
 class Generated(NamedTuple):
-    """Synthetic rows.
+    """Rows drawn from the posterior predictive.
 
     Attributes:
       theta: the drawn Poisson rates, float32; shape (num_rows, M).

@@ -22,7 +22,7 @@ from vigamma.terminal.pace import Pace
 _LATENTS_AT_ONCE = 2**22
 """Latents folded in together; large, because a batch with another number of rows is recompiled."""
 
-_ROWS_AT_ONCE = 2**12
+_ROWS_AT_ONCE = 2**12  # bounds the size of the yielded tables
 
 
 class NewRowAnswers(NamedTuple):

@@ -15,7 +15,7 @@ MOST_CELLS = 2 * 10**8
 """The most cells to hold out: each takes 12 bytes when listed, and more while drawn."""
 
 _BLOCK = 2**22  # bounds the memory for the int64 draws of NumPy
-_VALID_ENTRIES = 0.05
+_VALID_ENTRIES = 0.05  # not 0, because long fits of `entries` overfit
 _TRAIN, _VALID, _TEST = range(3)
 
 
@@ -256,7 +256,7 @@ def _labels(size: int, sizes: tuple[int, int], rng: np.random.Generator) -> np.n
 
 
 def _distinct_cells(num_cells: int, at_least: int, rng: np.random.Generator) -> np.ndarray:
-    """At least so many distinct cells: n uniform draws hit about C (1 - exp(-n / C)) of C cells."""
+    """Draws `at_least` distinct cells or more: n draws hit about C (1 - exp(-n / C)) of C cells."""
     num_draws = -num_cells * math.log1p(-at_least / num_cells) + 5 * math.sqrt(at_least) + 10
     while True:
         draws = np.sort(rng.integers(num_cells, size=math.ceil(num_draws)))

@@ -13,10 +13,10 @@ from vigamma.typing import spec
 
 _RANK_OFFSET = 10.0
 _SMALLEST_FACTOR = 1e-30  # has a finite logarithm in float32
-_NUM_SAMPLED_CELLS = 2**18
+_NUM_SAMPLED_CELLS = 2**18  # gives the accuracy stated by `SyntheticFactors`
 _NEWTON_STEPS = 50
 _MOST_EVENTS = 50  # beyond this mean, the sampled cells do not suffice for `find_scale`
-_EVENTS_PER_BLOCK = 2**21
+_EVENTS_PER_BLOCK = 2**21  # bounds the memory for the cells of events
 
 _Urn = Callable[[int], np.ndarray]
 """A function that draws a given number of indices."""

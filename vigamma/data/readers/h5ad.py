@@ -10,7 +10,7 @@ from vigamma.counts.names import as_names
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import FormatError, reading
 
-_CELLS_AT_ONCE = 2**24
+_CELLS_AT_ONCE = 2**24  # bounds the memory for a dense matrix
 
 
 def read(path: Path, layer: str = "") -> RawCounts:

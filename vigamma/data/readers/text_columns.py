@@ -10,7 +10,7 @@ from vigamma.data.readers.text_files import open_text
 if TYPE_CHECKING:
     import pandas
 
-_LINES_AT_ONCE = 2**18
+_LINES_AT_ONCE = 2**18  # bounds the memory for a piece
 
 
 def read_columns(

@@ -27,7 +27,7 @@ _MARKS = {  # UTF-32 before UTF-16, whose marks are prefixes
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _NULL_BYTE = "expected UTF-8 text, but there is a null byte"
-_LONGEST_LINE = 2**26
+_LONGEST_LINE = 2**26  # bounds the memory for a file without line ends
 _ENCODING_HINT = "--config.data.encoding=latin-1 (or cp1252, utf-16, ...) reads other texts"
 
 

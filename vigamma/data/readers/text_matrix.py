@@ -12,7 +12,7 @@ from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_columns import read_columns
 from vigamma.data.readers.text_files import at_line, is_finite, shown
 
-_FIELDS_AT_ONCE = 2**24
+_FIELDS_AT_ONCE = 2**24  # bounds the memory for dense rows
 
 
 def read_text_matrix(path: Path, layout: Layout, encoding: str) -> RawCounts:
