@@ -96,7 +96,7 @@ def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> New
 
 
 def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: bool) -> csr_array:
-    """The counts with `num_columns` columns; raises ConfigError if they have another number."""
+    """The counts, padded to `num_columns` columns if allowed; else ConfigError if these differ."""
     width = counts.shape[1]
     if width > num_columns or (width < num_columns and not may_lack_last):
         raise ConfigError(
