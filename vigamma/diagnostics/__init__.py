@@ -1,1 +1,1 @@
-"""How good a fit is: on counts that it has not seen."""
+"""Diagnostics: how well a fit predicts held-out counts and describes the training counts."""

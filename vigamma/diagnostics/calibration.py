@@ -1,4 +1,4 @@
-"""Calibration: whether held-out counts come as often as predicted, at low and at high rates."""
+"""Calibration: whether held-out counts are as frequent as predicted, at low and at high rates."""
 
 from typing import NamedTuple
 
@@ -11,20 +11,20 @@ from vigamma.diagnostics.residuals import Residuals, rates_at
 from vigamma.typing import FactorsMK, FactorsNK
 
 _NUM_BINS = 12
-_NUM_SAMPLED_CELLS = 2**19
-_NORMAL_95 = 1.6448536
-_ENOUGH = 5.0
+_NUM_SAMPLED_CELLS = 2**19  # a bin then has 2**19 / 12 of them: a standard error below 0.5 %
+_NORMAL_95 = 1.6448536  # the 95 % quantile of a standard normal
+_ENOUGH = 5.0  # expected counts for which a sum is roughly normal
 
 
 class Calibration(NamedTuple):
-    """Held-out counts, by the rate that was predicted for their cells.
+    """Held-out counts, binned by the predicted rates of their cells.
 
     Attributes:
-      rates: the median of the rates of each bin, as in training.
-      expected: the sum of the predicted rates of its held-out cells.
+      rates: the median rate of each bin, on the scale of the training counts.
+      expected: the sum of the predicted rates of the held-out cells of each bin.
       observed: the sum of their counts.
-      clumps: how many counts are held out at once: 1, but of entries, which are held out whole,
-        Σ y² / Σ y.
+      clumps: how many counts are held out together: Σ y² / Σ y for the protocol `entries`, which
+        holds out whole entries, and 1 for the others.
     """
 
     rates: Float[np.ndarray, " bins"]
@@ -38,7 +38,7 @@ class Calibration(NamedTuple):
         return self.observed / self.expected
 
     def interval(self, probability: float) -> Float[np.ndarray, "2 bins"]:
-        """The intervals of the ratio, were clumps of counts Poisson (Jeffreys)."""
+        """Jeffreys intervals of the ratio, taking the numbers of clumps to be Poisson."""
         tail = (1 - probability) / 2
         num_clumps = gammaincinv(self.observed / self.clumps + 0.5, np.array([[tail], [1 - tail]]))
         return num_clumps * self.clumps / self.expected
@@ -47,15 +47,15 @@ class Calibration(NamedTuple):
 def calibration(theta: FactorsNK, beta: FactorsMK, split: Split, seed: int) -> Calibration:
     """Compares the held-out counts of a split with their rates, in bins of equal expected counts.
 
-    By thinning, and of entries, all cells are held out in part. What the fit expects of them in a
-    bin is then an average over 2¹⁹ cells drawn with probability r_nm / Σ r_nm, so that nothing of
-    N × M is computed; its standard error is below 0.5 %.
+    The protocols `thinning` and `entries` hold out a part of every cell. The expected counts of a
+    bin are then estimated from 2¹⁹ cells drawn with probability r_nm / Σ r_nm, so that no N × M
+    array is computed; the standard error is below 0.5 %.
 
     Args:
-      theta: e_n E[θ_nk].
-      beta: E[β_mk].
-      split: with a test part.
-      seed: of `numpy.random.default_rng`.
+      theta: e_n E[θ_nk]; shape (N, K).
+      beta: E[β_mk]; shape (M, K).
+      split: a split with a test part.
+      seed: the seed of `numpy.random.default_rng`.
     """
     theta, beta = np.asarray(theta, float), np.asarray(beta, float)
     test = split.test
@@ -74,14 +74,14 @@ def calibration(theta: FactorsNK, beta: FactorsMK, split: Split, seed: int) -> C
 def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: int) -> float | None:
     """The share of rows (axis 1) or columns (0) whose held-out sum is outside its 90 % interval.
 
-    For counts held out by thinning: they are independent of the training counts given the rates, so
-    that a share of 10 % is expected of a model that is right. Sums are looked at where at least 5
-    counts are expected; None if there is none.
+    This is for counts held out by thinning: given the rates they are independent of the training
+    counts, so that the share is 10 % on average if the model is correct. Only sums with at least 5
+    expected counts are used; the result is None if there are none.
 
     Args:
-      residuals: of the training counts.
-      heldout: the part, with the ratio s of its rates to those in training.
-      axis: which sums.
+      residuals: the residuals of the training counts.
+      heldout: the held-out part; its rates are s = `rate_scale` times those of training.
+      axis: 1 for the sums of rows, 0 for the sums of columns.
     """
     index = heldout.rows if axis == 1 else heldout.columns
     sums = np.bincount(index, heldout.counts, residuals.sums.size)
@@ -96,9 +96,9 @@ def share_of_sums_outside(residuals: Residuals, heldout: HeldOutCounts, axis: in
 
 
 def _scale(split: Split, test: HeldOutCounts) -> float:
-    """The expected held-out counts of a cell, for each that is expected in training.
+    """The ratio of the expected held-out counts of a cell to its expected training counts.
 
-    A random nonzero is held out, or trained on, with probabilities in this ratio.
+    For `entries` it is the ratio of the numbers of held-out and training nonzeros.
     """
     if split.protocol == "thinning":
         return test.rate_scale
@@ -108,7 +108,7 @@ def _scale(split: Split, test: HeldOutCounts) -> float:
 def _rates_of_random_events(
     theta: np.ndarray, beta: np.ndarray, totals: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """r_nm of cells drawn with probabilities in proportion to it: a factor, a row, a column."""
+    """The rates r_nm of cells drawn with probability r_nm / Σ r_nm: factor, then row and column."""
     sizes = rng.multinomial(_NUM_SAMPLED_CELLS, totals / totals.sum())
     rows, columns = (
         np.concatenate(
@@ -130,7 +130,7 @@ def _binned(
     counts: np.ndarray,
     are_whole: bool = False,
 ) -> Calibration:
-    """Bins of equal weight; `total` is what is expected of all."""
+    """The counts in bins of equal weight; `total` is the expected sum of all held-out counts."""
     order = np.argsort(rates)
     ends = np.cumsum(weights[order]) / weights.sum()
     edges = np.unique(rates[order][np.searchsorted(ends, np.arange(1, _NUM_BINS) / _NUM_BINS)])

@@ -1,4 +1,4 @@
-"""How close a fit is to the exact posterior, where the model is conjugate and it is known."""
+"""How close a fit is to the exact posterior, which is known for conjugate models."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from vigamma.typing import PyTree, Record
 
 
 class Certificate(Record):
-    """A fit beside the exact answer; all values in nats and computed in float64.
+    """A comparison of q with the exact posterior; all values in nats, computed in float64.
 
     Attributes:
       elbo: the evidence lower bound of q, in closed form.
-      log_evidence: log p(x), its least upper bound.
+      log_evidence: log p(x), the upper bound of the ELBO.
       kl_to_exact: KL(q ‖ p(θ | x)), summed over all latents; equals log_evidence - elbo.
-      max_kl_to_exact: the same for the worst single latent.
+      max_kl_to_exact: the largest KL of a single latent.
       worst_latent: the index of that latent.
     """
 
@@ -33,7 +33,7 @@ class Certificate(Record):
         return self.log_evidence - self.elbo
 
     def table(self, tolerance: float) -> str:
-        """The certificate in words, with a verdict against the tolerance that was promised."""
+        """The certificate as text, with a verdict: whether the KL is within the tolerance."""
         verdict = "within" if self.kl_to_exact <= tolerance else "NOT within"
         rows = (
             ("ELBO", f"{self.elbo:,.6f}", ""),
@@ -49,14 +49,14 @@ class Certificate(Record):
 
 
 def gamma_in_float64(log_shape: Any, log_rate: Any) -> Gamma:
-    """The distribution that float32 parameters stand for, with float64 arithmetic from there."""
+    """The Gamma distribution of these parameters, exponentiated in float64."""
     return Gamma(
         np.exp(np.asarray(log_shape, np.float64)), np.exp(np.asarray(log_rate, np.float64))
     )
 
 
 def kl_to_exact(q: Gamma, exact: Gamma) -> np.ndarray:
-    """KL(q ‖ exact) in nats for every latent, in float64; both distributions in NumPy float64."""
+    """KL(q ‖ exact) in nats of every latent, in float64; both arguments hold NumPy float64."""
     with jax.enable_x64(True):
         return np.asarray(_kl_divergence(q, exact))
 
@@ -65,9 +65,9 @@ def certify(model: PyTree, batch: PyTree, q: MeanFieldGamma) -> Certificate:
     """Compares q with the exact posterior of a conjugate model.
 
     Args:
-      model: states `elbo`, `exact_posterior` and `log_evidence`; in NumPy float64.
-      batch: its data, in NumPy float64.
-      q: the fit.
+      model: defines `elbo`, `exact_posterior` and `log_evidence`; in NumPy float64.
+      batch: the data of the model, in NumPy float64.
+      q: the fitted posterior.
     """
     gamma = gamma_in_float64(q.log_shape[...], q.log_rate[...])
     kl = kl_to_exact(gamma, model.exact_posterior(batch))

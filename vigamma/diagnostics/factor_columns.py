@@ -1,4 +1,4 @@
-"""What a factor is made of: the columns that weigh most in it, and those that mark it out."""
+"""Summaries of factors: their columns of largest weight, and their most distinctive columns."""
 
 from typing import NamedTuple
 
@@ -28,14 +28,14 @@ class FactorColumns(NamedTuple):
 
 
 class FactorSummary(NamedTuple):
-    """One factor.
+    """A summary of one factor.
 
     Attributes:
       index: k.
-      share: of all expected counts.
+      share: the share of this factor in all expected counts.
       heaviest: the columns with the largest E[φ_mk].
-      distinctive: the columns with the largest E[φ_mk] log(E[φ_mk] / π_m), π_m being the share of
-        column m in the expected counts of all factors: common here, and rarer elsewhere.
+      distinctive: the columns with the largest E[φ_mk] log(E[φ_mk] / π_m), where π_m is the share
+        of column m in the expected counts of all factors: frequent here, and rarer elsewhere.
       rows: the rows with the largest expected counts from this factor.
     """
 
@@ -47,20 +47,20 @@ class FactorSummary(NamedTuple):
 
     @property
     def is_hardly_used(self) -> bool:
-        """Whether what is seen of it is little more than the prior."""
+        """Whether its share is so small that its posterior is little more than the prior."""
         return self.share < _HARDLY
 
 
 def factor_summaries(
     theta: np.ndarray, columns: Gamma, num_columns: int = 8, num_rows: int = 5
 ) -> list[FactorSummary]:
-    """All factors, heaviest first.
+    """Summaries of all factors, in descending order of their shares.
 
     Args:
       theta: e_n E[θ_nk]; shape (N, K).
-      columns: q of β; shape (M, K).
-      num_columns: how many columns of each.
-      num_rows: how many rows of each.
+      columns: q(β); shape (M, K).
+      num_columns: how many columns to list for each factor.
+      num_rows: how many rows to list for each factor.
     """
     beta = np.asarray(columns.concentration, float) / columns.rate
     totals_k = beta.sum(axis=0)
@@ -81,7 +81,7 @@ def factor_summaries(
 
 
 def factor_in_mean_row(theta: np.ndarray, columns: Gamma, k: int) -> FactorColumns:
-    """All columns of a factor, in counts of a mean row: mean_n(e_n E[θ_nk]) β_mk."""
+    """All columns of factor k, as expected counts in an average row: mean_n(e_n E[θ_nk]) β_mk."""
     all_columns = np.arange(columns.concentration.shape[0])
     return _columns(columns, k, all_columns, 1 / theta[:, k].mean(dtype=float))
 
@@ -93,7 +93,7 @@ def _columns(columns: Gamma, k: int, chosen: np.ndarray, total: float) -> Factor
 
 
 def _largest(values: np.ndarray, number: int) -> np.ndarray:
-    """The indices of the largest values, in their order."""
+    """The indices of the largest values, in descending order of the values."""
     number = min(number, values.size)
     chosen = np.argpartition(-values, number - 1)[:number]
     return chosen[np.argsort(-values[chosen], kind="stable")]

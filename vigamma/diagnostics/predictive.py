@@ -1,7 +1,7 @@
 """The log-likelihood of held-out counts, one function for each protocol of `HeldOut`.
 
-A score takes the posterior mean rates, r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact, as the
-factors are independent under q: `theta` is e_n E[θ_nk], and `beta` E[β_mk]. Nothing of N × M is
+Scores use the posterior mean rates r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact because the
+factors are independent under q: `theta` is e_n E[θ_nk], and `beta` is E[β_mk]. No N × M array is
 computed: the sum of all rates is (Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
 """
 
@@ -16,7 +16,7 @@ from vigamma.counts.sparse import rows_of
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.typing import Array, FactorsMK, FactorsNK
 
-_SMALLEST_RATE = 1e-30
+_SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
 _BLOCK = 2**12
 
 
@@ -24,8 +24,8 @@ class Score(NamedTuple):
     """The log-likelihood of held-out counts.
 
     Attributes:
-      log_likelihood: its mean over what the protocol counts, in nats.
-      num_heldout: how much that is.
+      log_likelihood: the mean per unit of the protocol (count, cell or nonzero), in nats.
+      num_heldout: the number of these units.
     """
 
     log_likelihood: float
@@ -35,13 +35,13 @@ class Score(NamedTuple):
 def heldout_log_likelihood(
     theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts
 ) -> Score:
-    """Scores `split.test` or `split.valid` by the function that the protocol is called after."""
+    """Scores `split.test` or `split.valid` by the function named after the protocol."""
     functions = {"thinning": thinning, "cells": cells, "entries": entries}
     return functions[split.protocol](theta, beta, split, heldout)
 
 
 def scores(theta: FactorsNK, beta: FactorsMK, split: Split) -> dict[str, Score]:
-    """The scores of the parts that there are: "valid" and "heldout", which is the test."""
+    """The scores of the existing parts: "valid" (validation) and "heldout" (test)."""
     held_out = (("valid", split.valid), ("heldout", split.test))
     parts = {name: part for name, part in held_out if part is not None}
     if split.protocol == "entries":
@@ -51,10 +51,10 @@ def scores(theta: FactorsNK, beta: FactorsMK, split: Split) -> dict[str, Score]:
 
 
 def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
-    """The Poisson deviance, 2 (L* - L): L is `score`, and L* that of rates equal to the counts.
+    """The Poisson deviance 2 (L* - L), where L is `score` and L* has rates equal to the counts.
 
-    It is 2 (Σ y log(y / r) - y + r), divided by what the protocol counts, and 0 at best. Of
-    `entries`, the nonzeros are those of rows and columns with a training nonzero.
+    It is 2 (Σ y log(y / r) - y + r) per unit of the protocol, and at least 0. For `entries`, only
+    nonzeros in rows and columns with a training nonzero are included.
     """
     saturated = _terms(heldout, np.log(np.maximum(heldout.counts, 1.0))) - heldout.counts
     if split.protocol == "thinning":
@@ -66,13 +66,13 @@ def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
 
 
 def perplexity(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> float:
-    """Among how many columns a held-out count would have to be guessed, given its row.
+    """The perplexity of the columns of held-out counts, given their rows.
 
     exp(-Σ_nm y_nm log(r_nm / Σ_{m' in C_n} r_nm') / Σ_nm y_nm)
 
-    C_n are the columns in which row n can have held-out counts: for `thinning` all; for `cells`
-    those that were held out; for `entries` those without a count in another part. Of `entries`, the
-    y_nm in rows and columns without a training nonzero are left out. Exposures cancel.
+    C_n is the set of columns in which row n can have held-out counts: all for `thinning`, the
+    held-out ones for `cells`, those without a count in another part for `entries`. For `entries`,
+    the y_nm in rows and columns without a training nonzero are left out. Exposures cancel.
     """
     rates, counts = _rates(theta, beta, heldout), heldout.counts.astype(float)
     num_rows = split.train.shape[0]
@@ -86,16 +86,16 @@ def perplexity(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOut
         for part in _parts(split):
             if part.rows is not heldout.rows:
                 totals -= np.bincount(part.rows, _rates(theta, beta, part), num_rows)
-        totals = np.maximum(totals, np.bincount(heldout.rows, rates, num_rows))  # of rounding
+        totals = np.maximum(totals, np.bincount(heldout.rows, rates, num_rows))  # after rounding
     log_shares = np.log(rates) - np.log(totals[heldout.rows])
     return float(np.exp(-(counts * log_shares).sum() / counts.sum()))
 
 
 def thinning(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> Score:
-    """The mean over held-out counts (a cell with 3 has three) of the likelihood of all cells.
+    """The log-likelihood of all cells per held-out count (a cell with value 3 has three counts).
 
-    (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included, with the ratio s of
-    the held-out part to the training part.
+    (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included, where s is the ratio
+    of the held-out rates to the training rates.
     """
     del split
     num_counts = heldout.counts.sum(dtype=float)
@@ -106,7 +106,7 @@ def thinning(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCo
 def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> float:
     """Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm! over all cells, in nats; s is the `rate_scale`.
 
-    `heldout` lists the nonzeros among the y_nm, which may be fractions.
+    `heldout` lists the nonzero y_nm, which need not be whole numbers.
     """
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     total = heldout.rate_scale * _sum_of_all_rates(theta, beta)
@@ -114,7 +114,7 @@ def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCoun
 
 
 def log_likelihood_of_rows(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> np.ndarray:
-    """The part of each row in `total_log_likelihood`, in nats; float64 of shape (N,)."""
+    """The contribution of each row to `total_log_likelihood`, in nats; float64 of shape (N,)."""
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
     of_nonzeros = np.bincount(heldout.rows, _terms(heldout, log_rates), len(theta))
     totals = np.asarray(theta, float) @ np.asarray(beta).sum(axis=0, dtype=float)
@@ -136,13 +136,13 @@ def entries(
     heldout: HeldOutCounts,
     at_zeros: float | None = None,
 ) -> Score:
-    """The log-likelihood of a random sample of all cells, for each of its nonzeros.
+    """The log-likelihood of a random sample of all cells, per nonzero of the sample.
 
     mean over held-out nonzeros of log Poisson(y_nm | r_nm)
         - (their share of all nonzeros) (Σ_nm r_nm over the zeros) / (number of held-out nonzeros)
 
     Rows and columns without a training nonzero are left out of the mean. `at_zeros` is the sum of
-    the rates over the zeros, if the caller has it.
+    the rates over the zeros, if it is already known.
     """
     rates = _rates(theta, beta, heldout)
     seen = split.is_seen(heldout)
@@ -178,7 +178,7 @@ def _rates(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> np.ndar
         np.pad(indices, (0, padding)).reshape(num_blocks, _BLOCK)
         for indices in (heldout.rows, heldout.columns)
     )
-    with jax.enable_x64(True):  # y log r, rounded, would not fit to the sum of all rates
+    with jax.enable_x64(True):  # consistent with the sum of all rates
         rates = np.asarray(_block_rates(theta, beta, rows, columns))
     return np.maximum(rates.ravel()[: heldout.rows.size], _SMALLEST_RATE)
 

@@ -1,8 +1,9 @@
 """Posterior predictive checks of a factorization: are replicated counts like the observed ones?
 
-A replicate is a whole data set of the same rows, θ and β ~ q, x ~ Poisson(e_n Σ_k θ_nk β_mk), drawn
-in time proportional to its counts (Gelman, Meng & Stern 1996, Statistica Sinica). As the same
-counts were fitted, a check is lenient: what it flags is wrong, what it passes need not be right.
+A replicate is a whole data set with the same rows: θ and β ~ q, x ~ Poisson(e_n Σ_k θ_nk β_mk),
+drawn in time proportional to its counts (Gelman, Meng & Stern 1996, Statistica Sinica). The checks
+are conservative, because the same counts were fitted: a flag shows misfit, a pass does not prove
+that the model is correct.
 """
 
 from collections.abc import Callable
@@ -21,23 +22,23 @@ LEVEL = 0.05
 """A check with a smaller tail probability is flagged."""
 
 MOST_ROWS = 2000
-"""More rows than these are not replicated: a random sample of so many stands for them."""
+"""Larger data are replaced by a random sample of this many rows."""
 
-_FEWEST_REPLICATES = 40
-_NORMAL_95 = 1.6448536
+_FEWEST_REPLICATES = 40  # the smallest two-sided tail, 2 / (R + 1), is then below LEVEL
+_NORMAL_95 = 1.6448536  # the 95 % quantile of a standard normal
 _NUM_BINS = 16
-_SMALLEST_FACTOR = 1e-30
+_SMALLEST_FACTOR = 1e-30  # keeps factors that underflow positive
 
 
 class Observed(NamedTuple):
-    """Counts of some rows, and the posterior of what they are made of.
+    """Counts of some rows, and the posterior of their factors.
 
     Attributes:
       rows: q of the factors of these rows; shape (N, K).
       columns: q of the factors of the columns; shape (M, K).
-      exposures: e_n.
-      counts: canonical counts of shape (N, M), zero where they were not observed.
-      missing: ones at the cells that were not observed, or None.
+      exposures: e_n; shape (N,).
+      counts: canonical counts of shape (N, M), zero at unobserved cells.
+      missing: ones at the unobserved cells, or None.
     """
 
     rows: Gamma
@@ -48,18 +49,18 @@ class Observed(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What is compared of a data set; of R replicates, with a leading axis of size R.
+    """Test statistics of a data set; those of R replicates have a leading axis of size R.
 
     Attributes:
       zeros: the share of zeros among the observed cells.
-      rows_outside: the share of rows whose sum is more than 1.645 standard deviations away from its
-        mean under q, the width of a 90 % interval.
-      columns_outside: the same of columns.
+      rows_outside: the share of rows whose sum is outside its 90 % interval under q, more than
+        1.645 standard deviations away from the mean.
+      columns_outside: the same share for columns.
       dispersion: the mean of (variance of a column over the rows) / (its mean under q), over the
-        columns of which at least one count is expected; of none, the column with the most.
-      row_sums: how many rows have a sum between two edges.
-      column_sums: the same of columns.
-      variances: the mean variance of the columns between two edges of their mean under q.
+        columns with at least one expected count, or the column with the most if there are none.
+      row_sums: the histogram of the sums of rows.
+      column_sums: the histogram of the sums of columns.
+      variances: the mean variance of the columns in each bin of their means under q.
     """
 
     zeros: np.ndarray
@@ -72,12 +73,12 @@ class Summary(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """Where sums and means are divided.
+    """The bins of a `Summary`.
 
     Attributes:
-      row_sums: the edges for the sums of rows.
-      column_sums: the edges for the sums of columns.
-      means: the mean of the columns' means under q in each of the last bins.
+      row_sums: the edges of the histogram of row sums.
+      column_sums: the edges of the histogram of column sums.
+      means: the average of the columns' means under q, in each bin of `variances`.
     """
 
     row_sums: np.ndarray
@@ -86,13 +87,13 @@ class Bins(NamedTuple):
 
 
 class PredictiveChecks(NamedTuple):
-    """The observed counts beside the replicates.
+    """The statistics of the observed counts and of their replicates.
 
     Attributes:
-      observed: of the data.
-      replicated: of the replicates.
-      bins: the edges of what is binned.
-      num_rows: how many rows were looked at.
+      observed: the statistics of the data.
+      replicated: the statistics of the replicates.
+      bins: the bins of both.
+      num_rows: how many rows were used.
     """
 
     observed: Summary
@@ -102,7 +103,7 @@ class PredictiveChecks(NamedTuple):
 
 
 def sample_of_rows(data: Observed, seed: int) -> Observed:
-    """At most `MOST_ROWS` of the rows, chosen at random."""
+    """The data of at most `MOST_ROWS` rows, chosen at random."""
     num_rows = data.counts.shape[0]
     if num_rows <= MOST_ROWS:
         return data
@@ -116,7 +117,7 @@ def sample_of_rows(data: Observed, seed: int) -> Observed:
 
 
 def replicate(data: Observed, rng: np.random.Generator) -> csr_array:
-    """Draws counts like those of `data`: θ, β ~ q, then x ~ Poisson(e_n Σ_k θ_nk β_mk)."""
+    """Draws a replicate of `data`: θ, β ~ q, then x ~ Poisson(e_n Σ_k θ_nk β_mk)."""
     theta, beta = (_sample(factors, rng) for factors in (data.rows, data.columns))
     counts = draw_counts(theta * data.exposures[:, None], beta, rng)
     if data.missing is None:
@@ -135,10 +136,10 @@ def predictive_checks(
     """Compares the counts with replicates of them.
 
     Args:
-      data: the counts of not too many rows; see `sample_of_rows`.
-      seed: of `numpy.random.default_rng`.
+      data: the counts; `sample_of_rows` limits the number of their rows.
+      seed: the seed of `numpy.random.default_rng`.
       num_replicates: R, at least 40: with fewer no two-sided tail probability is below `LEVEL`.
-      say: called with the number of replicates that are done.
+      say: called with the number of finished replicates.
 
     Raises:
       ValueError: for too few replicates.
@@ -159,7 +160,7 @@ def predictive_checks(
 
 
 def upper_tail(observed: float, replicates: np.ndarray) -> float:
-    """P(T ≥ observed) of R replicates and the data: (1 + #{T_r ≥ T}) / (R + 1)."""
+    """The tail probability P(T ≥ observed) from R replicates: (1 + #{T_r ≥ T}) / (R + 1)."""
     return float((1 + (replicates >= observed).sum()) / (1 + replicates.size))
 
 
@@ -170,7 +171,7 @@ def two_sided_tail(observed: float, replicates: np.ndarray) -> float:
 
 
 class _Yardstick:
-    """What q expects of sums and variances; measures data sets against it."""
+    """The moments of sums under q, and the `Summary` of a data set relative to them."""
 
     def __init__(self, data: Observed):
         rows, columns = factor_moments(data.rows, data.exposures), factor_moments(data.columns)
@@ -218,7 +219,7 @@ class _Yardstick:
         )
 
     def _by_bin(self, of_columns: np.ndarray) -> np.ndarray:
-        """The mean over the columns of each bin that has any."""
+        """The mean over the columns of each nonempty bin."""
         chosen = self._bin >= 0
         sizes = np.bincount(self._bin[chosen], minlength=_NUM_BINS)
         sums = np.bincount(self._bin[chosen], of_columns[chosen], _NUM_BINS)
@@ -231,7 +232,7 @@ def _sample(factors: Gamma, rng: np.random.Generator) -> np.ndarray:
 
 
 def _edges(sums: np.ndarray, expected: Moments) -> np.ndarray:
-    """Edges for a histogram of sums and of their replicates: even, or of even ratios."""
+    """The edges of a histogram of sums and their replicates, on a linear or a log scale."""
     reach = 5 * np.sqrt(expected.variance)
     top = max(sums.max(), (expected.mean + reach).max()) + 1
     low, high = np.quantile(sums, [0.05, 0.95])

@@ -1,7 +1,7 @@
-"""The columns of every row in the order of their rates, in blocks of rows.
+"""The columns of every row in descending order of their rates, in blocks of rows.
 
-Rates are summed in float64 and rounded to float32, so that columns that are alike tie, whatever the
-order of the sums; of columns that tie, the first comes first. Columns that are left out have -inf.
+Rates are summed in float64 and rounded to float32, so that columns with equal factors tie, whatever
+the order of summation. Ties are broken by the column index. Excluded columns have the rate -inf.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Integer
 from scipy.sparse import csr_array
 
 Indices = Integer[np.ndarray, " E"]
-_CELLS_AT_ONCE = 2**23
+_CELLS_AT_ONCE = 2**23  # a block of float64 rates takes 64 MiB
 
 
 def rate_blocks(
@@ -19,7 +19,7 @@ def rate_blocks(
     beta: Float[np.ndarray, "M K"],
     left_out: csr_array | None = None,
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "B M"]]]:
-    """Yields some rows and their rates Σ_k θ_nk β_mk; cells that `left_out` stores are left out."""
+    """Yields blocks of rows and their rates Σ_k θ_nk β_mk; entries of `left_out` are excluded."""
     num_rows, num_columns = len(theta), len(beta)
     beta = beta.astype(np.float64)
     size = max(_CELLS_AT_ONCE // num_columns, 1)
@@ -34,10 +34,10 @@ def rate_blocks(
 
 
 def highest(rates: Float32[np.ndarray, "B M"], top: int) -> tuple[Indices, Indices, Indices]:
-    """The `top` ≥ 1 columns of each row of a block, or as many as are not left out.
+    """The `top` ≥ 1 highest columns of each row of a block, or fewer if others are excluded.
 
     Returns:
-      the row, the rank from 0 and the column of each, in the order of rows, then ranks.
+      the row, the rank (from 0) and the column of each, sorted by row and then by rank.
     """
     num_columns = rates.shape[1]
     place = max(num_columns - top, 0)
@@ -47,12 +47,12 @@ def highest(rates: Float32[np.ndarray, "B M"], top: int) -> tuple[Indices, Indic
     order = np.lexsort((columns, -rates[rows, columns], rows))
     rows, columns = rows[order], columns[order]
     ranks = np.arange(rows.size) - np.searchsorted(rows, rows)
-    kept = ranks < top  # more than these tie with the last
+    kept = ranks < top  # there are more if columns tie with the last
     return rows[kept], ranks[kept], columns[kept]
 
 
 def ranks_of(rates: Float32[np.ndarray, "B M"], rows: Indices, columns: Indices) -> Indices:
-    """The ranks, from 1, of some cells of a block, by rows, among the columns of their rows."""
+    """The ranks (from 1) of some cells among the columns of their rows; cells sorted by row."""
     ranks = np.empty(rows.size, np.int64)
     ends = np.searchsorted(rows, np.arange(len(rates) + 1))
     for row in np.unique(rows):

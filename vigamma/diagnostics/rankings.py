@@ -1,8 +1,8 @@
-"""How well the order of the rates finds the columns that were held out of each row.
+"""Ranking metrics: how well ranking by rate recovers the held-out columns of each row.
 
 A column is *relevant* to a row if it has a held-out count there, and none in another part of the
 split. The columns of a row are ranked by r_nm, without those that have a count in another part. All
-measures are means over the rows with a relevant column; relevance is yes or no.
+metrics are means over the rows with a relevant column; relevance is binary.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ from vigamma.terminal.pace import Pace
 
 
 class AtRank(NamedTuple):
-    """Measures of the first k columns.
+    """Metrics of the first k columns.
 
     Attributes:
-      k: how many.
+      k: the number of columns.
       recall: the relevant ones among them / all relevant ones.
       precision: the relevant ones among them / k.
-      ndcg: Σ 1 / log2(1 + rank) over the relevant ones among them / the largest that can be.
+      ndcg: Σ 1 / log2(1 + rank) over the relevant ones among them / its largest possible value.
     """
 
     k: int
@@ -34,13 +34,13 @@ class AtRank(NamedTuple):
 
 
 class Rankings(NamedTuple):
-    """How well relevant columns are ranked.
+    """Ranking metrics of the relevant columns.
 
     Attributes:
-      at: the measures at each k.
-      mean_average_precision: the mean over rows of the mean, over the relevant columns, of the
-        share of relevant ones among those that rank as high; of the whole ranking.
-      num_rows: the rows with a relevant column.
+      at: the metrics at each k.
+      mean_average_precision: the mean over rows of the average precision of the whole ranking: the
+        mean, over the relevant columns, of the precision at their ranks.
+      num_rows: the number of rows with a relevant column.
     """
 
     at: tuple[AtRank, ...]
@@ -58,7 +58,7 @@ def heldout_rankings(
 ) -> Rankings | None:
     """Ranks the relevant columns of every row, by E[θ_nk] and E[β_mk]; None if no row has any.
 
-    `heldout` is `split.test` or `split.valid`; `say` is told, now and then, how far it is.
+    `heldout` is `split.test` or `split.valid`; `say` is called with lines of progress.
     """
     known = _known(split, heldout)
     rows, columns = _relevant(heldout, known)
@@ -77,9 +77,9 @@ def heldout_rankings(
 def _measures(
     rows: np.ndarray, ranks: np.ndarray, sizes: np.ndarray, at: Sequence[int]
 ) -> Rankings:
-    """From the ranks, in the order of rows, of all relevant columns, and how many a row has."""
+    """The metrics, from the ranks of the relevant columns, sorted by row, and their numbers."""
     order = np.lexsort((ranks, rows))
-    ranks = ranks[order]  # their rows are as before
+    ranks = ranks[order]  # `rows` is sorted already
     place = np.arange(rows.size) - np.searchsorted(rows, rows) + 1  # 1, 2, ... in each row
     ideal = np.cumsum(1 / np.log2(np.arange(2, max(sizes.max(), *at) + 2)))
 
@@ -97,7 +97,7 @@ def _measures(
 
 
 def _known(split: Split, heldout: HeldOutCounts) -> csr_array:
-    """Where a part other than `heldout` has counts; a pattern of shape (N, M)."""
+    """The boolean matrix of the cells with counts in parts other than `heldout`; shape (N, M)."""
     known = split.train.astype(bool)
     for part in (split.valid, split.test):
         if part is not None and part is not heldout:
@@ -106,7 +106,7 @@ def _known(split: Split, heldout: HeldOutCounts) -> csr_array:
 
 
 def _relevant(heldout: HeldOutCounts, known: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns with a held-out count, where there is no other, by rows."""
+    """Rows and columns of the cells with a held-out count and no other count, sorted by row."""
     pattern = _pattern(heldout.rows, heldout.columns, heldout.counts > 0, known.shape)
     relevant = (pattern - pattern.multiply(known).astype(np.int8)).tocoo()
     rows, columns = (axis[relevant.data > 0] for axis in relevant.coords)

@@ -1,9 +1,9 @@
-"""How well a fit has found the truth, where counts are synthetic and it is known."""
+"""How well a fit to synthetic counts recovers the true factors and rates."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy  # and its scipy.optimize only when it is used: that takes 0.2 s to import
+import scipy  # which imports scipy.optimize on first use: that takes 0.2 s
 from jaxtyping import Float, Integer
 
 from vigamma.families.gamma import Gamma
@@ -13,9 +13,9 @@ from vigamma.typing import Array, Key
 def matched_cosines(
     beta: Float[np.ndarray, "M K_fitted"], truth: Float[np.ndarray, "M K"]
 ) -> Float[np.ndarray, " K"]:
-    """The cosine of every true factor of the columns with the fitted one that it is matched to.
+    """The cosine similarity of every true column factor with its matched fitted factor.
 
-    Factors have no order: they are matched one to one so that the sum of the cosines is largest.
+    Factors have no order: they are matched one to one to maximize the sum of the cosines.
     """
     cosines = _cosines(beta, truth)
     return cosines[_matched(cosines)]
@@ -24,7 +24,7 @@ def matched_cosines(
 def matched_factors(
     beta: Float[np.ndarray, "M K_fitted"], others: Float[np.ndarray, "M K"]
 ) -> Integer[np.ndarray, " K"]:
-    """Which factor of `beta` goes with each of the others, one to one, as of `matched_cosines`."""
+    """The index of the factor of `beta` matched to each of the others, as in `matched_cosines`."""
     return _matched(_cosines(beta, others))[1]
 
 
@@ -42,8 +42,8 @@ def interval_coverage(
 ) -> float:
     """The share of cells whose true rate lies in the central credible interval of its posterior.
 
-    The interval of Σ_k θ_k β_k is that of 1,000 draws from q, which is of shape (E, K): `rows` of
-    the factors of the row of each cell, `columns` of those of its column.
+    The interval of Σ_k θ_k β_k is computed from 1,000 draws from q. `rows` and `columns`, of shape
+    (E, K), are the posteriors of the factors of the row and of the column of each cell.
     """
     key_rows, key_columns = jax.random.split(key)
     draws = (rows.sample(key_rows, (1000,)) * columns.sample(key_columns, (1000,))).sum(axis=2)

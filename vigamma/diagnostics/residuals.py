@@ -1,7 +1,7 @@
-"""How far sums and single counts of a factorization are from what it expects, without N × M work.
+"""Residuals of sums and single counts under a factorization, without N × M work.
 
 Under q all factors are independent Gammas, and given them the counts are Poisson. So the moments of
-sums are sums of products of moments; and the squares of all N · M rates sum to traces of K × K.
+sums are sums of products of moments, and sums of squared rates need only K × K matrices.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Residuals(NamedTuple):
       expected: the moments of these sums under q.
       of_sums: (sum - mean) / standard deviation.
       of_dispersion: Σ_m ((x_nm - r_nm)² - x_nm) / √(2 Σ_m r_nm²): mean 0 and variance 1 if the
-        counts are Poisson with these rates, large if counts scatter more. This is the score test
+        counts are Poisson with these rates, large if they are overdispersed. This is the score test
         of overdispersion (Dean & Lawless 1989, JASA).
     """
 
@@ -46,12 +46,12 @@ class Residuals(NamedTuple):
     of_dispersion: Float[np.ndarray, " N"]
 
     def largest_scatter(self, number: int = 10) -> np.ndarray:
-        """The rows whose counts scatter most around their rates, the largest scatter first."""
+        """The rows with the largest dispersion residuals, in descending order."""
         return np.argsort(-self.of_dispersion, kind="stable")[:number]
 
 
 def factor_moments(factors: Gamma, exposures: np.ndarray | None = None) -> Moments:
-    """E and Var of the factors, those of rows times their exposures e_n; shape (N, K)."""
+    """E and Var of the factors, multiplied by the exposures e_n if given; shape (N, K)."""
     scale = 1.0 if exposures is None else np.asarray(exposures, float)[:, None]
     shape, rate = (np.asarray(part, float) for part in (factors.concentration, factors.rate))
     return Moments(scale * shape / rate, scale**2 * shape / rate**2)
@@ -60,14 +60,14 @@ def factor_moments(factors: Gamma, exposures: np.ndarray | None = None) -> Momen
 def sum_moments(own: Moments, others: Moments, missing: csr_array | None = None) -> Moments:
     """E and Var of Σ_m x_nm for every n, for x_nm ~ Poisson(Σ_k θ_nk β_mk).
 
-    With T_nk = Σ_m β_mk over the cells of row n that were observed:
+    With T_nk = Σ_m β_mk over the observed cells of row n:
 
         E = Σ_k E[θ_nk] E[T_nk],   Var = E + Σ_k (Var[θ_nk] E[T_nk²] + E[θ_nk]² Var[T_nk])
 
     Args:
       own: the moments of θ; for the sums of columns those of β.
       others: the moments of β; for the sums of columns those of θ.
-      missing: ones at the cells that were not observed, a row for each of `own`.
+      missing: ones at the unobserved cells; its rows are those of `own`.
     """
     mean, variance = (part.sum(axis=0, keepdims=True) for part in others)
     if missing is not None:
@@ -85,8 +85,8 @@ def residuals(
     Args:
       rows: the moments of e_n θ_nk; shape (N, K).
       columns: the moments of β_mk; shape (M, K).
-      counts: canonical counts of shape (N, M), zero where they were not observed.
-      missing: ones at the cells that were not observed; or None.
+      counts: canonical counts of shape (N, M), zero at unobserved cells.
+      missing: ones at the unobserved cells; or None.
     """
     squares = _sums_of_squares(rows.mean, columns.mean, missing)
     return (
@@ -121,7 +121,7 @@ def _residuals(
     columns: Moments,
     squared_rates: np.ndarray,
 ) -> Residuals:
-    """Of the rows with axis 1, of the columns with axis 0."""
+    """The residuals of the rows (axis 1) or of the columns (axis 0)."""
     sums = np.asarray(counts.sum(axis=axis, dtype=float))
     at_nonzeros = _sums_at_nonzeros(counts, axis, rows.mean, columns.mean)
     return Residuals(
@@ -166,13 +166,13 @@ def _sums_of_squares(
 def strangest_entry(
     counts: csr_array, index: int, own: np.ndarray, others: np.ndarray
 ) -> tuple[int, float, float] | None:
-    """The nonzero of a row that adds most to its dispersion: (column, count, r); None without any.
+    """The nonzero that contributes most to the dispersion of a row: (column, count, r), or None.
 
     Args:
-      counts: by row, or transposed, by column.
-      index: which row.
-      own: the means of the factors of its rows; shape (N, K).
-      others: those of its columns; shape (M, K).
+      counts: the counts; transposed, the result is for a column.
+      index: the row.
+      own: the mean factors of the rows of `counts`; shape (N, K).
+      others: the mean factors of its columns; shape (M, K).
     """
     entries = slice(*counts.indptr[index : index + 2])
     columns, x = counts.indices[entries], counts.data[entries].astype(float)

@@ -1,4 +1,4 @@
-"""Verdicts: whether what was measured of a fit is as expected, for all that is checked of it."""
+"""Verdicts: whether the result of each check of a fit is as expected."""
 
 import operator
 from typing import Literal, NamedTuple
@@ -16,24 +16,24 @@ from vigamma.diagnostics.predictive_checks import (
 Outcome = Literal["as expected", "a little off", "off"]
 
 _TOLERATED = 0.05
-"""What differs by less than this part, or share, is never called off."""
+"""A smaller difference, as a ratio less 1 or a share, is never called off."""
 
 _SHARE_OUTSIDE = 0.1
 """The share of sums expected outside their 90 % intervals."""
 
 
 class Verdict(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-      check: its name.
-      outcome: "as expected", "a little off" (beyond chance, but small) or "off".
-      observed: what was measured.
-      expected: what it should be; of replicates, their median.
-      difference: between the two: a ratio less 1, or of shares.
+      check: the name of the check.
+      outcome: "as expected", "a little off" (significant, but small) or "off".
+      observed: the observed value.
+      expected: the expected value; the median of the replicates, if there are any.
+      difference: observed / expected - 1, or a difference of shares.
       interval: the 5 % and 95 % quantiles of the replicates, if there are any.
-      tail: the probability that a replicate lies as far out, if there are any.
-      rate: at which predicted count of a cell, for the calibration.
+      tail: the tail probability among the replicates, if there are any.
+      rate: for calibration, the median predicted rate of the bin.
     """
 
     check: str
@@ -47,12 +47,12 @@ class Verdict(NamedTuple):
 
     @property
     def is_off(self) -> bool:
-        """Whether it is to be told first."""
+        """Whether the outcome is "off": reports list these verdicts first."""
         return self.outcome == "off"
 
 
 def run_verdict(has_ended: bool, has_converged: bool) -> Verdict:
-    """Whether a run came to its end ("end"), and by itself ("convergence")."""
+    """Whether a run has ended ("end"), and if so, whether it has converged ("convergence")."""
     check, is_right = ("convergence", has_converged) if has_ended else ("end", False)
     return Verdict(check, _outcome(not is_right), float(is_right), 1.0)
 
@@ -61,13 +61,13 @@ def gain_verdict(gain: float) -> Verdict:
     """Whether held-out counts are predicted better than by independent columns ("gain").
 
     Args:
-      gain: the held-out log-likelihood over that of independent columns, in nats.
+      gain: the held-out log-likelihood minus that of independent columns, in nats.
     """
     return Verdict("gain", _outcome(gain <= 0), gain, 0.0)
 
 
 def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
-    """The posterior predictive checks, called as the fields of the `Summary` that they compare."""
+    """The verdicts of the posterior predictive checks, named after the fields of `Summary`."""
     found = []
     for check, (tail_of, difference_of) in _PREDICTIVE_CHECKS.items():
         observed = float(getattr(checks.observed, check))
@@ -82,9 +82,10 @@ def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
 
 
 def calibration_verdict(found: Calibration) -> Verdict:
-    """Held-out counts over their prediction, in the bin that differs most ("heldout_counts").
+    """The ratio of held-out to predicted counts, in the worst bin ("heldout_counts").
 
-    A bin is off if its interval, at 5 % for all bins at once (Bonferroni), excludes 1.
+    A bin is off if its ratio differs from 1 by more than 5 %, and its interval, at a level of 5 %
+    for all bins together (Bonferroni), excludes 1.
     """
     ratio = found.ratio
     low, high = found.interval(1 - LEVEL / ratio.size)
@@ -101,7 +102,7 @@ def heldout_sums_verdict(side: str, share: float) -> Verdict:
 
     Args:
       side: "rows" or "columns"; the check is "heldout_rows_outside" or "heldout_columns_outside".
-      share: of the sums that are outside, from `share_of_sums_outside`.
+      share: the share of sums outside, from `share_of_sums_outside`.
     """
     outcome = _outcome(share > _SHARE_OUTSIDE + _TOLERATED)
     check, difference = f"heldout_{side}_outside", share - _SHARE_OUTSIDE
@@ -113,14 +114,14 @@ def _outcome(is_off: bool) -> Outcome:
 
 
 def _ratio_less_1(observed: float, expected: float) -> float:
-    """Where nothing at all is expected: infinite, or 0 if nothing is observed either."""
+    """observed / expected - 1; infinite if only `expected` is 0, and 0 if both are."""
     if expected == 0:
         return np.inf if observed > 0 else 0.0
     return observed / expected - 1
 
 
 def _part_of_rarer(zeros: float, expected: float) -> float:
-    """Compares shares of zeros, or of nonzeros if those are rarer."""
+    """The relative difference of the shares of zeros, or of nonzeros if those are rarer."""
     if expected < 0.5:
         return _ratio_less_1(zeros, expected)
     return _ratio_less_1(1 - zeros, 1 - expected)
@@ -132,4 +133,4 @@ _PREDICTIVE_CHECKS = {
     "columns_outside": (upper_tail, operator.sub),
     "dispersion": (two_sided_tail, _ratio_less_1),
 }
-"""What is a tail, and what a difference, of each."""
+"""For each check, the functions that compute the tail probability and the difference."""

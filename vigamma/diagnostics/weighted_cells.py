@@ -1,12 +1,12 @@
-"""Held-out scores as weighted sums over few cells, so that they can be taken after every sweep.
+"""Held-out scores as weighted sums over few cells, cheap enough to compute after every sweep.
 
 Each protocol of `vigamma.diagnostics.predictive` is linear in log-rates and rates:
 
     score = c + Σ_i (a_i log r_i + b_i r_i) + t Σ_nm r_nm
 
-over some cells i, with a sum of all rates that costs nothing. Where there are many cells, some that
-are drawn in proportion to their counts stand for all: always the same ones, so that the scores of
-different sweeps, and of different models, compare.
+over some cells i; the sum of all rates is cheap. If there are many cells, a sample drawn with
+probabilities proportional to the counts is used instead. The sample is always the same, so that the
+scores of different sweeps and models are comparable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ from scipy.special import gammaln
 from vigamma.data.heldout import HeldOutCounts, Split
 
 MOST_CELLS = 2**17
-"""Of the held-out cells, and for `entries` of all nonzeros; of more, half as many are drawn."""
+"""The most held-out cells (for `entries`, nonzeros) to use; half as many are drawn from more."""
 
 _BLOCK = 2**22
 
 
 class WeightedCells(NamedTuple):
-    """A score, but for the rates.
+    """The coefficients of a score.
 
     Attributes:
-      rows: of the cells.
-      columns: of the cells.
+      rows: the rows of the cells i.
+      columns: the columns of the cells i.
       log_weights: a_i.
       weights: b_i.
       weight_of_all: t.
@@ -47,9 +47,10 @@ class WeightedCells(NamedTuple):
 def weighted_cells(
     split: Split, heldout: HeldOutCounts, most_cells: int = MOST_CELLS
 ) -> WeightedCells:
-    """What `heldout_log_likelihood(theta, beta, split, heldout)` is a sum of.
+    """The coefficients of `heldout_log_likelihood(theta, beta, split, heldout)`.
 
-    Equal to it, up to rounding, if there are at most `most_cells`; else an unbiased estimate.
+    The score is equal to it up to rounding if there are at most `most_cells` cells, and an unbiased
+    estimate of it otherwise.
     """
     kinds = {"thinning": _thinning, "cells": _cells, "entries": _entries}
     return kinds[split.protocol](split, heldout, most_cells)
@@ -72,7 +73,7 @@ def _cells(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCel
 
 
 def _entries(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
-    """Less all rates, plus those of the nonzeros, per nonzero: less the rates of the zeros."""
+    """The rates of the zeros are all rates minus those of the nonzeros, per nonzero."""
     kept = split.is_seen(heldout)
     rows, columns, counts = (array[kept] for array in heldout[:3])
     seen = HeldOutCounts(rows, columns, counts, heldout.rate_scale)
@@ -104,7 +105,7 @@ def _held_out(split: Split) -> list[HeldOutCounts]:
 
 
 def _nonzeros(split: Split, most_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and weights of the nonzeros of all parts, or of some that stand for them."""
+    """Rows, columns and weights of the nonzeros of all parts, or of a sample of them."""
     train, held = split.train, _held_out(split)
     chosen, weights = _drawn([train.data, *(part.counts for part in held)], most_cells)
     inside = chosen[: np.searchsorted(chosen, train.nnz)]
@@ -122,9 +123,9 @@ def _nonzeros(split: Split, most_cells: int) -> tuple[np.ndarray, np.ndarray, np
 def _drawn(counts: Sequence[np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices i in ascending order, and weights w_i, so that Σ w_i f_i estimates Σ f over all.
 
-    All, with weights of 1, if there are at most `most`. Else half of `most`, drawn with
-    probabilities proportional to x + 1/2, as what is summed tends to be: nothing else of the size
-    of the counts is made.
+    If there are at most `most` counts, these are all of them, with weights of 1. Otherwise half of
+    `most` are drawn with probabilities proportional to x + 1/2, as the terms of the sum roughly
+    are. No other array of the size of the counts is allocated.
     """
     size = sum(part.size for part in counts)
     if size <= most:
