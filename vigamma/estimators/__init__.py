@@ -1,1 +1,1 @@
-"""Estimators of the ELBO and its gradient, siblings with one signature."""
+"""Estimators of the ELBO and its gradient, all with the same signature."""

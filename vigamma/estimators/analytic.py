@@ -1,4 +1,4 @@
-"""The analytic ELBO: no samples, where the model knows its expectations."""
+"""The analytic ELBO: no samples, for models with closed-form expectations."""
 
 from typing import ClassVar
 
@@ -13,9 +13,9 @@ from vigamma.typing import Array, PyTree, spec
 
 @spec
 class AnalyticElbo:
-    """The ELBO in closed form and its exact gradient, of models that state `elbo`.
+    """The closed-form ELBO and its exact gradient, for models that define `elbo`.
 
-    That of a factorization is the bound of coordinate ascent.
+    For a factorization it is the bound that coordinate ascent maximizes.
     """
 
     num_samples: ClassVar[int] = 0

@@ -1,9 +1,9 @@
-"""What estimators of the ELBO average: log p(x, θ) - log q(θ), of all data or of a batch of rows.
+"""The integrand of the ELBO, log p(x, θ) - log q(θ), for all data or for a batch of rows.
 
-Over several devices either samples or rows are spread. Each device has its own samples, all with
-the same data; or each has its own rows of a `Minibatch`, all with the same samples of the latents
-that the rows share. Either way the ELBO is the mean over devices: a row of a batch then has the
-weight J times the number of devices.
+Several devices share either the samples or the rows. Each device has its own samples and all of the
+data; or it has its own rows of a `Minibatch`, and all devices have the same samples of the latents
+that the rows share. In both cases the ELBO is the mean over devices; for this, a row of a batch has
+a weight of J times the number of devices.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from vigamma.typing import Array, Key, PyTree
 
 
 def log_sample(q: Joint, key: Key, model: Model, batch: PyTree) -> LogLatents:
-    """One draw of the logarithms of all latents, those of rows by the numbers of the rows."""
+    """One draw of the logarithms of all latents; a row's depend on the key and its index only."""
     if not isinstance(batch, Minibatch):
         return joint.log_sample(q, key)
     return joint.log_sample(q, key, dict.fromkeys(row_latents_of(model), batch.rows))
@@ -37,7 +37,7 @@ def log_joint(model: Model, log_latents: LogLatents, batch: PyTree) -> Array:
 def log_prob(
     q: Joint, log_latents: LogLatents, model: Model, batch: PyTree, weight: Array | float = 1.0
 ) -> Array:
-    """log q(θ) in nats, rows that do not only pad counted `weight` times; a scalar."""
+    """log q(θ) in nats; a scalar. Real rows have the weight `weight`, and padding has none."""
     if not isinstance(batch, Minibatch):
         return joint.log_prob(q, log_latents)
     weights = jnp.where(batch.is_row, weight, 0.0)
@@ -45,14 +45,14 @@ def log_prob(
 
 
 def weight_of_rows(batch: PyTree) -> Array | float:
-    """How many rows of all data each row of a batch stands for."""
+    """The weight of each row of a batch: how many rows of the data it represents."""
     return batch.weight if isinstance(batch, Minibatch) else 1.0
 
 
 def mean_over_devices(tree: PyTree, devices: Collectives) -> PyTree:
-    """The mean of every leaf but those of the parameters of rows, which each device has for itself.
+    """The mean of every leaf over devices, in a single all-reduce.
 
-    In a single all-reduce.
+    Parameters of rows are sharded, and left as they are.
     """
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_row_param)
     shared = iter(devices.mean([leaf for leaf in leaves if not _is_row_param(leaf)]))
@@ -77,7 +77,7 @@ def _is_row_param(leaf: Any) -> bool:
 def local_sample_keys(key: Key, num_samples: int, devices: Collectives = ALONE) -> Array:
     """The keys of this device's share of `num_samples` Monte Carlo samples.
 
-    Sample s has the key fold_in(key, s) on whichever device it falls. Raises ValueError unless the
+    Sample s has the key fold_in(key, s), whichever device draws it. Raises ValueError unless the
     number of devices divides `num_samples`.
     """
     check_divisible(num_samples, devices.size(), "num_samples")

@@ -1,4 +1,4 @@
-"""The pathwise ELBO estimator: Monte Carlo samples that carry their own derivatives."""
+"""The pathwise ELBO estimator: reparameterized Monte Carlo samples."""
 
 import jax
 from flax import nnx
@@ -18,15 +18,15 @@ from vigamma.typing import Array, Key, PyTree, spec
 
 @spec
 class PathwiseElbo:
-    """ELBO = E_q[log p(x, θ) - log q(θ)], by samples θ_s ~ q that depend on q's parameters.
+    """ELBO = E_q[log p(x, θ) - log q(θ)], from samples θ_s ~ q that depend on q's parameters.
 
     The gradient flows through the samples by implicit reparameterization (Figurnov, Mohamed &
     Mnih 2018). The remaining term, E_q[∇ log q(θ)] at fixed θ, is zero in expectation: *sticking
-    the landing* (Roeder, Wu & Duvenaud 2017) leaves it out, and with it all noise of the gradient
+    the landing* (Roeder, Wu & Duvenaud 2017) leaves it out, so that the gradient has no variance
     where q is the exact posterior.
 
     Attributes:
-      num_samples: Monte Carlo samples a step, over all devices; ≥ 1.
+      num_samples: Monte Carlo samples per step, over all devices; ≥ 1.
       sticking_the_landing: whether to leave out the score term.
     """
 

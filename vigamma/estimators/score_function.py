@@ -23,26 +23,26 @@ from vigamma.typing import Array, PyTree, spec
 class ScoreFunctionElbo:
     """∇ ELBO = E_q[f(θ) ∇ log q(θ)] with f(θ) = log p(x, θ) - log q(θ) (Ranganath et al. 2014).
 
-    It needs no derivative of the model or of the samples. From the f of each sample the mean f of
-    the *other* samples is subtracted (leave-one-out control variate; Mnih & Rezende 2016), which
-    leaves the estimate unbiased. In closed form that is S / (S - 1) times the covariance of f and
-    the score over the S samples, so that only means have to be summed over devices.
+    It needs no derivative of the model or of the samples. The mean f of the *other* samples is
+    subtracted from the f of each sample (leave-one-out control variate; Mnih & Rezende 2016), which
+    leaves the estimate unbiased. In closed form the gradient is S / (S - 1) times the covariance of
+    f and the score over the S samples, so that devices exchange means only.
 
     Attributes:
-      num_samples: Monte Carlo samples S a step, over all devices; ≥ 2.
+      num_samples: Monte Carlo samples S per step, over all devices; ≥ 2.
     """
 
     num_samples: int = 1024
 
     def validate(self) -> None:
-        """Raises ValueError where no sample is left after leaving one out."""
+        """Raises ValueError for fewer than two samples."""
         if self.num_samples < 2:
             raise ValueError(f"num_samples must be at least 2, got {self.num_samples}")
 
     def estimate(
         self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
     ) -> tuple[Array, Gradient]:
-        """The ELBO in nats and its gradient; one all-reduce, two where rows are spread."""
+        """The ELBO in nats and its gradient; one all-reduce, or two if rows are sharded."""
         center, mean_f, mean_score, mean_product = mean_over_devices(
             self.moments(model, q, batch, keys, devices), devices
         )
@@ -57,11 +57,11 @@ class ScoreFunctionElbo:
     def moments(
         self, model: Model, q: Family, batch: PyTree, keys: Array, devices: Collectives = ALONE
     ) -> PyTree:
-        """Means over the samples of `keys` of f, ∇ log q and f ∇ log q, with f taken from f(E[θ]).
+        """f(E[θ]), and means over the samples of f - f(E[θ]), ∇ log q and (f - f(E[θ])) ∇ log q.
 
-        The center f(E[θ]) is the same on every device, changes nothing in exact arithmetic, and
-        keeps the covariance free of cancellation. Where rows are spread, so is f: its parts come
-        together before they meet the scores.
+        The center f(E[θ]) is the same on every device. In exact arithmetic it changes nothing; in
+        floats it avoids cancellation in the covariance. If rows are sharded, each device has a part
+        of f, and the parts are averaged before they are multiplied by the scores.
         """
         fixed = jax.lax.stop_gradient(q.distribution(batch))
 

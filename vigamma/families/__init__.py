@@ -1,1 +1,1 @@
-"""Families of distributions, and the variational family made of them."""
+"""Probability distributions, and the variational families built from them."""

@@ -1,4 +1,4 @@
-"""Floating-point numbers: of which type a result is, and products without rounding."""
+"""Floating-point numbers: the dtype of results, and products without rounding errors."""
 
 import contextlib
 from typing import Any
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def as_floats(*values: Any) -> tuple[jax.Array, ...]:
-    """The values as arrays of one type of floats: that of their widest, at least float32.
+    """The values as arrays of one float dtype: the widest of theirs, and at least float32.
 
-    Whole numbers, truth values, Python numbers and lists get JAX's default float beside nothing
-    wider; half-precision floats become float32. This holds under strict promotion, too.
+    Integers, booleans, Python numbers and lists become JAX's default float unless another value is
+    wider; half-precision floats become float32. This also works under strict dtype promotion.
     """
     arrays = [
         value if hasattr(value, "dtype") or np.isscalar(value) else np.asarray(value)
@@ -26,7 +26,7 @@ def as_floats(*values: Any) -> tuple[jax.Array, ...]:
 
 
 def own_floats(*values: Any) -> tuple[Any, ...]:
-    """The values as they are if all are NumPy's floats, for what NumPy does as well; else JAX's."""
+    """The values unchanged if all are NumPy float32 or float64; otherwise `as_floats` of them."""
     is_numpy = all(isinstance(value, np.ndarray | np.generic) for value in values)
     if is_numpy and all(value.dtype in (np.float32, np.float64) for value in values):
         return values
@@ -34,9 +34,9 @@ def own_floats(*values: Any) -> tuple[Any, ...]:
 
 
 def own_precision(*trees: Any) -> contextlib.AbstractContextManager[Any]:
-    """A context with float64 if all arrays are NumPy's and float64; else one that changes nothing.
+    """A context that enables float64 if all arrays are NumPy float64; otherwise it has no effect.
 
-    JAX would round such arrays to float32, unless `jax_enable_x64` is on.
+    JAX would round such arrays to float32 unless `jax_enable_x64` is set.
     """
     leaves = jax.tree.leaves(trees)
     is_exact = all(isinstance(x, np.ndarray | np.generic) and x.dtype == np.float64 for x in leaves)
@@ -44,17 +44,17 @@ def own_precision(*trees: Any) -> contextlib.AbstractContextManager[Any]:
 
 
 def product_minus(x: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
-    """x y - z, rounded at its own size, also where x y and z are nearly equal.
+    """x y - z with a small relative error, also where x y and z are nearly equal.
 
-    The factors are split into halves of the bits, the products of which are exact (Dekker 1971,
-    "A floating-point technique for extending the available precision").
+    Each factor is split into two halves of its bits, whose products are exact (Dekker 1971, "A
+    floating-point technique for extending the available precision").
     """
     (x_high, x_low), (y_high, y_low) = _halves(x), _halves(y)
     return (x_high * y_high - z) + (x_high * y_low + x_low * y_high) + x_low * y_low
 
 
 def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(high, low) of which x is the sum, each with half of the bits; derivatives go to `low`."""
+    """(high, low) with x = high + low, each with half of the bits; `low` carries derivatives."""
     exponent_bits, mantissa_bits = (8, 11) if x.dtype == jnp.float32 else (11, 25)
     high = jax.lax.reduce_precision(jax.lax.stop_gradient(x), exponent_bits, mantissa_bits)
     return high, x - high

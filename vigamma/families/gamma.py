@@ -25,13 +25,12 @@ class Gamma(Record):
 
         p(x) = b^a x^(a-1) e^(-b x) / Γ(a),   x > 0
 
-    Both parameters are positive. NumPyro, TFP and Distrax use the same two
-    names; `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead.
-    All methods are elementwise and in nats, with a relative error below 1e-4 in float32 for shapes
-    and rates from 1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)).
-    Parameters that are not positive and finite have NaN densities and quantiles, and such shapes
-    NaN draws; `validate` rejects them. Whole numbers, lists and half-precision floats are taken for
-    JAX's default floats.
+    Both parameters are positive. NumPyro, TFP and Distrax use the same two names;
+    `scipy.stats.gamma` and `jax.scipy.stats.gamma` take the scale 1 / b instead. All methods are
+    elementwise and in nats, with a relative error below 1e-4 in float32 for shapes and rates from
+    1e-4 to 1e6 (for logarithms: below 1e-4 of max(1, |value|)). If a parameter is not positive and
+    finite, densities and quantiles are NaN, and for such a shape draws are NaN; `validate` rejects
+    such parameters. Integers, lists and half-precision floats are converted to JAX's default float.
     """
 
     concentration: Float[Leaf, "*shape"]
@@ -53,24 +52,24 @@ class Gamma(Record):
 
     @property
     def mean(self) -> Float[Array, "*shape"]:
-        """E[x] = a / b; in NumPy for NumPy's floats."""
+        """E[x] = a / b; a NumPy array if both parameters are."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b
 
     @property
     def variance(self) -> Float[Array, "*shape"]:
-        """Var[x] = a / b²; in NumPy for NumPy's floats."""
+        """Var[x] = a / b²; a NumPy array if both parameters are."""
         a, b = own_floats(self.concentration, self.rate)
         return a / b / b
 
     @property
     def mean_log(self) -> Float[Array, "*shape"]:
-        """E[log x] = ψ(a) - log b, written as log(a / b) - (log a - ψ(a))."""
+        """E[log x] = ψ(a) - log b, computed as log(a / b) - (log a - ψ(a))."""
         a, b = as_floats(self.concentration, self.rate)
         return log_ratio(a, b) - log_minus_digamma(a)
 
     def log_prob(self, x: Array) -> Array:
-        """log p(x) in nats; its limits at 0 and infinity, -inf below 0, and NaN for NaN."""
+        """log p(x) in nats; the limit at 0 and infinity, -inf for x < 0, and NaN for NaN."""
         a, b, x = as_floats(self.concentration, self.rate, x)
         is_inside = (x > 0) & (x < jnp.inf)
         safe = jnp.where(is_inside, x, 1)
@@ -78,7 +77,7 @@ class Gamma(Record):
         return _with_edges(a, b, is_inside, log_density, x)
 
     def log_prob_from_log(self, log_x: Array) -> Array:
-        """log p(x) in nats, as a function of log x: exact also where x underflows.
+        """log p(x) in nats, as a function of log x: accurate also where x underflows.
 
         This is the density of x, not that of log x (which would add log x).
         """
@@ -101,17 +100,18 @@ class Gamma(Record):
               = c (e^x - 1 - x) + KL between the same shapes at one mean,   x = log(a d / (b c))
 
         for self = Gamma(a, b) and other = Gamma(c, d). The second form splits the divergence into
-        a part for the means and a part for the shapes, both ≥ 0, and does not cancel.
+        a part for the means and a part for the shapes. Both are ≥ 0, so that there is no
+        cancellation.
         """
         a, b, c, d = as_floats(self.concentration, self.rate, other.concentration, other.rate)
         log_mean_ratio = log_ratio(a, c) + log_ratio(d, b)
         return c * expm1_minus(log_mean_ratio) + same_mean_kl(a, c)
 
     def quantile(self, probability: ArrayLike) -> Array:
-        """The x with P(X ≤ x) = `probability`, in [0, 1]; shape: that of all three broadcast.
+        """The x with P(X ≤ x) = `probability` in [0, 1], which broadcasts with the parameters.
 
-        SciPy's float64 inverse of the regularized incomplete Gamma function, called from the
-        device (so it works under `jit` and `vmap`, but has no gradient).
+        It calls SciPy's float64 inverse of the regularized incomplete Gamma function on the host,
+        so that it works under `jit` and `vmap`, but has no gradient.
         """
         check_not_forked()
         a, b, p = as_floats(self.concentration, self.rate, probability)
@@ -130,7 +130,7 @@ class Gamma(Record):
         return draws / jnp.broadcast_to(b, draws.shape)
 
     def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws log x: finite for every shape ≥ 1e-4, where x itself underflows."""
+        """Draws log x: finite for every shape ≥ 1e-4, even where x itself underflows."""
         a, b = as_floats(self.concentration, self.rate)
         draws = random.log_gamma(key, a, sample_shape)
         return draws - jnp.broadcast_to(jnp.log(b), draws.shape)
@@ -149,7 +149,7 @@ def _log_density(a: Array, b: Array, excess: Array, log_x: Array) -> Array:
 
 
 def _with_edges(a: Array, b: Array, is_inside: Array, log_density: Array, x: Array) -> Array:
-    """The log density at a finite x > 0, and what it is elsewhere or for bad parameters."""
+    """`log_density` at finite x > 0; its limits elsewhere, and NaN for invalid parameters."""
     at_zero = jnp.where(a < 1, jnp.inf, jnp.where(a == 1, jnp.log(b), -jnp.inf))
     on_edge = jnp.where(x == 0, at_zero, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
     is_valid = (a > 0) & (a < jnp.inf) & (b > 0) & (b < jnp.inf)

@@ -1,7 +1,7 @@
 """A joint distribution of independent latents: a `Gamma`, or several by name.
 
-What a variational family says of a batch is one; every function here takes it as such. The latents
-are logarithms, as draws with small shapes underflow.
+The `distribution` of a variational family returns one. Latents are represented by their logarithms,
+because draws with small shapes underflow.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ def log_sample(q: Joint, key: Key, rows: Mapping[str, Array] = {}) -> LogLatents
 
     Args:
       q: the distribution.
-      key: the PRNG key; of several latents each has its own.
-      rows: by name, the numbers of the rows of those latents that belong to rows; shape (B,). The
-        draws of a row are a function of the key and its number, on whichever device it is.
+      key: the PRNG key; each of several latents has a key derived from it.
+      rows: for each latent of rows, the indices of the rows; shape (B,). The draws of a row depend
+        on the key and its index only, whichever device it is on.
     """
     if not isinstance(q, Mapping):
         return q.log_sample(key)
@@ -43,7 +43,7 @@ def _log_sample_of_rows(gamma: Gamma, key: Key, rows: Array) -> Array:
 
 
 def log_mean(q: Joint) -> LogLatents:
-    """log E_q of all latents."""
+    """log E_q[θ] of all latents."""
     if not isinstance(q, Mapping):
         return log_ratio(q.concentration, q.rate)
     return {name: log_ratio(gamma.concentration, gamma.rate) for name, gamma in q.items()}
@@ -54,12 +54,12 @@ def log_prob(
     log_latents: LogLatents,
     row_weights: Mapping[str, Array] = {},
 ) -> Array:
-    """log q in nats, summed over all latents, as a density of the latents; a scalar.
+    """log q(θ) in nats, summed over all latents, as a density of θ and not of log θ; a scalar.
 
     Args:
       q: the distribution.
-      log_latents: their logarithms.
-      row_weights: by name, what each row counts of those latents that belong to rows; shape (B,).
+      log_latents: the logarithms of the latents.
+      row_weights: for each latent of rows, the weights of the rows; shape (B,).
 
     Raises:
       ValueError: unless the latents have the names of the distribution.

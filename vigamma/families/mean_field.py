@@ -1,4 +1,4 @@
-"""The variational family: independent Gammas, trained through their log-shapes and log-rates."""
+"""The mean-field family: independent Gammas, parameterized by their log-shapes and log-rates."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from vigamma.typing import Array
 
 
 class RowParam(nnx.Param[Array]):
-    """A parameter of single rows: its leading axis is theirs, the next one that of their batches.
+    """A parameter of rows, with the leading axes (rows of a batch, batches).
 
-    Over several devices it is spread, where any other `nnx.Param` is the same on all of them.
+    It is sharded over devices, while any other `nnx.Param` is replicated.
     """
 
 
@@ -36,9 +36,9 @@ class MeanFieldGamma(nnx.Module):
         self.log_shape, self.log_rate = kind(jnp.log(shape)), kind(jnp.log(rate))
 
     def distribution(self, batch: Any = None) -> Gamma:
-        """The Gamma distribution that the parameters stand for, those of the rows of a `Minibatch`.
+        """The Gamma distribution with these parameters; for a `Minibatch`, that of its rows.
 
-        Without a batch it is that of all of them.
+        Without a batch it is the distribution of all rows.
         """
         log_shape, log_rate = (
             _of(parameter, batch) for parameter in (self.log_shape, self.log_rate)

@@ -1,4 +1,4 @@
-"""The negative binomial distribution: a Poisson whose rate is Gamma distributed."""
+"""The negative binomial distribution: a Poisson with a Gamma-distributed rate."""
 
 import jax
 import jax.numpy as jnp
@@ -38,16 +38,16 @@ class NegativeBinomial(Record):
 
             d/da = ψ(a + x) - ψ(a) + log(b / (1 + b)),   d/db = (a / b - x) / (1 + b)
 
-        -inf for a count that is negative, infinite or not whole; NaN for parameters that are not
-        positive and finite, and for a count that is NaN. Counts of any type are rounded to the
-        floats of the parameters. At any size the error is a few roundings of the result and of
-        log a and log x: it is a sum of deviances, which do not cancel, and of Stirling's series
+        It is -inf for a count that is negative, infinite or not whole, and NaN for a NaN count or
+        parameters that are not positive and finite. Counts of any dtype are converted to the floats
+        of the parameters. At any size the error is a few roundings of the result and of log a and
+        log x: the formula is a sum of deviances, which do not cancel, and of Stirling's series
         (Loader 2000, "Fast and accurate computation of binomial probabilities").
         """
         return jax.jit(_log_prob)(*as_floats(count, self.concentration, self.rate))
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws int32 counts, by drawing the Poisson rates first; errors as of `Poisson.sample`."""
+        """Draws int32 counts, from Poissons with rates drawn first; raises as `Poisson.sample`."""
         key_rate, key_count = jax.random.split(key)
         theta = Gamma(self.concentration, self.rate).sample(key_rate, sample_shape)
         return Poisson(theta).sample(key_count)
@@ -104,5 +104,5 @@ def _excess(x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
 
 
 def _log_quotient(p: Array, q: Array) -> Array:
-    """log(p / q), also where the quotient leaves the range of floats."""
+    """log(p / q), also where the quotient over- or underflows."""
     return 2 * jnp.log(jnp.sqrt(p) / jnp.sqrt(q))

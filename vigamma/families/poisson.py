@@ -12,17 +12,16 @@ from vigamma.special import deviance, log_gamma_defect
 from vigamma.typing import Array, Key, Leaf, Record
 
 LARGEST_SAMPLED_RATE = 2e9
-"""Counts of a larger rate may leave int32."""
+"""Draws with a larger rate may exceed the largest int32."""
 
-_LARGE_RATE = 2.0**16
+_LARGE_RATE = 2.0**16  # above it `_large_counts` draws, with an error below 3e-5
 _Arguments = tuple[Array, Array]
 
 
 class Poisson(Record):
     """Independent Poisson distributions: p(x) = rate^x e^(-rate) / x!,  x = 0, 1, 2, ...
 
-    Its `rate` is the expected count, at least 0 and finite; it has nothing to do with the rate of a
-    Gamma.
+    Its `rate` is the expected count, finite and at least 0; it is unrelated to the rate of a Gamma.
     """
 
     rate: Float[Leaf, "*shape"]
@@ -40,10 +39,11 @@ class Poisson(Record):
     def log_prob(self, count: Array) -> Array:
         """log p(count) in nats, elementwise, and its derivative in the rate, count / rate - 1.
 
-        -inf for a count that is negative, infinite or not whole; NaN for a rate that is negative,
-        infinite or NaN, and for a count that is NaN. A rate of 0 may meet a count of 0. Counts of
-        any type are rounded to the floats of the rate. At any size the error is a few roundings of
-        the result (Loader 2000, "Fast and accurate computation of binomial probabilities").
+        It is -inf for a count that is negative, infinite or not whole, and NaN for a NaN count or a
+        rate that is negative, infinite or NaN. At a rate of 0, a count of 0 has probability 1.
+        Counts of any dtype are converted to the floats of the rate. At any size the error is a few
+        roundings of the result (Loader 2000, "Fast and accurate computation of binomial
+        probabilities").
         """
         return jax.jit(_log_prob)(*as_floats(count, self.rate))
 
@@ -51,8 +51,8 @@ class Poisson(Record):
         """Draws int32 counts; shape `sample_shape + rate.shape`.
 
         Raises:
-          ValueError: for a rate that is not from 0 to 2e9. Under `jit`, where nothing can be
-            raised, its draw is -1.
+          ValueError: for a rate that is not in [0, 2e9]. Under `jit`, where nothing can be raised,
+            the draw is -1.
         """
         key, (rate,) = threefry_key(key), as_floats(self.rate)
         counts = drawn_like(jnp.broadcast_to(rate, (*sample_shape, *rate.shape)), _draw, key)
@@ -62,9 +62,9 @@ class Poisson(Record):
 
 
 def log_poisson(count: Array, rate: Array, log_rate: Array) -> Array:
-    """log p(count) for a whole count ≥ 0 and a rate > 0, in nats; also where the rate underflows.
+    """log p(count) in nats, for a whole count ≥ 0 and a rate > 0, also where the rate underflows.
 
-    Its derivative in the logarithm of the rate, of which both arguments are functions, is
+    As a function of the log-rate, on which both `rate` and `log_rate` depend, its derivative is
     count - rate.
     """
     x = jnp.where(count > 0, count, 1)
@@ -108,13 +108,13 @@ def _draw(rate: Array, key: Key) -> Array:
 
 
 def _large_counts(rate: Array, normal: Array) -> Array:
-    """Draws of large rates from standard normals, by the expansion of the quantile function.
+    """Draws with large rates from standard normals, by the expansion of the quantile function.
 
         λ + √λ z + (z² - 1) / 6 + (z - z³) / (72 √λ),   rounded to whole numbers
 
-    (Cornish & Fisher 1938). What is left out is below 3e-5 of a count at rates from 2^16 and z
-    to 5. The rejection of `jax.random.poisson` compares densities that cancel there: at a rate of
-    1e8 its float32 draws have 1.5 times the variance.
+    (Cornish & Fisher 1938). For rates of at least 2^16 and |z| ≤ 5 the truncation error is below
+    3e-5 counts. The rejection sampler of `jax.random.poisson` suffers from cancellation there: at a
+    rate of 1e8 its float32 draws have 1.5 times the variance.
     """
     root, whole = jnp.sqrt(rate), jnp.floor(rate)
     correction = (normal**2 - 1) / 6 + (normal - normal**3) / (72 * root)
@@ -123,7 +123,7 @@ def _large_counts(rate: Array, normal: Array) -> Array:
 
 
 def _check_drawable(rate: Array) -> None:
-    """Raises ValueError for a rate of which no count can be drawn."""
+    """Raises ValueError for a rate outside [0, `LARGEST_SAMPLED_RATE`]."""
     if not rate.is_fully_addressable:
         return
     rates = np.asarray(rate)

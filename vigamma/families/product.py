@@ -1,4 +1,4 @@
-"""A product of variational families, by name: for models with several kinds of latents."""
+"""A product of named mean-field families, for models with several kinds of latents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class ProductOfGammas(nnx.Module):
     def __init__(self, initial: Mapping[str, Gamma], row_latents: Sequence[str] = ()):
         """Starts at the distributions `initial`; rejects parameters ≤ 0.
 
-        Those named in `row_latents` belong to single rows, and have the axes (B, J, ...).
+        Latents named in `row_latents` belong to rows, and have the axes (B, J, ...).
         """
         self.parts = nnx.Dict(
             {
@@ -29,5 +29,5 @@ class ProductOfGammas(nnx.Module):
         )
 
     def distribution(self, batch: Any = None) -> dict[str, Gamma]:
-        """The Gamma distributions that the parameters stand for, by name."""
+        """The Gamma distributions with these parameters, by name."""
         return {name: part.distribution(batch) for name, part in self.parts.items()}

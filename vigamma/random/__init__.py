@@ -1,8 +1,8 @@
 """Random draws: `gamma` and `log_gamma`.
 
-`draws` is the interface, on draws by `rejection` from the random numbers of `bits`; `implicit` is
-their derivative in the shape, and `keys` makes one kind of all. (`coefficients` holds the generated
-tables of polynomials.)
+`draws` is the interface. It uses the rejection sampler of `rejection`, which takes its random
+numbers from `bits`; `implicit` computes the derivative of draws in the shape, and `keys` converts
+all kinds of keys to Threefry keys. (`coefficients` holds the generated tables of polynomials.)
 """
 
 from vigamma.random.draws import gamma, log_gamma

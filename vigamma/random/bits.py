@@ -1,11 +1,11 @@
-"""Counter-based random numbers: an element owns 64 bits per attempt, whoever computes them.
+"""Counter-based random numbers: each element has its own 64 bits per attempt, on any device.
 
 The bits are one evaluation of Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror & Shaw, 2011,
-"Parallel random numbers: as easy as 1, 2, 3") at counter (index, attempt). It is written out,
-rather than called from JAX, so that the compiler fuses it with what uses the bits.
+"Parallel random numbers: as easy as 1, 2, 3") at counter (index, attempt). It is implemented here,
+rather than called from JAX, so that the compiler fuses it with the code that uses the bits.
 
-Words become real numbers with full *relative* precision near zero, so that tails reach as far as
-32 (64) bits allow: normals to 6.3 (9.1) standard deviations, uniforms down to 2^-64.
+Words are converted to floats with full *relative* precision near zero, so that tails reach as far
+as 32 (64) bits allow: normals to 6.3 (9.1) standard deviations, uniforms down to 2^-64.
 """
 
 import jax
@@ -16,7 +16,7 @@ from jaxtyping import UInt32
 from vigamma.random.coefficients import NORMAL_QUANTILE
 
 Words = tuple[UInt32[jax.Array, "..."], UInt32[jax.Array, "..."]]
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # the rotation constants of Threefry-2x32
 _BOOST = 0xFFFFFFFF  # a counter that no attempt reaches
 
 
@@ -36,7 +36,7 @@ def threefry2x32(key: Words, counter: Words) -> Words:
 def _fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
     """(high, low) as a binary fraction in (0, 1], rounded to `dtype`.
 
-    One word alone counts as its midpoint.
+    Without a low word, the fraction is the midpoint of the interval of the high word.
     """
     low_bits = 0.5 if low is None else (low.astype(dtype) + 0.5) * 2.0**-32
     return (high.astype(dtype) + low_bits) * 2.0**-32

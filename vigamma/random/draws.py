@@ -1,4 +1,4 @@
-"""Gamma draws that are exact, differentiable in the shape, and a function of the key alone."""
+"""Gamma draws that are exact, differentiable in the shape, and determined by the key."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def gamma(
     sample_shape: Sequence[int] = (),
     dtype: DTypeLike | None = None,
 ) -> jax.Array:
-    """Draws z ~ Gamma(a, 1) at the shape a = `concentration`, differentiably.
+    """Draws z ~ Gamma(a, 1) with shape a = `concentration`, differentiably.
 
         p(z) = z^(a-1) e^(-z) / Γ(a),   z > 0
 
@@ -32,21 +32,21 @@ def gamma(
 
         dz/da = -(dF/da) / (dF/dz),
 
-    forward and reverse, and computed only if asked for. Its relative error over shapes 1e-3 to 1e5
-    and quantiles 1e-4 to 1 - 1e-4 is 7e-8 in the median and 2e-6 at worst in float32 (1e-13 and
-    1e-12 in float64), and at most 1e-4 as far as draws reach; second derivatives are as good.
+    in forward and reverse mode, and computed only on demand. Its relative error over shapes 1e-3 to
+    1e5 and quantiles 1e-4 to 1 - 1e-4 is 7e-8 in the median and 2e-6 at worst in float32 (1e-13 and
+    1e-12 in float64), and at most 1e-4 as far as draws reach; second derivatives are as accurate.
 
-    The draw of an element depends on the key, its position in the output and its own shape, not on
-    its neighbors nor on how many devices share the work. Under `vmap` over keys each row draws as
-    if alone. Under `shard_map` no device waits for another.
+    The draw of an element depends on the key, its position in the output and its own shape, but not
+    on its neighbors or the number of devices. Under `vmap` over keys each key gives the same draws
+    as without `vmap`. Under `shard_map` no device waits for another.
 
     Args:
       key: one random key, typed or raw, of any implementation.
       concentration: shapes a > 0, an array of any shape. Where a is 0, negative, infinite or NaN,
         the draw and its gradient are NaN.
       sample_shape: leading axes of independent draws.
-      dtype: float32 or float64; by default that of `concentration`, or JAX's default float for
-        integers.
+      dtype: float32 or float64; by default the dtype of `concentration`, or JAX's default float if
+        that is an integer.
 
     Returns:
       z > 0, of shape (*sample_shape, *concentration.shape). A draw below the smallest normal number
@@ -65,7 +65,7 @@ def log_gamma(
     sample_shape: Sequence[int] = (),
     dtype: DTypeLike | None = None,
 ) -> jax.Array:
-    """Draws log z for z ~ Gamma(a, 1) at the shape a = `concentration`, also where z underflows.
+    """Draws log z for z ~ Gamma(a, 1) with shape a = `concentration`, also where z underflows.
 
     It is finite for every shape from 1e-36 up (the gradient from 1e-18 up). The draws, arguments,
     errors and accuracy are those of `gamma`, and the derivative is

@@ -1,4 +1,4 @@
-"""Draws on meshes with explicit axes, JAX's default, on which shardings are part of types."""
+"""Draws on meshes with explicit axes, JAX's default, where shardings are part of array types."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,11 @@ import jax
 def drawn_like(
     parameters: jax.Array, draw: Callable[..., jax.Array], *others: jax.Array
 ) -> jax.Array:
-    """draw(parameters, *others), of the shape and the sharding of the parameters.
+    """draw(parameters, *others), with the shape and the sharding of the parameters.
 
-    Retries gather from wherever they are wanted, for which types of shardings have no rule: the
-    axes are left to the compiler meanwhile. The draws are the same on any mesh.
+    The retries of rejection sampling gather from arbitrary positions, which explicit sharding does
+    not support: inside `draw` the axes are left to the compiler. The draws are the same on any
+    mesh.
     """
     sharding = jax.typeof(parameters).sharding
     if not sharding.mesh.explicit_axes:

@@ -1,4 +1,4 @@
-"""JAX in a forked process: its threads stay behind, and it would wait for them for ever."""
+"""Detection of forks: JAX's threads do not survive a fork, and it would wait for them forever."""
 
 import os
 

@@ -7,13 +7,13 @@ For z ~ Gamma(a, 1) with distribution function F(z; a), held at a fixed quantile
 
     g = a d log z / da = Σ_{k≥0} p_k (ψ(a + k + 1) - log z),   p_k = z^k / ((a + 1) ... (a + k)).
 
-For z < 1 a few terms of this series are exact to rounding, also where z underflows: there it is
+For z < 1 a few terms of this series are exact to rounding. Where z underflows, the series is
 g = ψ(a + 1) - log z. For z ≥ 1, g is a polynomial of
 
     t = log(z / (a + 1)) / 3   and   u = 1 / (a + 1),
 
-fitted once by scripts/fit_gamma_gradient.py, which prints its errors. g > 0 is of order one, so
-that relative accuracy is easy to keep.
+fitted by scripts/fit_gamma_gradient.py, which prints its errors. As g > 0 is of order one, a small
+absolute error is a small relative error.
 """
 
 import jax
@@ -25,7 +25,7 @@ from vigamma.random.coefficients import GRADIENT_FLOAT32, GRADIENT_FLOAT64
 def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
     """g = a d log z / da at fixed quantile, elementwise, where log_ratio = log(z / (a + 1)).
 
-    NaN gives NaN.
+    It is NaN for NaN.
     """
     log_z = log_ratio + jnp.log1p(a)
     small = _series(a, jnp.minimum(log_z, 0))
@@ -34,9 +34,9 @@ def log_shape_gradient(a: jax.Array, log_ratio: jax.Array) -> jax.Array:
 
 
 def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
-    """g for log z ≤ 0: the series, summed from its last term, that of k = K.
+    """g for log z ≤ 0: the series, summed from its last term, k = K, to the first.
 
-    There ψ(a + K + 1) is by Stirling's series; the others follow by the recurrence of ψ.
+    ψ(a + K + 1) is computed by Stirling's series, and the others by the recurrence of ψ.
     """
     num_terms = 10 if a.dtype == jnp.float32 else 18
     z, last = jnp.exp(log_z), a + (num_terms + 1)
@@ -44,7 +44,7 @@ def _series(a: jax.Array, log_z: jax.Array) -> jax.Array:
     stirling = square * (
         1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132)))
     )
-    # ψ(a + k + 1) - log z, from k = K down.
+    # ψ(a + k + 1) - log z, in descending order of k from K.
     term = jnp.log(last) - 0.5 / last - stirling - log_z
     total = term
     for k in reversed(range(1, num_terms + 1)):

@@ -1,7 +1,7 @@
-"""Keys of every kind as Threefry keys, which all draws are made from.
+"""Conversion of all kinds of PRNG keys to Threefry keys, which all draws use.
 
-The bits of the other kinds that JAX has, "rbg" and "unsafe_rbg", depend under `vmap` on the other
-keys, and so on the number of devices; and Poisson draws of JAX take Threefry keys only.
+Under `vmap`, the bits of the other implementations of JAX ("rbg" and "unsafe_rbg") depend on the
+other keys, and so on the number of devices; and `jax.random.poisson` takes Threefry keys only.
 """
 
 import jax
@@ -13,16 +13,16 @@ _THREEFRY = "threefry2x32"
 
 
 def key_of_seed(seed: int) -> jax.Array:
-    """The Threefry key of a seed, whatever kind of keys is JAX's default."""
+    """The Threefry key of a seed, whichever key implementation is JAX's default."""
     check_not_forked()
     return jax.random.key(seed, impl=_THREEFRY)
 
 
 def threefry_key(key: jax.Array) -> jax.Array:
-    """A Threefry key that is a function of `key` alone: itself, if it is one.
+    """The Threefry key derived from `key`, which is `key` itself if it is a Threefry key.
 
     Args:
-      key: one key of any kind, or its words in an array, as `jax.random.PRNGKey` returns them.
+      key: one key of any implementation, typed or raw, as `jax.random.PRNGKey` returns it.
     """
     check_not_forked()
     is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -1,15 +1,15 @@
-"""Gamma draws by vectorized rejection: exact for every shape, and for any number of rejections.
+"""Gamma draws by vectorized rejection: exact for every shape and any number of rejections.
 
-Marsaglia & Tsang (2000), "A simple method for generating gamma variables", for a shape a ≥ 1 and
-d = a - 1/3 propose
+For a shape a ≥ 1 and d = a - 1/3, Marsaglia & Tsang (2000), "A simple method for generating gamma
+variables", propose
 
     y = ε / (3 √d),   z = d (1 + y)³,   ε ~ N(0, 1),
 
-and keep z, with U uniform in (0, 1], if 1 + y > 0 and U < e^h, where
+and accept z, with U uniform in (0, 1], if 1 + y > 0 and U < e^h, where
 
     h = ε² / 2 + d - z + d log(z / d) = 3 d (log(1 + y) - y + y² / 2 - y³ / 3).
 
-At least 95 % of the proposals are kept. A shape a < 1 is boosted from a + 1:
+At least 95 % of the proposals are accepted. A draw with shape a < 1 is boosted from one with a + 1:
 
     z_a = z_(a+1) U^(1/a).
 """
@@ -25,13 +25,13 @@ from vigamma.random.bits import Words, boost_uniform, normal_and_uniform
 
 _Retries = tuple[jax.Array, jax.Array, jax.Array]
 _LANE = 32  # consecutive elements that share one lane of retries: the bits of a word
-_REJECTED = jnp.inf  # stands for a draw that is still to come
+_REJECTED = jnp.inf  # marks an element whose proposals so far were all rejected
 
 
 def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
-    """h above; by its Taylor series where |y| < 1/4.
+    """h of the module docstring; by its Taylor series for |y| < 1/4, where the terms cancel.
 
-    There (for large shapes, above all) the terms cancel.
+    Such small |y| are typical of large shapes.
     """
     num_terms = 10 if y.dtype == jnp.float32 else 24
     series = jnp.zeros_like(y)
@@ -42,9 +42,9 @@ def _log_acceptance(y: jax.Array, d: jax.Array) -> jax.Array:
 
 
 def _propose(key: Words, index: jax.Array, attempt: jax.Array, a: jax.Array) -> jax.Array:
-    """One proposal per element: a draw of shape a, or a + 1 if a < 1.
+    """One proposal per element: a draw with shape a, or a + 1 if a < 1.
 
-    It is `_REJECTED` if not kept, and NaN for an invalid a.
+    It is `_REJECTED` if rejected, and NaN for an invalid a.
     """
     eps, uniform = normal_and_uniform(key, index, attempt, a.dtype)
     d = jnp.where(a < 1, a + 1, a) - 1 / 3
@@ -55,10 +55,10 @@ def _propose(key: Words, index: jax.Array, attempt: jax.Array, a: jax.Array) -> 
 
 
 def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
-    """Replaces each `_REJECTED` of draws by attempts 1, 2, ... until one is kept.
+    """Replaces each `_REJECTED` of draws by the first accepted one of attempts 1, 2, ...
 
-    Each lane walks through the rejected ones of its elements, the set bits of its word `pending`,
-    one at a time.
+    Each lane processes its rejected elements, the set bits of its word `pending`, one after the
+    other.
     """
     size, length = a.size, a.size // max(len(keys), 1)
     lanes = -(-size // _LANE)
@@ -72,7 +72,7 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
         draws, pending, attempt = state
         lowest = pending & -pending
         element = lane * _LANE + lax.population_count(lowest - 1)
-        # Out of bounds, a lane that is done reads anything and writes nothing.
+        # A lane that is done has an index out of bounds, so that its write is dropped.
         element = jnp.where(pending == 0, size + lane, element)
         row, index = element // length, element % length
         proposal = _propose((keys[row, 0], keys[row, 1]), index, attempt, flat_a[element])
@@ -89,9 +89,9 @@ def _retry(keys: jax.Array, a: jax.Array, draws: jax.Array) -> jax.Array:
 def standard_gamma(key: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Draws (z, log_boost) with z exp(log_boost) ~ Gamma(a, 1).
 
-    The key words are of shape (*batch, 2), the shapes a are (*batch, *event). A draw depends on its
-    key, its position in the event and its shape only. Under `vmap` the mapped axis joins the batch,
-    so that the retries run over all of it at once.
+    The key words have the shape (*batch, 2), and a has the shape (*batch, *event). A draw depends
+    on its key, its position in the event and its a only. Under `vmap` the mapped axis is added to
+    the batch, so that one loop of retries serves all of it.
     """
     if a.size >= 2**31:
         raise ValueError(
@@ -112,5 +112,5 @@ def _vmap_rule(
         x if is_batched else jnp.broadcast_to(x, (axis_size, *x.shape))
         for x, is_batched in zip(arguments, in_batched, strict=True)
     )
-    # Without the barrier XLA's simplifier runs in circles on a broadcast key.
+    # Without the barrier XLA's simplifier gets into a loop on a broadcast key.
     return standard_gamma(*lax.optimization_barrier(tuple(batched))), (True, True)
