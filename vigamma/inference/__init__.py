@@ -1,1 +1,1 @@
-"""Inference: what moves the variational family."""
+"""Inference algorithms, which fit the variational family to the data."""

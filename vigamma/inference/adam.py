@@ -10,19 +10,20 @@ from vigamma.typing import PyTree, spec
 
 @spec
 class Adam:
-    """Adam (Kingma & Ba 2015), its learning rate decayed along half a cosine.
+    """Adam (Kingma & Ba 2015) with cosine decay of the learning rate.
 
-    The schedule has its own length, not the run's, so that a run can be prolonged and still equal
-    one that was planned longer from the start.
+    The length of the schedule does not depend on the length of the run, so that a run that is
+    extended later equals one that was as long from the start.
 
     Attributes:
       learning_rate: the learning rate of the first step; > 0.
-      decay_steps: steps until the rate has fallen to `final_fraction` of it, where it stays; ≥ 1.
+      decay_steps: steps until the learning rate has decayed to `final_fraction` of its initial
+        value, where it stays; ≥ 1.
       final_fraction: in [0, 1]; 1 is a constant learning rate.
-      second_moment_decay: Adam's β₂, in [0, 1). Shorter than the usual 0.999, for the noise of
-        sticking-the-landing gradients falls as q comes near: a long memory of the earlier noise
-        keeps the steps short along the direction in which the ELBO is flat, a shape and a rate
-        that grow together. (Much shorter, at 0.99, rounding errors grow while the steps are large.)
+      second_moment_decay: Adam's β₂, in [0, 1). The default is smaller than the usual 0.999,
+        because the noise of sticking-the-landing gradients vanishes as q converges: a long memory
+        of earlier noise would keep steps small in the direction in which the ELBO is flat, where
+        shape and rate grow together. (At 0.99 rounding errors grow while the steps are large.)
     """
 
     learning_rate: float = 0.2
@@ -52,7 +53,7 @@ class Adam:
 
 
 def _promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Optax mixes float and int in its step count, which strict promotion would not allow."""
+    """Allows dtype promotion in the update: Optax mixes floats with its integer step count."""
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         with jax.numpy_dtype_promotion("standard"):

@@ -1,4 +1,4 @@
-"""The best posterior so far, by validation counts: when they are looked at, and what is kept."""
+"""The best posterior so far on validation counts: the validation schedule, and what is kept."""
 
 import dataclasses
 from typing import Any
@@ -12,18 +12,18 @@ from vigamma.typing import Array, PyTree, Record
 
 _LOOKS_APART = 8
 _LEAST_PATIENCE = 10
-"""Sweeps; half of those to the best if that is more, as a higher peak may follow after a dip."""
+"""In sweeps. The patience grows to half the steps of the best, as a dip may precede a new peak."""
 
 
 class Best(Record):
-    """The posterior with the highest log-likelihood of validation counts that was looked at.
+    """The posterior with the highest validation log-likelihood so far.
 
     Attributes:
-      model: the model then; its priors may have moved since.
-      q: the posterior approximation then.
-      step: the number of steps completed then; 0 before the first look.
-      log_likelihood: of the validation counts, in nats.
-      elbo: the ELBO then, in nats; None where an algorithm does not know it.
+      model: the model at that step; its priors may have changed since.
+      q: the posterior approximation at that step.
+      step: the number of steps completed by then; 0 before the first validation.
+      log_likelihood: the log-likelihood of the validation counts, in nats.
+      elbo: the ELBO at that step, in nats; None if the algorithm does not compute it.
     """
 
     model: PyTree
@@ -34,16 +34,17 @@ class Best(Record):
 
 
 def nothing_yet(model: PyTree, q: PyTree, elbo: Array | None = None) -> Best:
-    """What is kept before the first look: worse than anything."""
+    """The `Best` before the first validation, with a log-likelihood of -inf."""
     lowest = jnp.asarray(-jnp.inf, jnp.result_type(float))
     return Best(model=model, q=q, step=jnp.uint32(0), log_likelihood=lowest, elbo=elbo)
 
 
 def next_look(step: int, steps_per_sweep: int = 1) -> int:
-    """The next step after which validation counts are looked at.
+    """The next step after which the validation counts are scored.
 
-    The first time after a sweep; then after every step, or an eighth of all steps so far, whatever
-    is more: after each of the first 16 sweeps of coordinate ascent, and 9 times from there to 50.
+    The first is the last step of the first sweep. From then on, the interval is one step or an
+    eighth of all steps so far, whichever is more: coordinate ascent validates after each of its
+    first 16 sweeps, and 9 times from there to sweep 50.
     """
     look = steps_per_sweep
     while look <= step:
@@ -52,11 +53,11 @@ def next_look(step: int, steps_per_sweep: int = 1) -> int:
 
 
 def noted(state: Any, log_likelihood: float) -> tuple[Any, bool]:
-    """The state that has noted the log-likelihood of the validation counts, and whether it rose.
+    """The state with its `best` updated, and whether the log-likelihood is the highest so far.
 
     Args:
-      state: with `model`, `q`, `step`, `best`, and an `elbo` if its best has one.
-      log_likelihood: in nats; NaN is worse than anything.
+      state: has `model`, `q`, `step`, `best`, and an `elbo` if its best has one.
+      log_likelihood: that of the validation counts, in nats; NaN is never the highest.
     """
     best = state.best
     value = jnp.where(True, log_likelihood, best.log_likelihood).astype(best.log_likelihood.dtype)
@@ -68,18 +69,18 @@ def noted(state: Any, log_likelihood: float) -> tuple[Any, bool]:
 
 
 def is_past(state: Any, steps_per_sweep: int = 1) -> Array:
-    """Whether the log-likelihood has not risen for ten sweeps, and half of those before."""
+    """Whether the best is at least ten sweeps, and at least half of its own steps, ago."""
     patience = jnp.maximum(_LEAST_PATIENCE * steps_per_sweep, state.best.step // 2)
     return state.step - state.best.step >= patience
 
 
 def shardings_of(state: Any, mesh: Mesh, *spread: str) -> PyTree:
-    """Where the parts of a state live: the fields `spread` by their leading axes over devices.
+    """The shardings of a state: the fields `spread` by their leading axes, others replicated.
 
     Args:
-      state: a record; what is returned is one too, a prefix of it.
-      mesh: the devices.
-      spread: names of fields, of the state and of its `best`.
+      state: a record; the result is a record of the same type, a tree prefix of it.
+      mesh: the device mesh.
+      spread: the names of sharded fields, of the state and of its `best`.
     """
 
     def placed(name: str, value: Any) -> PyTree:

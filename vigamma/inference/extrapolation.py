@@ -1,4 +1,4 @@
-"""Extrapolation of posteriors, which are moved in their shapes and rates."""
+"""Extrapolation of posteriors in their shapes and rates."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ from vigamma.typing import Array, PyTree
 def extrapolated(q: PyTree, previous: PyTree, num_steps: Array) -> PyTree:
     """q + w (q - q') q / q', elementwise between q/2 and 2q, with w = t / (t + 3).
 
-    The change of q relative to the posterior q' before it goes on, by a part that grows with the
-    number t of steps (Nesterov 1983). Shapes and rates stay positive.
+    This continues the relative change from the previous posterior q' to q, with a weight w that
+    grows with the number t of steps (Nesterov 1983). Shapes and rates stay positive.
 
     Args:
       q: shapes and rates.
-      previous: q', the same before the last step.
-      num_steps: t, at 0 of which q stays as it is; a scalar, or one for each row.
+      previous: q', those before the last step.
+      num_steps: t, a scalar or one for each row; q is unchanged if it is 0.
     """
 
     def moved(new: Array, old: Array) -> Array:

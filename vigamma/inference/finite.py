@@ -1,4 +1,4 @@
-"""Whether all numbers of a step are finite."""
+"""A check that all numbers of a step are finite."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,10 @@ from vigamma.typing import Array, PyTree
 
 
 def all_finite(tree: PyTree, devices: Collectives = ALONE) -> dict[str, Array]:
-    """Whether each leaf of floats is finite, in its parts on all devices, by its path.
+    """Whether each leaf of floats is finite on all devices, as a dict by path.
 
-    A sum is finite if and only if all terms are, short of values near the largest float.
+    The sum of a leaf is tested: it is finite if and only if all elements are, unless values near
+    the largest float overflow.
     """
     sums = {
         jax.tree_util.keystr(path, simple=True, separator=" "): leaf.sum()

@@ -21,14 +21,14 @@ from vigamma.models.kernels import elementwise, gathered, sum_over_factors
 from vigamma.typing import Array, default_float
 
 TOLERANCE = 1e-6
-"""A row has converged when neither an update nor the extrapolation before it moves its means by
-more than this part of their sum."""
+"""A row has converged when neither an update nor the extrapolation before it changes its means by
+more than this fraction of their sum."""
 
 _MOST_UPDATES = 1000
 _MANY_ROWS = 2**12
 _ROUNDS = (40, 40, _MOST_UPDATES)
-"""Of many rows most converge within the first updates; the others then go on without them, from
-where they are: a row has the same factors among many as alone."""
+"""The most updates of each round if there are many rows. Most rows converge in the first round, and
+only the others enter the next one. The result of a row does not depend on the other rows."""
 
 
 def fold_in(
@@ -38,22 +38,22 @@ def fold_in(
     exposures: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
 ) -> Posterior:
-    """The posterior of new rows by coordinate ascent in which the columns stay as they are.
+    """The posterior of new rows, by coordinate ascent with the columns held fixed.
 
-    Rows do not depend on each other. Starting from the prior, each is updated, extrapolated, until
-    it has converged, and then stays; the extrapolation of a row starts anew whenever it points
+    Rows are independent given the columns. Each starts from the prior, and is updated with
+    extrapolation until it has converged. The extrapolation of a row is restarted whenever it points
     against the update (O'Donoghue & Candès 2015, the gradient scheme).
 
     Args:
-      model: of the fit.
+      model: the model of the fit.
       columns: the posterior of its columns, without padding; shape (M, K).
       counts: canonical counts of the new rows; shape (N, M).
       exposures: e_n > 0; shape (N,); by default 1.
       tolerance: see `TOLERANCE`.
 
     Returns:
-      "rows" (N, K) and, where the model has them, "row_rates" (N,); in NumPy, of JAX's default
-      float type, whatever that of the columns is.
+      "rows" (N, K) and, if the model has them, "row_rates" (N,), as NumPy arrays of JAX's default
+      float dtype.
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
     model, columns = jax.tree.map(
@@ -85,13 +85,13 @@ def fold_in(
 
 
 class _Reached(NamedTuple):
-    """Where the updates of N rows are: what the next one goes on from.
+    """The state of the updates of N rows.
 
     Attributes:
       rows: their posterior.
-      previous: that before the last update.
-      momentum: the updates since the extrapolation began; shape (N,).
-      moved: how far the last update moved each, as a part; shape (N,).
+      previous: their posterior before the last update.
+      momentum: the number of updates since the last restart of the extrapolation; shape (N,).
+      moved: the relative change of each row in the last update, see `TOLERANCE`; shape (N,).
     """
 
     rows: Posterior
@@ -109,7 +109,7 @@ def _converge_all(
     start: _Reached,
     limits: tuple[np.floating, np.int32],
 ) -> _Reached:
-    """The rows, updated until they converge or as often as allowed."""
+    """The rows, updated until they converge or the largest number of updates is reached."""
     slots = block_slots(table.weights.shape[1])
     blocks, places = make_whole_row_blocks(counts, slots, mesh.size)
     is_row = places >= 0
@@ -134,7 +134,8 @@ def _table(columns: Gamma, is_column: Array) -> ColumnTable:
 def _converge(mesh: Mesh) -> Callable[..., _Reached]:
     """(model, table, reached, blocks, e_n, *limits) -> reached; compiled once for each shape.
 
-    One block after the other, so that what there is to know of its columns stays in the cache.
+    Blocks are processed one after the other, so that the weights of their columns stay in the CPU
+    cache.
     """
 
     def local(
@@ -183,7 +184,10 @@ def _converge(mesh: Mesh) -> Callable[..., _Reached]:
 
 
 def _opposition(was: Array, begun: Array, now: Array) -> Array:
-    """Positive where an update, from `begun` to `now`, goes against the whole step, in logs."""
+    """Positive where the update from `begun` to `now` opposes the whole step from `was` to `now`.
+
+    It is to first order the product of the two steps in log-means, with the sign reversed.
+    """
     return (begun - now) * (now - was) / (now * now)
 
 

@@ -1,4 +1,4 @@
-"""Many steps in one program of the devices."""
+"""Fusion of many steps into one device program."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ def fuse_steps(
 ) -> Callable[..., tuple[PyTree, PyTree]]:
     """Fuses up to `num_steps` steps into one program.
 
-    One program serves every number of steps, so that the result does not depend on where a run was
-    cut.
+    The same program takes any number of steps, so that the result does not depend on where a run
+    was interrupted.
 
     Args:
       take_step: (arrays, *data) -> (arrays, info).
       is_before: (arrays, last_step) -> whether to take another step.
-      num_steps: the most steps to take.
+      num_steps: the largest number of steps of one call.
 
     Returns:
       advance(arrays, last_step, *data) -> (arrays, infos): takes steps until `last_step`, or until

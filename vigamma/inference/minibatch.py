@@ -1,4 +1,4 @@
-"""Steps on rows that come once, and are not kept: what `StochasticVariationalInference` streams."""
+"""Streaming steps of `StochasticVariationalInference`: rows are seen once and not stored."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -26,7 +26,7 @@ from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.typing import Array
 
 _MOST_PROGRAMS = 16
-"""Of different inference or devices, kept for further steps."""
+"""The number of cached compiled programs, which differ in the inference or the device mesh."""
 
 
 def minibatch_step(
@@ -37,19 +37,19 @@ def minibatch_step(
     num_batches: float,
     step_size: float,
 ) -> tuple[Posterior, float]:
-    """Moves the columns by what some rows, started from their prior, say about them.
+    """Takes a step of the columns from a minibatch of rows, whose factors start at the prior.
 
     Args:
-      inference: whose `moved` this is.
+      inference: the algorithm; the step is its `moved`.
       model: the model; exposures are 1.
-      columns: "columns" (M, K) and, where the model has them, "column_rates" (M,).
+      columns: "columns" (M, K) and, if the model has them, "column_rates" (M,).
       counts: canonical counts of the rows; shape (B, M).
-      num_batches: the number of all rows, seen or not, over B.
+      num_batches: the total number of rows, seen or not, over B.
       step_size: ρ, in (0, 1].
 
     Returns:
-      the posterior of these rows and of all columns, in NumPy; and an estimate of the ELBO before
-      the step, in nats.
+      the posterior of these rows and of all columns, as NumPy arrays; and an estimate of the ELBO
+      before the step of the columns, in nats.
     """
     mesh = make_mesh()
     (num_rows, num_columns), num_factors = counts.shape, columns["columns"].rate.shape[1]

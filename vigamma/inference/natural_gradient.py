@@ -1,4 +1,4 @@
-"""Natural-gradient steps for Gamma families, as an Optax gradient transformation."""
+"""Natural-gradient steps for Gamma families, as Optax gradient transformations."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ _Pair = dict[str, Array]
 
 
 def scale_by_inverse_fisher() -> optax.GradientTransformation:
-    """Multiplies gradients by the inverse Fisher matrix of the Gammas they belong to.
+    """Multiplies gradients by the inverse Fisher matrix of the Gammas they belong to (Amari 1998).
 
     In (log shape, log rate), at shape a, the Fisher matrix of a Gamma and its inverse are
 
         F = [[a² ψ'(a), -a], [-a, a]]      F⁻¹ = [[1, 1], [1, a ψ'(a)]] / (a (a ψ'(a) - 1))
 
-    (Amari 1998 for the method). The inverse is in closed form, elementwise, and accurate from
-    shape 1e-4 to 1e6 in float32. Parameters must be a pytree of mappings whose arrays come in
-    pairs named `log_shape` and `log_rate`; anything else raises ValueError.
+    This closed form is applied elementwise, and is accurate for shapes from 1e-4 to 1e6 in float32.
+    Parameters must be a pytree of mappings with two arrays each, `log_shape` and `log_rate`;
+    anything else raises ValueError.
     """
 
     def init(params: PyTree) -> optax.EmptyState:
@@ -43,11 +43,11 @@ def scale_by_inverse_fisher() -> optax.GradientTransformation:
 
 
 def clip_shape_and_mean(max_update: float) -> optax.GradientTransformation:
-    """Limits the change of every log-shape and of every log-mean, log(shape / rate), in one update.
+    """Clips the change of every log-shape and every log-mean, log(shape / rate), in one update.
 
-    In these coordinates the Fisher matrix of a Gamma is diagonal. So the noise of the shape, large
-    while the mean is still far off, is cut without a change of the mean. (Cut in log-shape and
-    log-rate, updates that are too long in both would leave the mean where it is, for ever.)
+    In these coordinates the Fisher matrix of a Gamma is diagonal. So clipping the shape, which is
+    noisy while the mean is far from its optimum, does not affect the mean. (If log-shape and
+    log-rate were clipped instead, updates that are too long in both would never change the mean.)
     """
 
     def update(
@@ -73,7 +73,7 @@ def _solve(gradient: _Pair, params: _Pair) -> _Pair:
 
 
 _NAMES = ("log_rate", "log_shape")
-"""Sorted, as mappings are in a pytree."""
+"""In the order of the leaves: JAX flattens mappings sorted by key."""
 
 
 def _is_pair(tree: PyTree) -> bool:
@@ -98,10 +98,10 @@ class NaturalGradient:
     """Natural-gradient ascent: a constant step along F⁻¹ ∇ ELBO.
 
     Attributes:
-      learning_rate: the step, in (0, 1]; 1 would be Newton's step at the optimum for the exact
-        gradient, but oscillates under noise.
-      max_update: largest change of a log-shape or log-mean in one step; > 0. It only matters in
-        the first steps, far from the optimum.
+      learning_rate: the step size, in (0, 1]; 1 is a Newton step at the optimum for the exact
+        gradient, but oscillates with noisy gradients.
+      max_update: the largest change of a log-shape or log-mean in one step; > 0. It only matters
+        in the first steps, far from the optimum.
     """
 
     learning_rate: float = 0.5

@@ -1,4 +1,4 @@
-"""The score of new rows: each half of their columns, predicted from the other."""
+"""The split-half score of new rows: each half of their columns is predicted from the other."""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,17 @@ def split_half_log_likelihoods(
     counts: csr_array,
     exposures: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The score of each row, in nats; float64 of shape (N,).
+    """The split-half log-likelihood of each row, in nats; float64 of shape (N,).
 
     Σ_m log Poisson(x_nm | r_nm),   r_nm = e_n Σ_k E[θ_nk | the half without m] E[β_mk]
 
-    The halves are random, but the same for the same number of columns. Exposures are given, and not
-    predicted. Of several starts, r_nm is the mean.
+    The halves are random, but depend on the number of columns only. Exposures are given, not
+    inferred. With several starts, r_nm is the mean over them.
 
     Args:
-      starts: the model of each fit, and the posterior of its columns, without padding; shape
+      starts: for each start, the model and the posterior of its columns, without padding; shape
         (M, K), M at least 2.
-      counts: canonical counts of new rows, which need not be whole; shape (N, M).
+      counts: canonical counts of new rows, which need not be whole numbers; shape (N, M).
       exposures: e_n; shape (N,); by default 1.
     """
     order = np.random.default_rng(0).permutation(counts.shape[1])

@@ -1,4 +1,4 @@
-"""A train state: an algorithm at work on all devices, everything that decides its next step."""
+"""The train state: an algorithm with its state on all devices."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,11 +16,11 @@ from vigamma.inference.fusing import fuse_steps
 from vigamma.typing import Array, Key, PyTree
 
 _MOST_PROGRAMS = 16
-"""Of different algorithms, devices or numbers of fused steps, kept for further states."""
+"""The number of cached programs, which differ in algorithm, device mesh or fused steps."""
 
 
 class TrainState:
-    """An algorithm, its state on the devices, and the compiled program that takes its steps.
+    """An algorithm, its state on the devices, and the compiled program of its steps.
 
     For gradient ascent with Adam, `step` is an Optax update of the parameters of an `nnx.Module`:
 
@@ -31,15 +31,15 @@ class TrainState:
         infos = state.step(5000)
         state.arrays.q.distribution()
 
-    Work is `jit` over all devices of the mesh. Data that are taken as a whole lie on the devices,
-    and many steps are one program; `Minibatches` stay on the host, and the next one is sent while
-    a step is at work.
+    Steps are compiled by `jit` over all devices of the mesh. Data that a step takes as a whole stay
+    on the devices, and many steps are fused into one program. `Minibatches` stay on the host; the
+    next one is transferred during the current step.
 
     Attributes:
-      arrays: the state of the algorithm, a pytree. A step uses up what is here.
+      arrays: the state of the algorithm, a pytree. A step donates its buffers.
       algorithm: the algorithm.
-      mesh: the devices.
-      data: what the steps take.
+      mesh: the device mesh.
+      data: the data of the steps.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class TrainState:
         mesh: Mesh | None = None,
         fused_steps: int = 100,
     ):
-        """The state before the first step, with copies of all that it starts from.
+        """Initializes the state before the first step, with copies of the arguments' arrays.
 
         Args:
-          algorithm: what takes the steps.
+          algorithm: the inference algorithm.
           model: the model, as the algorithm takes it.
-          q: the variational family, or the distribution that it starts from.
-          data: `Minibatches`, or what a step takes as a whole.
-          key: the PRNG key of the run, where the algorithm draws.
+          q: the variational family, or its initial distribution.
+          data: `Minibatches`, or the data that every step takes as a whole.
+          key: the PRNG key of the run, if the algorithm draws random numbers.
           validates: whether there are validation counts.
-          mesh: the devices; by default all.
-          fused_steps: the most steps that are one program.
+          mesh: the device mesh; by default all devices.
+          fused_steps: the largest number of steps fused into one program.
 
         Raises:
-          ValueError: where the algorithm has a field out of range, its samples cannot be spread
-            evenly over the devices, or `fused_steps` is less than 1.
+          ValueError: if a field of the algorithm is out of range, its samples cannot be divided
+            evenly among the devices, or `fused_steps` is less than 1.
         """
         if fused_steps < 1:
             raise ValueError(f"fused_steps must be at least 1, got {fused_steps}")
@@ -93,7 +93,7 @@ class TrainState:
         return bool(self.algorithm.is_done(self.arrays))
 
     def compile(self) -> None:
-        """Compiles the program, if that has not happened; `step` does it by itself."""
+        """Compiles the program unless it is compiled already; `step` calls this."""
         if self._compiled is not None:
             return
         batch = self._first_batch()
@@ -102,10 +102,13 @@ class TrainState:
         self._compiled = program.lower(self.arrays, jnp.uint32(0), batch).compile()
 
     def step(self, num_steps: int = 1) -> StepInfo:
-        """Takes so many steps, or fewer where a stopping rule holds before.
+        """Takes `num_steps` steps, or fewer if a stopping rule holds earlier.
 
         Returns:
-          what there is to look at, in NumPy, with a leading axis of the steps that were taken.
+          the `StepInfo` of the steps taken, as NumPy arrays with a leading axis of steps.
+
+        Raises:
+          ValueError: if no step is left to take.
         """
         self.compile()
         take = self._stream if self._is_streamed else self._fuse
@@ -115,10 +118,10 @@ class TrainState:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos)
 
     def pass_over(self, arrays: PyTree) -> tuple[PyTree, StepInfo]:
-        """A step with each batch, in their order, of other arrays, which are used up.
+        """Takes a step with each batch, in order, from a given state, whose buffers are donated.
 
         Returns:
-          the arrays, and what there was to look at, as of `step`.
+          the new state, and the `StepInfo` as from `step`.
         """
         self.compile()
         infos = []
@@ -137,8 +140,8 @@ class TrainState:
     def _stream(self, last_step: int) -> Iterator[StepInfo]:
         infos: list[StepInfo] = []
         for step in range(self.num_steps, last_step):
-            batch = self._on_devices(self.data.batch_of(step))  # while the step before is at work
-            jax.block_until_ready(infos[-1:])  # so that no more than two batches are there
+            batch = self._on_devices(self.data.batch_of(step))  # during the previous step
+            jax.block_until_ready(infos[-1:])  # so that at most two batches are on the devices
             self.arrays, info = self._compiled(self.arrays, jnp.uint32(last_step), batch)
             infos.append(info)
         return iter(jax.device_get(infos))
@@ -159,13 +162,13 @@ class TrainState:
 
 
 def _batch_shardings(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Where the parts of a batch live: all of it on every device, unless it says otherwise."""
+    """The shardings of a batch: its own if it defines any, and replicated otherwise."""
     return batch.shardings(mesh) if hasattr(batch, "shardings") else replicated(mesh)
 
 
 @lru_cache(maxsize=_MOST_PROGRAMS)
 def _program(algorithm: Algorithm, mesh: Mesh, fused_steps: int) -> jax.stages.Wrapped:
-    """(state, last_step, batch) -> (state, infos); compiled once for arrays of the same shapes."""
+    """(state, last_step, batch) -> (state, infos); compiled once for each set of array shapes."""
 
     def take_step(state: PyTree, batch: PyTree) -> tuple[PyTree, StepInfo]:
         return algorithm.step(state, batch, ACROSS_DEVICES)
