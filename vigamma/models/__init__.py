@@ -1,1 +1,1 @@
-"""Models of counts: their densities, and their exact posteriors where they have them."""
+"""Models of counts: their densities, and their exact posteriors if they are conjugate."""

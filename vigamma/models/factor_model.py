@@ -3,14 +3,15 @@
 x_nm ~ Poisson(e_n Σ_k θ_nk β_mk)
 
 with known exposures e_n and Gamma priors for the factors (Canny 2004; Cemgil 2009; Gopalan, Hofman
-& Blei 2013). Split among the components, x_nm = Σ_k z_nmk, the counts make every conditional Gamma.
-The posterior approximation is a product of Gammas, and the z are summed out of its bound:
+& Blei 2013). If each count is split among the components, x_nm = Σ_k z_nmk, every complete
+conditional is a Gamma. The posterior approximation is a product of Gammas, and the z are summed out
+of the bound:
 
 ELBO = Σ_nm x_nm log(e_n Σ_k exp(E[log θ_nk] + E[log β_mk])) - Σ_nm e_n Σ_k E[θ_nk] E[β_mk]
        - Σ_nm log x_nm! - KL(q(θ) ‖ p(θ)) - KL(q(β) ‖ p(β))
 
-Rows may be spread over devices, or come in batches: their `statistics` are added, and
-`with_global_conditionals` takes the sum. Columns may be spread as well: rows see a `table` of all.
+Rows may be sharded over devices or divided into batches: their `statistics` are summed for
+`with_global_conditionals`. Columns may be sharded as well: rows use a `table` of all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,30 +47,30 @@ from vigamma.special import exp_digamma
 from vigamma.typing import Array, DrawnRows, Key, Record
 
 ROW_LATENTS = ("rows", "row_rates")
-"""The latents that belong to single rows."""
+"""The latents of rows."""
 
 Seed = int | Sequence[int]
 
 IsColumn = Bool[Array, " M"]
 Posterior = dict[str, Gamma]
-"""A product of Gammas: "rows" (N, K) and "columns" (M, K); where the prior has random rates, also
+"""A product of Gammas: "rows" (N, K) and "columns" (M, K); if the prior has random rates, also
 "row_rates" (N,) and "column_rates" (M,)."""
 
 _LOWEST_LOG_WEIGHT = -40.0
-"""Of a component, relative to the largest of its row; e^-80, a product, is still a float32."""
+"""Relative to the largest weight of the row: e^-80, the product of two, is still a float32."""
 
-_LARGEST_LOG_WEIGHT = 20.0
-_SMALLEST_WEIGHT = 1e-37
+_LARGEST_LOG_WEIGHT = 20.0  # see `_weights`
+_SMALLEST_WEIGHT = 1e-37  # near the smallest normal float32, 1.2e-38
 
 
 class ColumnTable(Record):
-    """What there is to know of the columns; on several devices, of each device's own.
+    """Expectations of the columns that updates use; on several devices, of each device's columns.
 
     Attributes:
       weights: exp(E[log β_mk] - shift_m).
       shifts: shift_m.
       means: E[β_mk].
-      total: Σ_m E[β_mk] of the columns that do not only pad.
+      total: Σ_m E[β_mk], without padding.
     """
 
     weights: Float[Array, "M K"]
@@ -78,7 +79,7 @@ class ColumnTable(Record):
     total: Float[Array, "1 K"]
 
     def gathered(self, devices: Collectives, batch: CountRows) -> Self:
-        """What the rows in `batch` need to know of the columns of all devices."""
+        """The table of the columns of all devices, as far as the rows of `batch` need it."""
         return self.replace(
             weights=devices.gather(self.weights),
             means=self.means if batch.missing_by_row is None else devices.gather(self.means),
@@ -87,15 +88,15 @@ class ColumnTable(Record):
 
 
 class FactorStatistics(Record):
-    """What some rows say about the columns and the prior, additive over rows.
+    """Sufficient statistics of rows for the columns and the row prior, additive over rows.
 
     Attributes:
-      shares: Σ_n E[z_nmk], the counts that fall to each component.
+      shares: Σ_n E[z_nmk], the expected counts of each component.
       exposure: Σ_n e_n E[θ_nk].
-      missing_exposure: the same over the rows in which a column was not observed; None where
+      missing_exposure: the same sum over the rows in which column m was not observed; None if
         nothing is missing.
       elbo: the part of the ELBO that belongs to the rows, in nats.
-      row_prior: what learning the prior of the rows needs; None if it is not learned.
+      row_prior: the statistics for learning the row prior; None if it is not learned.
     """
 
     shares: Float[Array, "M K"]
@@ -105,7 +106,7 @@ class FactorStatistics(Record):
     row_prior: PriorStatistics | None
 
     def total(self, devices: Collectives) -> Self:
-        """The sum over devices; each gets the (M, K) parts for its own columns only."""
+        """The sum over devices; each receives the (M, K) parts of its own columns only."""
         missing = self.missing_exposure
         exposure, elbo, row_prior = devices.total((self.exposure, self.elbo, self.row_prior))
         return type(self)(
@@ -130,15 +131,15 @@ class FactorModel(Record):
 
     @property
     def row_latents(self) -> tuple[str, ...]:
-        """The names of the latents that belong to single rows."""
+        """The names of the latents of rows."""
         return ROW_LATENTS if isinstance(self.row_prior, RandomRatePrior) else ROW_LATENTS[:1]
 
     def initial(self, perturbations: tuple[np.ndarray, np.ndarray]) -> Posterior:
-        """The prior, its means perturbed: where coordinate ascent may start.
+        """The prior with perturbed means, a starting point of coordinate ascent.
 
         Args:
-          perturbations: of rows and columns, padded, as from `random_perturbations`; shapes (N, K)
-            and (M, K).
+          perturbations: factors of the means of rows and columns, padded, from
+            `random_perturbations`; shapes (N, K) and (M, K).
         """
         posterior: Posterior = {}
         priors = (self.row_prior, self.column_prior)
@@ -150,7 +151,7 @@ class FactorModel(Record):
 
     @staticmethod
     def table(q: Posterior, is_column: IsColumn) -> ColumnTable:
-        """What there is to know of the columns of q, those that only pad apart."""
+        """The `ColumnTable` of q; columns of padding have no part in its total."""
         weights, shifts = _weights(q["columns"])
         means = means_of(q["columns"])
         total = jnp.where(is_column[:, None], means, 0.0).sum(axis=0, keepdims=True)
@@ -159,7 +160,7 @@ class FactorModel(Record):
     def with_local_conditionals(
         self, q: Posterior, table: ColumnTable, batch: CountRows
     ) -> Posterior:
-        """q with the latents of the rows in `batch` at their complete conditionals given the rest.
+        """q with the latents of the rows in `batch` updated to their complete conditionals.
 
         θ_nk: Gamma(a + Σ_m E[z_nmk], rate + e_n Σ_m E[β_mk]), and then the rates, if random.
         """
@@ -174,9 +175,9 @@ class FactorModel(Record):
     def rows_given(
         self, rows: Posterior, table: ColumnTable, weights: Array, block: SparseBlocks, e_n: Array
     ) -> Posterior:
-        """The same for the rows of a single block, with exposures e_n, nothing missing.
+        """As `with_local_conditionals`, for the rows of a single block without missing cells.
 
-        `weights` are those of the table, `gathered` for the block.
+        `weights` are the weights of the table, `gathered` for the block; `e_n` are the exposures.
         """
         shares = shares_given(_weights(rows["rows"])[0], weights, block)
         exposure = e_n[:, None] * table.total
@@ -184,7 +185,7 @@ class FactorModel(Record):
         return _named("row", *own)
 
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
-        """What the rows in `batch` say about all columns, and their part of the ELBO of q."""
+        """The statistics of the rows in `batch`, and their part of the ELBO of q."""
         weights, shifts = _weights(q["rows"])
         shares, fit = split_counts(table.weights, weights, batch.by_column)
         expected = batch.exposures[:, None] * means_of(q["rows"])
@@ -204,7 +205,7 @@ class FactorModel(Record):
         )
 
     def with_global_conditionals(self, q: Posterior, statistics: FactorStatistics) -> Posterior:
-        """q with the latents of the columns at their complete conditionals given the rest.
+        """q with the latents of the columns updated to their complete conditionals.
 
         β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
         """
@@ -219,10 +220,10 @@ class FactorModel(Record):
         """The part of the ELBO of q that belongs to the columns, in nats.
 
         Args:
-          q: the posterior that the statistics were made with.
-          table: of the columns of q, not gathered.
-          statistics: of all rows.
-          is_column: whether a column is real, and does not only pad.
+          q: the posterior that the statistics were computed with.
+          table: the table of the columns of q, not gathered.
+          statistics: the sum of the statistics of all rows.
+          is_column: False for columns of padding.
         """
         divergence = self.column_prior.kl_divergence(q["columns"], _rates(q, "column"))
         of_column = sum_over_factors(statistics.shares) * table.shifts - divergence
@@ -232,14 +233,14 @@ class FactorModel(Record):
         return jnp.where(is_column, of_column, 0.0).sum() - expected
 
     def elbo(self, q: Posterior, batch: CountRows, weight: Array | float = 1.0) -> Float[Array, ""]:
-        """The ELBO of q in nats, each of the rows in `batch` standing for `weight` of all."""
+        """The ELBO of q in nats, where each row in `batch` represents `weight` rows of the data."""
         table = self.table(q, batch.is_column)
         statistics = self.statistics(q, table, batch).replace(row_prior=None)
         statistics = jax.tree.map(lambda leaf: weight * leaf, statistics)
         return statistics.elbo + self.global_elbo(q, table, statistics, batch.is_column)
 
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
-        """The model with priors that have a higher ELBO (empirical Bayes), from sums over all."""
+        """The model with priors updated by empirical Bayes, from sums over all rows and columns."""
         assert statistics.row_prior is not None, "the statistics are not for learning"
         return type(self)(
             self.row_prior.learned(statistics.row_prior),
@@ -247,14 +248,14 @@ class FactorModel(Record):
         )
 
     def column_statistics(self, q: Posterior, is_column: IsColumn) -> PriorStatistics:
-        """What learning the prior of the columns needs, additive over columns."""
+        """The statistics for learning the column prior, additive over columns."""
         return self.column_prior.statistics(q["columns"], _rates(q, "column"), is_column)
 
     def log_joint(self, log_latents: dict[str, Array], batch: CountRows) -> Float[Array, ""]:
         """log p(x, θ, β, ...) in nats, at the exponentials of `log_latents`.
 
-        The density is that of the latents, not of their logarithms. Rows that only pad add nothing.
-        Columns that do have their prior density, and add nothing else; they may be left out.
+        The density is that of the latents, not of their logarithms. Rows of padding contribute
+        nothing. Columns of padding contribute their prior density only; they may be left out.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
         of_columns = self.column_prior.log_prob(log_beta, _rates(log_latents, "column")).sum()
@@ -283,7 +284,8 @@ class FactorModel(Record):
     def generate_rows(key: Key, q: Posterior, num_rows: int) -> DrawnRows:
         """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
 
-        Row i is a function of (key, i) alone; exposures are 1. There is no padding in q.
+        Row i depends on (key, i) only; exposures are 1. q must have no padding. Returns the rates
+        and the int32 counts, both of shape (num_rows, M).
         """
 
         def row(index: Array) -> tuple[Array, Array]:
@@ -298,7 +300,7 @@ class FactorModel(Record):
     def generate_prior(
         self, key: Key, num_rows: int, num_columns: int, num_factors: int
     ) -> tuple[Array, Array, Array]:
-        """Draws all from the prior, exposures being 1: (θ, β, int32 counts (N, M))."""
+        """Draws θ (N, K), β (M, K) and int32 counts (N, M) from the prior, with exposures of 1."""
         key_rows, key_columns, key_counts = jax.random.split(key, 3)
         theta_nk = jnp.exp(self.row_prior.generate(key_rows, num_rows, num_factors))
         beta_mk = jnp.exp(self.column_prior.generate(key_columns, num_columns, num_factors))
@@ -306,12 +308,12 @@ class FactorModel(Record):
 
 
 def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> Posterior:
-    """The latents of real rows and columns, in the order of the counts, in NumPy.
+    """The posterior without padding, in the order of the counts, as NumPy arrays.
 
-    Every process must call it if `q` is spread over several.
+    If `q` is sharded over several processes, all of them must call it.
 
     Args:
-      q: a posterior as a fit stores it: rows may come in batches, with two leading axes.
+      q: a posterior as a fit stores it: rows may be in batches, with two leading axes.
       shape: N and M.
       is_balanced: whether rows are stored in `balanced_order`.
     """
@@ -335,9 +337,10 @@ def _observed_exposure(statistics: FactorStatistics) -> Array:
 
 
 def _weights(factors: Gamma) -> tuple[Array, Array]:
-    """exp(E[log θ_nk] - shift_n), and the shift_n that cancel in the shares.
+    """The weights exp(E[log θ_nk] - shift_n), and the shift_n, which cancel in the shares.
 
-    A shift is 0 unless the largest of its row is beyond e^±20, where products might leave float32.
+    A shift is 0 unless the largest weight of its row is outside [e^-20, e^20], where products might
+    overflow or underflow in float32.
     """
     weights = elementwise(_exp_mean_log, factors.concentration, factors.rate)
     largest = jnp.log(weights.max(axis=1))
@@ -347,23 +350,23 @@ def _weights(factors: Gamma) -> tuple[Array, Array]:
 
 
 def _exp_mean_log(concentration: Array, rate: Array) -> Array:
-    """exp(E[log x]) of a Gamma, as far as it is a float32."""
+    """exp(E[log x]) of a Gamma, but at least `_SMALLEST_WEIGHT`."""
     return jnp.maximum(exp_digamma(concentration) / rate, _SMALLEST_WEIGHT)
 
 
 def random_perturbations(
     seed: Seed, counts: csr_array, sizes: tuple[int, int], num_factors: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By how much the means of rows and columns start above or below those of the prior.
+    """The factors by which the initial means of rows and columns differ from the prior means.
 
-    Those of a row by up to 10 %; those of a component's columns by how often they occur in a group
-    of rows that are alike, rather than in all. So the components start apart, along directions in
-    which rows differ: fits end higher than from random perturbations, in half the sweeps.
+    Those of rows are random, between 1 and 1.1. Those of columns are, for each component, the
+    enrichment of the columns in a group of similar rows. So components start along directions in
+    which rows differ: fits reach a higher ELBO than from random perturbations, in half the sweeps.
 
-    In NumPy, which needs no compilation for what happens once.
+    It is computed in NumPy, as compilation would not pay off for a single call.
 
     Args:
-      seed: of `numpy.random.default_rng`.
+      seed: the seed of `numpy.random.default_rng`.
       counts: the training counts.
       sizes: N and M, padded.
       num_factors: K.
@@ -380,9 +383,9 @@ def random_perturbations(
 
 
 def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -> np.ndarray:
-    """How often columns occur in a group of rows for each component, over how often by chance.
+    """(observed counts + 1) / (expected counts + 1) of each column in each group of rows; (K, M).
 
-    One count is added to both; shape (K, M).
+    The expected counts are those of columns independent of the groups.
     """
     rows, groups = group_rows(rng, counts, num_factors)
     members = csr_array(
@@ -394,7 +397,7 @@ def _enrichment(rng: np.random.Generator, counts: csr_array, num_factors: int) -
 
 
 def _rates(latents: Mapping[str, Any], side: str) -> Any:
-    """Those of a side, or None: as its prior, whose rate is random or fixed, wants them."""
+    """The rates of a side ("row" or "column"), or None if they are fixed."""
     return latents.get(f"{side}_rates")
 
 

@@ -1,7 +1,7 @@
-"""The priors of one side of a factorization: Gammas with a rate that is fixed, or random per row.
+"""The priors of one side of a factorization: Gammas with a fixed rate, or a random rate per row.
 
-Siblings with one signature. A side is a matrix of factors θ of shape (N, K), the rows or the
-columns of the counts; its posterior is a Gamma of that shape and, where the rate is random, a Gamma
+All have the same methods. A side is a matrix of factors θ of shape (N, K), for the rows or the
+columns of the counts. Its posterior is a Gamma of that shape and, if the rates are random, a Gamma
 of shape (N,) for the rates.
 """
 
@@ -22,11 +22,11 @@ IsRow = Bool[Array, " N"]
 
 
 class PriorStatistics(Record):
-    """Expectations over rows that decide the best prior of their factors, additive over rows.
+    """Sufficient statistics of the factors for learning their prior, additive over rows.
 
     Attributes:
-      num_rows: the number of rows.
-      num_latents: the number of their factors.
+      num_rows: N.
+      num_latents: N K.
       mean: Σ_nk E[θ_nk].
       mean_log: Σ_nk E[log θ_nk] + E[log rate_n].
       rate: Σ_n E[rate_n].
@@ -42,39 +42,39 @@ class PriorStatistics(Record):
 
 
 class FixedRatePrior(Record):
-    """θ_nk ~ Gamma(shape, rate); the shape is the `concentration`."""
+    """θ_nk ~ Gamma(shape, rate) with fixed parameters; the shape is the `concentration`."""
 
     concentration: Float[Leaf, ""]
     rate: Float[Leaf, ""]
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, None]:
-        """The prior itself, as a posterior of N × K factors, in NumPy."""
+        """The prior itself, as a posterior of N × K factors, in NumPy arrays."""
         return _filled(self, (num_rows, num_factors)), None
 
     def conditional(self, shares: Array, exposure: Array, rates: None) -> tuple[Gamma, None]:
         """The complete conditional of the factors: Gamma(shape + shares, rate + exposure).
 
         Args:
-          shares: the expected counts that fall to each factor; shape (N, K).
-          exposure: the expected coefficient of each factor in the Poisson rates; shape (N, K), or
-            one that broadcasts to it.
+          shares: the expected counts of each factor; shape (N, K).
+          exposure: the expected coefficient of each factor in the sum of the Poisson rates of its
+            row; shape (N, K), or one that broadcasts to it.
           rates: None.
         """
         return _conditional(self.concentration, self.rate, shares, exposure), rates
 
     def kl_divergence(self, factors: Gamma, rates: None) -> Float[Array, " N"]:
-        """KL(q ‖ prior) in nats, of each row."""
+        """KL(q ‖ prior) of each row, in nats."""
         del rates
         return _kl(factors, self.concentration, self.rate, jnp.log(self.rate))
 
     def statistics(self, factors: Gamma, rates: None, is_row: IsRow) -> PriorStatistics:
-        """What `learned` needs; only rows where `is_row` are counted."""
+        """The statistics for `learned`, over the rows where `is_row` is True."""
         del rates
         ones = jnp.ones_like(is_row, self.rate.dtype)
         return _statistics(factors, ones * self.rate, ones * jnp.log(self.rate), is_row)
 
     def learned(self, statistics: PriorStatistics) -> Self:
-        """The prior with the shape that has the highest ELBO at this rate, then the best rate."""
+        """The prior with the shape that maximizes the ELBO at this rate, then the best rate."""
         concentration = inverse_digamma(statistics.mean_log / statistics.num_latents)
         return type(self)(concentration, concentration * statistics.num_latents / statistics.mean)
 
@@ -92,7 +92,7 @@ class FixedRatePrior(Record):
 class RandomRatePrior(Record):
     """θ_nk ~ Gamma(shape, ξ_n),  ξ_n ~ Gamma(shape', rate') (Gopalan, Hofman & Blei 2015).
 
-    ξ_n is small for a row with much in it: its *activity*, or the *popularity* of a column.
+    ξ_n is small for a row with many counts: 1 / ξ_n is its *activity*, or a column's *popularity*.
 
     Attributes:
       concentration: the shape of the factors.
@@ -103,14 +103,14 @@ class RandomRatePrior(Record):
     rate: Gamma
 
     def initial(self, num_rows: int, num_factors: int) -> tuple[Gamma, Gamma]:
-        """The prior, its rates at their mean: N × K factors and N rates, in NumPy."""
+        """The prior with rates at their mean: N × K factors and N rates, in NumPy arrays."""
         rate_concentration = self._rate_concentration(num_factors)
         rates = Gamma(rate_concentration, rate_concentration / self.rate.mean)
         factors = Gamma(self.concentration, self.rate.mean)
         return _filled(factors, (num_rows, num_factors)), _filled(rates, (num_rows,))
 
     def conditional(self, shares: Array, exposure: Array, rates: Gamma) -> tuple[Gamma, Gamma]:
-        """The complete conditional of the factors, and then of the rates.
+        """The complete conditionals of the factors, and then of the rates given these.
 
         θ_nk: Gamma(shape + shares, E[ξ_n] + exposure)
         ξ_n:  Gamma(shape' + K shape, rate' + Σ_k E[θ_nk])
@@ -120,7 +120,7 @@ class RandomRatePrior(Record):
         return factors, Gamma(concentration, self.rate.rate + sum_over_factors(means_of(factors)))
 
     def kl_divergence(self, factors: Gamma, rates: Gamma) -> Float[Array, " N"]:
-        """KL(q ‖ prior) in nats, of each row and its rate."""
+        """KL(q ‖ prior) of each row and its rate, in nats."""
         prior = self.rate
         of_factors = _kl(factors, self.concentration, rates.mean, rates.mean_log)
         of_rates = power_divergence(rates.concentration, rates.rate, prior.concentration)
@@ -128,11 +128,11 @@ class RandomRatePrior(Record):
         return of_factors + of_rates + prior.rate * rates.mean - of_prior
 
     def statistics(self, factors: Gamma, rates: Gamma, is_row: IsRow) -> PriorStatistics:
-        """What `learned` needs; only rows where `is_row` are counted."""
+        """The statistics for `learned`, over the rows where `is_row` is True."""
         return _statistics(factors, rates.mean, rates.mean_log, is_row)
 
     def learned(self, statistics: PriorStatistics) -> Self:
-        """The prior with the shapes that have the highest ELBO, then the best rate of the rates."""
+        """The prior with the shapes that maximize the ELBO, then the best rate of the rates."""
         mean_rate, mean_log_rate = (
             total / statistics.num_rows for total in (statistics.rate, statistics.log_rate)
         )
@@ -150,7 +150,7 @@ class RandomRatePrior(Record):
         return of_factors + self.rate.log_prob_from_log(log_rates)
 
     def generate(self, key: Key, num_rows: int, num_factors: int) -> Float[Array, "N K"]:
-        """Draws rates, then log θ."""
+        """Draws log θ, with rates drawn first."""
         key_rates, key_factors = jax.random.split(key)
         log_rates = self.rate.log_sample(key_rates, (num_rows,))
         standard = Gamma(self.concentration, jnp.ones_like(self.concentration))
@@ -196,5 +196,5 @@ def _kl(q: Gamma, concentration: Array, mean_rate: Array, mean_log_rate: Array) 
 
 
 def means_of(factors: Gamma) -> Float[Array, "N K"]:
-    """E[θ_nk], as `Gamma.mean`, in a faster loop."""
+    """E[θ_nk], the same as `Gamma.mean`, but faster on CPUs."""
     return elementwise(jnp.divide, factors.concentration, factors.rate)

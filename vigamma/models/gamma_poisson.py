@@ -1,9 +1,9 @@
-"""The Gamma-Poisson model: independent columns of counts, each with a rate of its own.
+"""The Gamma-Poisson model: independent columns of counts, each with its own rate.
 
 x_nm ~ Poisson(θ_m),   θ_m ~ Gamma(a_m, b_m).
 
-Conjugate: the posterior is Gamma(a_m + Σ_n x_nm, b_m + N). The rows enter only through the column
-sums and their number, so nothing here costs more for more rows.
+It is conjugate: the posterior is Gamma(a_m + Σ_n x_nm, b_m + N). The rows enter only through the
+column sums and their number, so that the cost does not depend on the number of rows.
 """
 
 from typing import Self
@@ -30,8 +30,8 @@ class CountStatistics(Record):
     Attributes:
       column_sums: S_m = Σ_n x_nm.
       num_rows: N.
-      log_multinomial: log p(x | S) = Σ_m (log S_m! - Σ_n log x_nm! - S_m log N), in nats: how the
-        sums fall to the rows does not depend on the rates. A constant of the data.
+      log_multinomial: log p(x | S) = Σ_m (log S_m! - Σ_n log x_nm! - S_m log N), in nats. It does
+        not depend on the rates.
     """
 
     column_sums: Float[Leaf, " M"]
@@ -51,8 +51,8 @@ class CountStatistics(Record):
 class GammaPoisson(Record):
     """Counts with independent Poisson columns under a Gamma prior.
 
-    All likelihoods are those of the column sums, S_m ~ Poisson(N θ_m), plus log p(x | S): no term
-    is larger than the result, as Σ_n x_nm log θ_m and Σ_n log x_nm! would be.
+    Likelihoods are those of the column sums, S_m ~ Poisson(N θ_m), plus log p(x | S). The terms
+    Σ_n x_nm log θ_m and Σ_n log x_nm! would be larger than the result, and cancel.
 
     Attributes:
       prior: the Gamma prior of the M rates.
@@ -63,7 +63,7 @@ class GammaPoisson(Record):
     def log_joint(self, log_theta: Float[Array, " M"], batch: CountStatistics) -> Float[Array, ""]:
         """log p(x, θ) = log p(θ) + Σ_nm log Poisson(x_nm | θ_m), in nats.
 
-        It is exact also where θ underflows. The density is that of θ, not of `log_theta`.
+        It is accurate also where θ underflows. The density is that of θ, not of `log_theta`.
         """
         log_prior = self.prior.log_prob_from_log(log_theta).sum()
         of_sums = _log_sums(batch, jnp.exp(log_theta), log_theta)
@@ -72,7 +72,7 @@ class GammaPoisson(Record):
     def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Float[Array, ""]:
         """E_q[log p(x | θ)] in nats.
 
-        That at θ = E[θ], less Σ_m S_m (log E[θ_m] - E[log θ_m]).
+        It is log p(x | θ) at θ = E[θ], minus Σ_m S_m (log E[θ_m] - E[log θ_m]).
         """
         of_sums = _log_sums(batch, q.mean, log_ratio(q.concentration, q.rate))
         spread = batch.column_sums * log_minus_digamma(q.concentration)
@@ -91,22 +91,22 @@ class GammaPoisson(Record):
 
         Σ_m log NegativeBinomial(S_m | a_m, b_m / N) + log p(x | S)
 
-        Of a model and statistics in NumPy float64, as they are built, in float64; of float32 arrays
-        in float32, in which a sum of 1e8 nats is known to 8.
+        It is computed in float64 if the model and the statistics hold NumPy float64, as `build`
+        returns them; otherwise in float32, where a value of 1e8 nats has a rounding error of 8.
         """
         with own_precision(self, batch):
             of_sum = NegativeBinomial(self.prior.concentration, self.prior.rate / batch.num_rows)
             return of_sum.log_prob(batch.column_sums).sum() + batch.log_multinomial
 
     def posterior_predictive(self, q: Gamma) -> NegativeBinomial:
-        """The distribution of one more row of counts, under θ ~ q integrated out."""
+        """The predictive distribution of a new row of counts, with θ ~ q integrated out."""
         return NegativeBinomial(q.concentration, q.rate)
 
     @staticmethod
     def generate(key: Key, q: Gamma, num_rows: int) -> DrawnRows:
-        """Draws new rows: θ ~ q, then x ~ Poisson(θ), afresh for every row.
+        """Draws new rows: θ ~ q, then x ~ Poisson(θ), independently for every row.
 
-        Row i is a function of (key, i) alone.
+        Row i depends on (key, i) only.
         """
 
         def row(index: Array) -> tuple[Array, Array]:
@@ -125,11 +125,11 @@ def _log_sums(batch: CountStatistics, theta: Array, log_theta: Array) -> Float[A
 
 @spec
 class DomainKnowledge:
-    """A `GammaPoisson` model whose prior is worth `weight` rows equal to a known typical row.
+    """A `GammaPoisson` model whose prior has the weight of `weight` rows equal to a typical row.
 
-    The prior is Gamma(shape w·x₀, rate w): its mean is x₀, and it counts as much as w rows of
-    data. x₀ is the domain knowledge, floored at `floor`: where the knowledge is an exact 0, as in
-    the always blank pixels of the digits, the prior would not be proper without it.
+    The prior is Gamma(shape w·x₀, rate w): its mean is x₀, and it has the weight of w rows of data.
+    x₀ is the known typical row, and at least `floor`: where that row is exactly 0, as in the always
+    blank pixels of the digits, the prior would be improper otherwise.
 
     Attributes:
       weight: w, in rows ("pseudo-images"); > 0.
@@ -156,7 +156,7 @@ class DomainKnowledge:
 
 
 def _check_knowledge(data: KnowledgeAndCounts) -> None:
-    """NaN and infinity are left to the prior, which cannot have them."""
+    """Raises ValueError for a wrong shape or a negative mean; `Gamma.validate` checks the rest."""
     wanted = np.shape(data.counts)[1:]
     if np.shape(data.knowledge) != wanted:
         shape = np.shape(data.knowledge)

@@ -1,4 +1,4 @@
-"""Poisson factorization in which the activity of rows and the popularity of columns vary."""
+"""Poisson factorization with random activities of rows and popularities of columns."""
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -22,8 +22,8 @@ class HierarchicalPoissonFactorization:
       num_factors: K.
       row_shape: a > 0, or None, as in `PoissonFactorization`.
       column_shape: c > 0.
-      rate_shape: r > 0; smaller lets activity and popularity vary more.
-      row_sum_exposures: whether e_n is the sum of the counts of row n over its mean, rather than 1.
+      rate_shape: r > 0; with a smaller r, activities and popularities vary more.
+      row_sum_exposures: as in `PoissonFactorization`.
     """
 
     num_factors: int = 20
@@ -39,7 +39,7 @@ class HierarchicalPoissonFactorization:
             raise ValueError(f"rate_shape must be positive and finite, got {self.rate_shape}")
 
     def build(self, counts: csr_array, exposures: np.ndarray, num_missing: int) -> FactorModel:
-        """The model of these counts; arguments as of `PoissonFactorization.build`."""
+        """The model of these counts; the arguments are those of `PoissonFactorization.build`."""
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
 
         def prior(shape: float) -> RandomRatePrior:

@@ -1,8 +1,8 @@
-"""What the time of Poisson factorization goes into, in forms that become vector loops.
+"""The computational kernels of Poisson factorization, in forms that compilers vectorize.
 
-The two passes over sparse entries gather each entry's row of the other side once, and hold only a
-block of them at a time: no array of entries × components ever exists. The sums of a chunk are added
-to its row in order. The rest is elementwise work on tables of short rows.
+The two passes over sparse entries gather the factors of each entry's other side once, block by
+block, so that no array of all entries × components is allocated. The sums of chunks are added to
+their rows in order. The remaining work is elementwise, on tables with short rows.
 """
 
 import math
@@ -21,30 +21,30 @@ _LANES = 8
 _UNROLLED_SIZE = 165.0
 _COPY_SIZE = 2.4
 _MOST_CLIPS = 7
-"""Of the unrolled loop and of its body, in clips: they separate the fast from the slow at each of
-16, 24, ... 80 components. Where more than 7 clips are wanted, unrolled copies are faster."""
+"""The sizes of the unrolled loop and of its body, in clips. They were fitted to timings at 16, 24,
+..., 80 components. If more than 7 clips were needed, the unrolled loop is faster."""
 
 
 def split_counts(
     own_nk: Float[Array, "N K"], other_mk: Float[Array, "M K"], blocks: SparseBlocks
 ) -> tuple[Float[Array, "N K"], Float[Array, ""]]:
-    """Shares each count x_nm among K components in proportion to own_nk · other_mk.
+    """Splits each count x_nm among K components in proportion to own_nk · other_mk.
 
     With the rates r_nm = Σ_k own_nk other_mk of the entries:
 
         shares_nk = own_nk Σ_m (x_nm / r_nm) other_mk,     fit = Σ_nm x_nm log(r_nm / x_nm)
 
-    so that Σ_k shares_nk = Σ_m x_nm. This is the expectation step of the multinomial auxiliary
-    counts (Cemgil 2009; Gopalan, Hofman & Blei 2013, eq. 11), and the term of the ELBO that is left
-    when they are summed out, without Σ x log x: as small as it can be, also for large counts.
+    so that Σ_k shares_nk = Σ_m x_nm. This is the expectation of the multinomial auxiliary counts
+    (Cemgil 2009; Gopalan, Hofman & Blei 2013, eq. 11), and the term of the ELBO that remains when
+    they are summed out, minus Σ x log x, so that it stays small for large counts.
 
     Args:
-      own_nk: weights of the rows in [0, 1e30].
-      other_mk: weights of the columns, likewise.
-      blocks: the counts, by row; where one is positive, so must its rate be.
+      own_nk: weights of the rows, in [0, 1e30].
+      other_mk: weights of the columns, in [0, 1e30].
+      blocks: the counts, by row; the rate of a positive count must be positive.
 
     Returns:
-      shares, and the fit in nats.
+      the shares (N, K), and the fit in nats.
     """
     own, other = padded(own_nk), padded(other_mk)
 
@@ -65,16 +65,16 @@ def split_counts(
 
 
 def gathered(other_mk: Float[Array, "M K"], columns: Integer[Array, "C W"]) -> Array:
-    """The weights of the column of each slot, for `shares_given`: shape (C, W, K), padded."""
+    """The padded weights of the column of each slot, for `shares_given`; shape (C, W, K)."""
     return gather(padded(other_mk), columns)
 
 
 def shares_given(
     own_nk: Float[Array, "N K"], other_cwk: Array, block: SparseBlocks
 ) -> Float[Array, "N K"]:
-    """The shares of `split_counts` in a single block, whose columns are `gathered` already.
+    """The shares of `split_counts` for a single block with `gathered` columns.
 
-    Where a block is split again and again while its columns stay, they stay in the cache.
+    If a block is split repeatedly with the same columns, they stay in the CPU cache.
     """
     own = padded(own_nk)
     rates = jnp.einsum("ck,cwk->cw", own[block.rows], other_cwk)
@@ -87,7 +87,7 @@ def shares_given(
 def sum_over_entries(
     other_mk: Float[Array, "M K"], blocks: SparseBlocks, num_rows: int
 ) -> Float[Array, "{num_rows} K"]:
-    """Σ_{m in row n} other_mk over the entries of each row, counts apart."""
+    """Σ_{m in row n} other_mk over the entries of each row, whatever their counts."""
     other = padded(other_mk)
 
     def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, None]:
@@ -100,10 +100,11 @@ def sum_over_entries(
 
 
 def elementwise(function: Callable[..., Array], *tables: Array) -> Array:
-    """function(*tables) for an elementwise function of tables of one shape (N, K), N even.
+    """function(*tables) for an elementwise function of tables of the same shape (N, K).
 
-    On a CPU a loop over rows of 20 numbers is two to three times slower than one over all numbers
-    in a line. XLA would move a reshape out of the way; it does not out of a loop over two halves.
+    On a CPU a loop over rows of 20 numbers is two to three times slower than a loop over the
+    flattened table. XLA would move a plain reshape past the function, but does not move it out of a
+    loop over two halves; for this N must be even.
     """
     if tables[0].shape[0] % 2:
         return function(*tables)
@@ -113,16 +114,17 @@ def elementwise(function: Callable[..., Array], *tables: Array) -> Array:
 
 
 def sum_over_factors(table: Float[Array, "N K"]) -> Float[Array, " N"]:
-    """Σ_k table_nk: as a product, which XLA leaves alone, up to six times faster."""
+    """Σ_k table_nk, as a matrix product, which XLA does not rewrite; up to six times faster."""
     return table @ jnp.ones(table.shape[1], table.dtype)
 
 
 def gather(table: Array, columns: Array) -> Array:
     """table[columns], for values in [1e-30, 1e30].
 
-    On a CPU the loop that copies a short row is unrolled into one move per float: two thirds of the
-    time of a pass. Clipping, which changes nothing, makes the row too long for that, so that it is
-    copied by vector instructions instead (at 56 components a whole pass is 1.8 times faster).
+    On a CPU the loop that copies a short row is unrolled into one move per float, which takes two
+    thirds of the time of a pass. Clipping, which has no effect on the values, makes the loop body
+    too large to unroll, so that rows are copied by vector instructions (at 56 components a whole
+    pass is 1.8 times faster).
     """
     rows = table[columns]
     num_clips = max(math.ceil(_UNROLLED_SIZE / table.shape[1] - _COPY_SIZE), 1)
@@ -135,10 +137,10 @@ def gather(table: Array, columns: Array) -> Array:
 
 
 def _add_to_rows(sums: Array, block: SparseBlocks, of_chunks: Array) -> Array:
-    """Adds the sums of a block's chunks to their rows; padding, beyond the last row, is dropped."""
+    """Adds the sums of a block's chunks to their rows; padding, with an invalid row, is dropped."""
     return sums.at[block.rows].add(of_chunks, indices_are_sorted=True, mode="drop")
 
 
 def padded(table: Array) -> Array:
-    """The table with components of zeros, up to a whole number of vector registers."""
+    """The table, padded with components of zeros to whole vector registers."""
     return jnp.pad(table, ((0, 0), (0, -table.shape[1] % _LANES)))

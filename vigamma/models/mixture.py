@@ -1,12 +1,12 @@
-"""Rates of a mixture of posteriors, one from each start, all with the same weight.
+"""Rates under an equally weighted mixture of posteriors, one from each start.
 
-Under the mixture of q_1, ..., q_S the mean of a rate is the mean of its S means: an inner product
-of all their factors, side by side,
+Under the mixture of q_1, ..., q_S the mean of a rate is the mean of its S means, which is an inner
+product of the concatenated factors,
 
     E[r_nm] = 1/S Σ_s Σ_k E_s[θ_nk] E_s[β_mk]
 
-so whatever takes tables of (N, K) and (M, K) takes the mixture, as tables of (N, S K) and (M, S K).
-The variance has the spread between the starts in it: the mean of E_s[r²], less E[r]².
+so that functions of tables (N, K) and (M, K) also work for the mixture, with tables (N, S K) and
+(M, S K). The variance includes that between the starts: it is the mean of E_s[r²] minus E[r]².
 
 Averaging over optima of the ELBO is an ensemble (Lakshminarayanan, Pritzel & Blundell 2017, "Simple
 and scalable predictive uncertainty estimation using deep ensembles", NeurIPS).
@@ -26,9 +26,9 @@ from vigamma.random.keys import key_of_seed
 def mixture_means(
     tables: Sequence[tuple[Float[np.ndarray, "N K"], Float[np.ndarray, "M K"]]],
 ) -> tuple[Float[np.ndarray, "N S*K"], Float[np.ndarray, "M S*K"]]:
-    """The mean factors of a mixture, side by side, those of rows divided by S.
+    """The concatenated mean factors of a mixture, those of rows divided by S.
 
-    `tables` are e_n E_s[θ_nk] and E_s[β_mk] of each start.
+    `tables` holds e_n E_s[θ_nk] and E_s[β_mk] of each start.
     """
     if len(tables) == 1:
         return tables[0]
@@ -40,7 +40,7 @@ def mixture_means(
 def mixture_moments(
     means: Float[np.ndarray, "S E"], deviations: Float[np.ndarray, "S E"]
 ) -> tuple[Float[np.ndarray, " E"], Float[np.ndarray, " E"]]:
-    """The means and the standard deviations of rates under a mixture, from those of each part."""
+    """The means and standard deviations of rates under a mixture, from those of each component."""
     mean = means.mean(axis=0)
     spread = (means - mean) ** 2
     return mean, np.sqrt((deviations**2 + spread).mean(axis=0))
@@ -49,7 +49,7 @@ def mixture_moments(
 def generate_mixture(
     seed: int, posteriors: Sequence[Posterior], num_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rates and counts of rows, each as of `FactorModel.generate_rows` from a random posterior."""
+    """Rates and counts of rows, each drawn by `FactorModel.generate_rows` from a random start."""
     key = key_of_seed(seed)
     drawn = [
         FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors

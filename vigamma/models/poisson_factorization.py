@@ -1,4 +1,4 @@
-"""Poisson factorization with fixed priors, and how its model is built from counts."""
+"""Poisson factorization with fixed priors."""
 
 from typing import Protocol
 
@@ -12,9 +12,9 @@ from vigamma.typing import default_float, spec
 SMALLEST_SHAPE = 0.01
 
 _ROW_SHAPES = 6.0
-"""The sum over components of the shapes of a row. Of shapes from 0.05 to 1 and K from 10 to 100 on
-texts, ratings, cells and digits, whether entries or counts are held out, the best shape falls with
-K: 0.3 to 0.5, 0.1 to 0.3, 0.05 to 0.1 and 0.05 for K of 10, 20, 50 and 100."""
+"""The default of K a, the sum of the shapes of a row. On texts, ratings, cells and digits, with
+entries or counts held out, the best of the shapes from 0.05 to 1 decreased with K: it was 0.3 to
+0.5, 0.1 to 0.3, 0.05 to 0.1 and 0.05 for K of 10, 20, 50 and 100."""
 
 
 class _Factors(Protocol):
@@ -27,16 +27,16 @@ class _Factors(Protocol):
 class PoissonFactorization:
     """x_nm ~ Poisson(e_n Σ_k θ_nk β_mk),   θ_nk ~ Gamma(a, a/s),   β_mk ~ Gamma(c, c/s).
 
-    The prior mean s of all factors is not a choice: K s² is the mean of the training counts over
-    all observed cells, so that the prior expects as many counts as there are.
+    The prior mean s of all factors is set from the data: K s² is the mean of the training counts
+    over all observed cells, so that the total count expected under the prior is the observed one.
 
     Attributes:
       num_factors: K.
-      row_shape: a > 0; smaller is sparser. None for 6 / K, from 0.05 to 1: the more components
-        there are, the smaller the share of them that a row has.
-      column_shape: c > 0.
-      row_sum_exposures: whether e_n is the sum of the counts of row n over its mean (library size,
-        document length), rather than 1.
+      row_shape: a ≥ 0.01; smaller is sparser. None for 6 / K, clipped to [0.05, 1]: with more
+        components, a row uses a smaller share of them.
+      column_shape: c ≥ 0.01.
+      row_sum_exposures: whether e_n is the sum of the counts of row n over the mean sum (library
+        size, document length), rather than 1.
     """
 
     num_factors: int = 20
@@ -45,16 +45,16 @@ class PoissonFactorization:
     row_sum_exposures: bool = False
 
     def validate(self) -> None:
-        """Raises ValueError for a number of factors or a shape that is not positive."""
+        """Raises ValueError for a number of factors or a shape out of range."""
         validate_factors(self)
 
     def build(self, counts: csr_array, exposures: np.ndarray, num_missing: int) -> FactorModel:
-        """The model of these counts, its priors in NumPy, of JAX's default float type.
+        """The model of these counts; its priors are NumPy scalars of JAX's default float dtype.
 
         Args:
           counts: canonical counts of shape (N, M).
           exposures: e_n; shape (N,).
-          num_missing: the number of cells that were not observed.
+          num_missing: the number of unobserved cells.
         """
         mean = prior_mean(counts, exposures, num_missing, self.num_factors)
         row_prior, column_prior = (
@@ -65,7 +65,7 @@ class PoissonFactorization:
 
 
 def validate_factors(model: _Factors) -> None:
-    """Raises ValueError for a number of factors or a shape that is not positive and finite."""
+    """Raises ValueError for fewer than one factor, or a shape that is infinite or below 0.01."""
     if model.num_factors < 1:
         raise ValueError(f"num_factors must be at least 1, got {model.num_factors}")
     for name, value in (("row_shape", row_shape_of(model)), ("column_shape", model.column_shape)):
@@ -74,7 +74,7 @@ def validate_factors(model: _Factors) -> None:
 
 
 def row_shape_of(model: _Factors) -> float:
-    """a: `row_shape`, or what stands for None."""
+    """a: `row_shape`, or its default if that is None."""
     if model.row_shape is not None:
         return model.row_shape
     return min(max(_ROW_SHAPES / model.num_factors, 0.05), 1.0)

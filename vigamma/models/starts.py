@@ -1,14 +1,14 @@
-"""Groups of rows that are alike: where the components of a factorization may start.
+"""Groups of similar rows, from which the components of a factorization are initialized.
 
-The rows of sparse counts are placed by a regularized correspondence analysis of the square roots of
-the counts, and rows in like directions are put together by spherical k-means:
+The rows of sparse counts are embedded by a regularized correspondence analysis of the square roots
+of the counts, and the embeddings are clustered by spherical k-means:
 
     A_nm = (√x_nm - s_n t_m / Σ s) / √((s_n + 5 s̄) (t_m + 5 t̄)) ≈ U diag(σ) Vᵀ,     row n at σ U_n
 
-where s and t are the sums of rows and columns of √x, and the bars their means. The singular vectors
-are found by randomized subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4). The
-square root keeps a few large counts, and the regularization a few small rows, from having
-directions of their own.
+where s and t are the sums of rows and columns of √x, and s̄ and t̄ their means. The singular vectors
+are found by randomized subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4). Without
+the square root a few large counts, and without the regularization a few small rows, would dominate
+single directions.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 _MOST_NONZEROS = 2 * 10**6
-_REGULARIZATION = 5.0
-_MORE_DIRECTIONS = 10
+_REGULARIZATION = 5.0  # the 5 in A_nm
+_MORE_DIRECTIONS = 10  # the oversampling of the randomized subspace iteration
 _NUM_ITERATIONS = 3
 _NUM_TRIES = 5
 _MOST_TRIED = 10_000
@@ -26,25 +26,25 @@ _MOST_TRIED = 10_000
 def group_rows(
     rng: np.random.Generator, counts: csr_array, num_groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts rows into groups, some of which may stay empty.
+    """Divides rows into groups, some of which may stay empty.
 
     Args:
-      rng: chooses rows where there are more than 2 million nonzeros, and the first centers.
+      rng: samples rows if there are more than 2 million nonzeros, and the initial centers.
       counts: canonical counts of shape (N, M).
       num_groups: K.
 
     Returns:
-      the numbers of the rows that were looked at, in random order, and the group of each of them.
+      the indices of the rows that were used, in random order, and the group of each of them.
     """
     rows = _some_rows(rng, counts)
-    # More threads are no faster, and wait for each other by the second where cores are busy.
+    # More threads are not faster, and wait for each other for seconds if cores are busy.
     with threadpool_limits(1, "blas"):
         places = _places(rng, counts[rows], num_groups)
         return rows, _spherical_k_means(rng, places, num_groups)
 
 
 def _some_rows(rng: np.random.Generator, counts: csr_array) -> np.ndarray:
-    """Random rows, none of them empty, that have at most 2 million nonzeros before the last."""
+    """Random nonempty rows, which without the last have fewer than 2 million nonzeros."""
     order = rng.permutation(counts.shape[0])
     sizes = np.diff(counts.indptr)[order]
     return order[(np.cumsum(sizes) - sizes < _MOST_NONZEROS) & (sizes > 0)]
@@ -81,10 +81,10 @@ def _orthonormal(vectors: np.ndarray) -> np.ndarray:
 
 
 def _spherical_k_means(rng: np.random.Generator, places: np.ndarray, num_groups: int) -> np.ndarray:
-    """The group of each place, by direction; places count in proportion to their lengths.
+    """The group of each row, by the direction of its embedding, weighted by the length.
 
-    Of several tries on some rows the one goes on in which these are closest to the centers, by
-    Σ length · cosine. The first centers are drawn as in k-means++ (Arthur & Vassilvitskii 2007).
+    The best of several tries on at most 10,000 rows is continued: the one with the highest
+    Σ length · cosine. Initial centers are drawn as in k-means++ (Arthur & Vassilvitskii 2007).
     """
     lengths = np.linalg.norm(places, axis=1)
     directions = places / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
@@ -103,7 +103,7 @@ def _spherical_k_means(rng: np.random.Generator, places: np.ndarray, num_groups:
 def _updated(
     centers: np.ndarray, directions: np.ndarray, lengths: np.ndarray, num_updates: int = 20
 ) -> np.ndarray:
-    """Centers moved, time and again, to the directions of the sums of the places next to them."""
+    """The centers after k-means updates: each moves to the direction of the sum of its group."""
     shape = len(centers), len(directions)
     for _ in range(num_updates):
         groups = (directions @ centers.T).argmax(axis=1)
