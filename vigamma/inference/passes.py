@@ -1,4 +1,4 @@
-"""Passes over all batches in which no step is taken: the distribution of a family, and its ELBO."""
+"""Passes over all batches without steps: the distribution of a family, and its ELBO."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -19,13 +19,13 @@ from vigamma.models.factor_model import Posterior
 from vigamma.typing import Array, Key, PyTree
 
 _ESTIMATES = 100
-"""So many are averaged, at least: the standard error is a tenth of that of a step."""
+"""The least number of estimates to average: a tenth of the standard error of a single one."""
 
 
 def distribution_of_family(
     q: nnx.Module, batches: Minibatches, row_latents: tuple[str, ...], mesh: Mesh
 ) -> Posterior:
-    """What a family says of the latents, those of rows in their batches: shape (B, J, ...)."""
+    """The distribution of a family over all batches; latents of rows have the shape (B, J, ...)."""
     program = _distribution_program(mesh, row_latents)
     found = [program(q, batch) for batch in _on_devices(batches, mesh)]
 
@@ -36,12 +36,12 @@ def distribution_of_family(
 
 
 def elbo_of_family(state: Any, q: nnx.Module) -> tuple[float, float]:
-    """The ELBO of q, as estimated from all batches, and the standard error of that, in nats.
+    """A Monte Carlo estimate of the ELBO of q from all batches, and its standard error, in nats.
 
-    The keys are those of no step.
+    The PRNG keys differ from those of all steps.
 
     Args:
-      state: a `TrainState` whose algorithm states `estimate`, as `GradientAscent` does.
+      state: a `TrainState` whose algorithm defines `estimate`, as `GradientAscent` does.
       q: the family.
     """
     algorithm, batches = state.algorithm, state.data
@@ -51,7 +51,7 @@ def elbo_of_family(state: Any, q: nnx.Module) -> tuple[float, float]:
     keys = jax.random.split(key, (batches.num_batches, rounds))
     of_batches = np.array(
         [
-            jax.device_get(program(arrays, batch, keys[j]))  # one program of all devices at a time
+            jax.device_get(program(arrays, batch, keys[j]))  # waits: programs must not overlap
             for j, batch in enumerate(_on_devices(batches, state.mesh))
         ],
         np.float64,
@@ -78,7 +78,7 @@ def _on_devices(batches: Minibatches, mesh: Mesh) -> Iterator[PyTree]:
 
 @lru_cache
 def _distribution_program(mesh: Mesh, row_latents: tuple[str, ...]) -> Callable[..., Posterior]:
-    """(family, batch) -> its distribution, that of rows spread over the devices."""
+    """(family, batch) -> its distribution; latents of rows are sharded over the devices."""
 
     def of_batch(q: Family, batch: Minibatch) -> Posterior:
         names = jax.eval_shape(lambda: q.distribution(batch))

@@ -1,1 +1,1 @@
-"""Runs: what is fitted, how it is fitted to the end, and what is left of it on the disk."""
+"""Runs: experiments, their fits, the training loop, and the files of a run."""

@@ -1,4 +1,4 @@
-"""The fit of any model that states its log joint, by gradient ascent of a Monte Carlo ELBO."""
+"""The fit of any model that defines its log joint, by gradient ascent of a Monte Carlo ELBO."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_LATENTS = 12
-"""Of each name, so many are shown."""
+"""The number of latents of each name that reports show."""
 
 _Line = tuple[str, float, float, float, float]
 
 _MOST_CELLS = 2**30
-"""4 GB of floats."""
+"""The largest dense data: 4 GiB of float32."""
 
 
 class BlackBoxFit(OneStart):
-    """Rows of data, a model of them, and its variational posterior.
+    """The fit of a `StartingModel` to rows of data.
 
     Attributes:
-      identity: a checksum of the data and of where inference starts.
-      names: none.
+      identity: a checksum of the data and of the initial distributions.
+      names: empty.
       model: the model.
     """
 
     def __init__(self, config: Experiment, data: PyTree):
-        """Lays the data out; raises TypeError or ValueError where the model does not take them."""
+        """Checks the model and the data; raises TypeError or ValueError if they do not fit."""
         if config.heldout is not None:
             raise ValueError("held-out counts need a factorization")
         self._config, self.model = config, config.model
@@ -53,7 +53,7 @@ class BlackBoxFit(OneStart):
         self.identity = checksum_of(jax.tree.leaves((self._rows, self._initial)))
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """The family where the model says that it starts."""
+        """The state with the family at the initial distributions of the model."""
         del index
         config, batches = self._config, self._batches(mesh)
         rows = row_latents_of(self.model)
@@ -72,7 +72,7 @@ class BlackBoxFit(OneStart):
         )
 
     def _batches(self, mesh: Mesh) -> Minibatches:
-        """The rows, laid out once for the steps, the report and the figures."""
+        """The rows in minibatches, laid out once for steps, report and figures."""
         if mesh not in self._laid_out:
             config, leaves = self._config, jax.tree.leaves(self._rows)
             num_batches = config.inference.num_batches(len(leaves[0])) or 1
@@ -81,12 +81,12 @@ class BlackBoxFit(OneStart):
         return self._laid_out[mesh]
 
     def observe(self, state: TrainState) -> dict[str, float]:
-        """Nothing."""
+        """No further metrics."""
         del state
         return {}
 
     def posterior(self, state: TrainState) -> dict[str, Gamma]:
-        """The distributions of the latents by name, those of rows in their order, in NumPy."""
+        """The distributions of the latents by name, rows in the order of the data, in NumPy."""
         rows, batches = row_latents_of(self.model), self._batches(state.mesh)
         found = distribution_of_family(state.arrays.q, batches, rows, state.mesh)
         found = jax.tree.map(whole, found)
@@ -112,7 +112,7 @@ class BlackBoxFit(OneStart):
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
-        """The way there, and the intervals of the latents."""
+        """The path of the ELBO, and the intervals of the latents."""
         from vigamma.figures import posteriors as plotting
 
         if metrics:
@@ -125,7 +125,7 @@ class BlackBoxFit(OneStart):
 
 
 def _dense(data: SparseData) -> dict[str, np.ndarray]:
-    """Sparse counts as a black-box model takes them, zeros and all."""
+    """Sparse counts as a dense array, which a black-box model takes."""
     num_rows, num_columns = data.counts.shape
     if num_rows * num_columns > _MOST_CELLS:
         raise ValueError(
@@ -136,7 +136,7 @@ def _dense(data: SparseData) -> dict[str, np.ndarray]:
 
 
 def _checked(model: StartingModel, initial: Any, rows: PyTree) -> dict[str, Gamma]:
-    """Where inference starts; raises TypeError or ValueError where it is against the contract."""
+    """The initial distributions; raises TypeError or ValueError if they violate the contract."""
     if not isinstance(initial, Mapping) or not all(isinstance(q, Gamma) for q in initial.values()):
         raise TypeError(f"{type(model).__name__}.initial must return Gammas by name, got {initial}")
     if unknown := set(row_latents_of(model)) - set(initial):
@@ -150,7 +150,7 @@ def _checked(model: StartingModel, initial: Any, rows: PyTree) -> dict[str, Gamm
 
 
 def _latent_lines(posterior: Mapping[str, Gamma]) -> list[_Line]:
-    """The name of each of the first latents, its mean, standard deviation and 90 % interval."""
+    """Name, mean, standard deviation and 90 % interval of the first latents of each name."""
     lines: list[_Line] = []
     for name, gamma in posterior.items():
         ends = (np.asarray(gamma.quantile(p)) for p in (0.05, 0.95))

@@ -1,4 +1,4 @@
-"""The fit of a conjugate model by gradient ascent, beside its exact posterior."""
+"""The fit of a conjugate model by gradient ascent, compared with its exact posterior."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class ConjugateFit(OneStart):
-    """A Gamma-Poisson model, in float64, and its variational posterior.
+    """The fit of a conjugate model, which is kept in float64.
 
     Attributes:
-      identity: a checksum of the prior and the statistics of the data, and the kind of keys.
-      names: none.
+      identity: a checksum of the prior and the statistics of the data, and the kind of PRNG keys.
+      names: empty.
       model: the model.
       batch: the sufficient statistics of its data.
     """
 
     def __init__(self, config: Experiment, data: KnowledgeAndCounts):
-        """Builds the model; raises ValueError where config and data do not allow it."""
+        """Builds the model; raises ValueError for an invalid config or invalid data."""
         if getattr(config.inference, "batch_rows", None) is not None:
             raise ValueError("it takes the sums of all rows, so that batch_rows must be None")
         self._config, self._data = config, data
@@ -44,7 +44,7 @@ class ConjugateFit(OneStart):
         self._exact = self.model.exact_posterior(self.batch)
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """The posterior at the prior, and the state of the optimizer."""
+        """The state with q at the prior."""
         del index
         config = self._config
         try:
@@ -65,11 +65,11 @@ class ConjugateFit(OneStart):
         )
 
     def observe(self, state: TrainState) -> dict[str, float]:
-        """KL(q ‖ exact posterior), over all latents."""
+        """KL(q ‖ exact posterior) over all latents, in nats."""
         return {"kl_to_exact": float(kl_to_exact(self.posterior(state), self._exact).sum())}
 
     def posterior(self, state: TrainState) -> Gamma:
-        """The distribution that the parameters stand for, in float64."""
+        """The distribution q, in NumPy float64."""
         q = state.arrays.q
         return gamma_in_float64(q.log_shape[...], q.log_rate[...])
 
@@ -90,7 +90,7 @@ class ConjugateFit(OneStart):
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
-        """Posteriors, synthetic images beside real ones, and the way there."""
+        """Posteriors, synthetic images beside real ones, and the path of the ELBO."""
         from vigamma.figures import posteriors as plotting
 
         config, q = self._config, state.arrays.q

@@ -1,4 +1,4 @@
-"""What one experiment is: a typed config, its checks, its JSON form, and its command line."""
+"""Experiments: typed configs, with their checks, JSON form and command line."""
 
 import dataclasses
 import importlib
@@ -24,27 +24,27 @@ _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance"
 
 @spec
 class Experiment:
-    """One experiment, from the data to the promised accuracy. Files in `configs/` return one.
+    """One experiment: data, model, inference and options. Files in `configs/` return one.
 
-    Data, model and inference are whatever keeps the contracts of `vigamma.contracts`: a config file
-    may define classes of its own, decorated with `spec`.
+    Data, model and inference must satisfy the contracts of `vigamma.contracts`; a config file may
+    define its own classes, decorated with `spec`.
 
     Attributes:
-      data: the counts, and what was known before.
-      model: the model of the counts: a `Factorization`, a `StartingModel`, or a conjugate one.
-      inference: how the posterior is found.
-      num_steps: the most updates (sweeps, for coordinate ascent; minibatches, for stochastic
-        inference) of the whole run; a finished run goes on if this grows.
-      num_starts: so many factorizations, from different random starts, each to its end. Rates are
-        the means over them, and intervals cover how far they differ; factors are those of the best.
-        It may grow, too.
+      data: the data source.
+      model: the model of the data: a `Factorization`, a `StartingModel`, or a conjugate model.
+      inference: the algorithm that fits the posterior.
+      num_steps: the largest number of steps of the whole run (sweeps for coordinate ascent,
+        minibatches for stochastic inference); if it is increased, a finished run continues.
+      num_starts: the number of factorizations, from different random starts. Rates are means over
+        them, and intervals include their differences; factors are those of the best. It may be
+        increased for a finished run, too.
       heldout: which part of sparse counts is held out, to score the fit; None for nothing.
-      log_every: steps between two lines of `metrics.jsonl`, and the most that are fused into one
-        device program.
+      log_every: steps between two lines of `metrics.jsonl`, and the largest number of steps fused
+        into one device program.
       save_every: steps between two checkpoints; one is always saved at the end.
       seed: the seed of all random numbers, 0 to 2³² - 1.
-      tolerance: the KL(q ‖ exact posterior) in nats, over all latents, that this config promises
-        to stay below; only reported.
+      tolerance: the KL(q ‖ exact posterior) in nats, over all latents, that the fit of this config
+        should not exceed; it is only reported.
     """
 
     data: DataSource
@@ -59,7 +59,7 @@ class Experiment:
     tolerance: float = 0.01
 
     def validate(self) -> None:
-        """Raises ValueError for a count, seed or tolerance out of range."""
+        """Raises ValueError for a number of steps or starts, seed or tolerance out of range."""
         for name in ("num_steps", "num_starts", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -81,7 +81,7 @@ class Experiment:
 def load_config(flag: Any) -> tuple[str, Experiment]:
     """The name and the value of a parsed `--config` flag.
 
-    The name is that of the file, without its ending, and of what stands after a colon, if anything:
+    The name is that of the file without its suffix, followed by the argument after a colon, if any:
     `configs/digits_black_box.py:adam` calls `get_config("adam")`.
 
     Raises:
@@ -101,7 +101,7 @@ def load_config(flag: Any) -> tuple[str, Experiment]:
 def check_config(config: Any, path: str = "config") -> None:
     """Checks the type of every field, then the rules of every Spec; raises ConfigError.
 
-    Specs that are fields are checked first, so that the error names the innermost field.
+    The rules of nested Specs are checked first, so that the error names the innermost field.
     """
     _check_types(config, path)
     try:
@@ -123,7 +123,7 @@ def _check_types(config: Any, path: str) -> None:
 
 
 def _wanted(value: Any, hint: Any) -> str:
-    """What is wanted instead of a value, which is of another type or lacks members."""
+    """The expected type, for the message about a value of another type or with missing members."""
     if getattr(hint, "_is_protocol", False) and dataclasses.is_dataclass(value):
         missing = missing_members(value, hint)
         return f"a {hint.__name__}, but {type(value).__name__} has no {missing}"
@@ -150,7 +150,7 @@ def _is_instance(value: Any, hint: Any) -> bool:
 def flatten(config: Any) -> dict[str, Any]:
     """The fields of a config as {"inference.estimator.num_samples": 128, ...}.
 
-    A Spec has, beside its fields, an entry with its own path and the name of its class.
+    Each Spec also has an entry with its own path and the name of its class.
     """
 
     def items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -166,10 +166,10 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def unflatten(values: Mapping[str, Any]) -> Experiment:
-    """The experiment that `flatten` has written down; entries of other names are left alone.
+    """The experiment from the output of `flatten`; other entries are ignored.
 
     Raises:
-      ConfigError: if fields are missing, or a class is not one of this package.
+      ConfigError: if fields are missing or invalid, or a class is not one of this package.
     """
 
     def build(hint: Any, path: str) -> Any:
@@ -192,12 +192,12 @@ def unflatten(values: Mapping[str, Any]) -> Experiment:
 
 
 def identity(config: Experiment) -> dict[str, Any]:
-    """The fields that decide every step: what a resumed run must share with the run before."""
+    """The fields that determine every step, which a resumed run must share with the earlier run."""
     return {name: value for name, value in flatten(config).items() if name not in _MAY_CHANGE}
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line for `absl.app.run`; anything wrong is one line and exit status 2."""
+    """Parses the command line for `absl.app.run`; an error prints one line and exits with 2."""
     take_any_character()
     try:
         with warnings.catch_warnings():  # of ml_collections, which loads the config file
@@ -215,7 +215,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, without the traceback that config_flags puts into some messages."""
+    """The message of an error, without the traceback that config_flags adds to some messages."""
     text = error.args[0] if isinstance(error, KeyError) else str(error)
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     line = lines[-1 if "Traceback" in str(text) else 0] if lines else type(error).__name__

@@ -1,10 +1,10 @@
-"""What a factorization has come to, human-readable."""
+"""The result of a factorization as human-readable text."""
 
 from typing import Any
 
 
 def table_of(summary: dict[str, Any]) -> str:
-    """The lines that a run ends with, from its summary."""
+    """The text that a run prints at its end, from its summary."""
     lines = [
         f"{summary['num_rows']:,} rows × {summary['num_columns']:,} columns, "
         f"{summary['num_nonzeros']:,} nonzeros, {summary['num_factors']} factors",
@@ -50,7 +50,7 @@ def _if_blind(summary: dict[str, Any]) -> list[str]:
 
 
 def _which(summary: dict[str, Any]) -> str:
-    """Which sweep the posterior is of, if it is not the last."""
+    """The sweep of the kept posterior, if it is not the last."""
     if summary.get("best_sweep", summary["sweeps"]) == summary["sweeps"]:
         return ""
     return f"; kept is sweep {summary['best_sweep']:g}, the best by validation"

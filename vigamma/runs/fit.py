@@ -1,4 +1,4 @@
-"""What a run needs to know of a fit: the loop in `vigamma.runs` knows nothing else."""
+"""The interface of fits, through which the training loop and runs use them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """What a fit has come to.
+    """The result of a fit.
 
     Attributes:
-      summary: what `summary.json` says of it.
-      table: the same, human-readable.
+      summary: its entries in `summary.json`.
+      table: the same as human-readable text.
     """
 
     summary: dict[str, Any]
@@ -25,13 +25,13 @@ class Report(NamedTuple):
 
 
 class Fit(Protocol):
-    """Data and a model, of one experiment, and how its algorithm starts.
+    """The data and the model of one experiment, and the start of its algorithm.
 
     Attributes:
-      identity: what a run that resumes must share beside the config: a checksum of all numbers
-        that the fit starts from, and what else decides its steps.
+      identity: what a resumed run must share with the earlier run beside the config: a checksum of
+        all numbers that the fit starts from, and whatever else determines its steps.
       model: the model, built for the data.
-      names: what `names.json` says: the names of "rows" and "columns", if they have any.
+      names: the content of `names.json`: the names of "rows" and "columns", if they have any.
     """
 
     identity: dict[str, int | str]
@@ -39,51 +39,51 @@ class Fit(Protocol):
     names: dict[str, list[str]]
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """The state before the first step, or for a checkpoint to replace, on the devices.
+        """The state before the first step, on the devices; a checkpoint may replace its arrays.
 
-        `index` is the number of the start, of those that an experiment has.
+        `index` is the number of the start, if the experiment has several.
         """
 
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:
-        """Moves the state of `start` to what a run without a checkpoint starts from."""
+        """Changes the state of `start` to the one from which a run without a checkpoint starts."""
 
     def next_look(self, step: int) -> float:
         """The next step after which `look` is due; infinity for never."""
 
     def look(self, state: TrainState) -> dict[str, float]:
-        """What validation counts say, for `metrics.jsonl`; the state notes it."""
+        """The validation score, for `metrics.jsonl`; the state is updated with it."""
 
     def observe(self, state: TrainState) -> dict[str, float]:
-        """What else `metrics.jsonl` says, beside the ELBO."""
+        """Further metrics for `metrics.jsonl`, beside the ELBO."""
 
     def posterior(self, state: TrainState) -> Any:
-        """What the fit has come to: a `Gamma`, or several by name, in NumPy, without padding."""
+        """The fitted posterior: a `Gamma`, or several by name, in NumPy, without padding."""
 
     def end(self, state: TrainState) -> Any:
-        """What is left of a start that has ended, to be compared with others, and mixed.
+        """The result of a finished start, to be compared and mixed with those of other starts.
 
         The state keeps what `report` and `figures` need.
         """
 
     def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
-        """The outcome; `ends` are those of all starts, of which `state` is the best, if several.
+        """The result. With several starts, `ends` holds their `end`s, and `state` is the best.
 
-        The best is the one with the highest `score` of its end.
+        The best start is the one whose end has the highest `score`.
         """
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
-        """How `summary.json` calls the seconds per step; None if no step was left to take."""
+        """The entries of `summary.json` for the seconds per step; None if no step was taken."""
 
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
-        """The pictures of `figures/`, by name."""
+        """The figures in `figures/`, by name."""
 
 
 class OneStart:
-    """What a fit says that has one start, and holds nothing out: a base of such `Fit`s."""
+    """A base class of `Fit`s with a single start and nothing held out."""
 
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
@@ -97,12 +97,12 @@ class OneStart:
         return math.inf
 
     def look(self, state: TrainState) -> dict[str, float]:
-        """Nothing."""
+        """No validation score."""
         del state
         return {}
 
     def end(self, state: TrainState) -> None:
-        """Nothing: there is no other start."""
+        """None: there is no other start."""
         del state
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:

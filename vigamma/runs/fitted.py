@@ -1,4 +1,4 @@
-"""A fitted factorization, read back from the directory of its run: what answers are made from."""
+"""A fitted factorization, read from the directory of its run; all answers are computed from it."""
 
 import json
 import warnings
@@ -20,21 +20,21 @@ from vigamma.storage.checkpointing import read_checkpoint, saved_steps
 from vigamma.storage.workdir import folder_of_start
 
 WantedStep = int | Literal["best", "newest"]
-"""What to read of a run: the posterior that it ends with, the best by validation counts or else the
-newest; the newest though it may not be the best; or that of a checkpoint."""
+"""Which posterior of a run to read: "best", the best by validation counts, or the newest if there
+are none; "newest", even if it is not the best; or the step of a checkpoint."""
 
 NAMES = "names.json"
-"""The file of a run that holds what its rows and columns are called."""
+"""The file of a run with the names of its rows and columns."""
 
 
 class FittedFactors(NamedTuple):
-    """A factorization and what its rows and columns are called, in the order of the counts.
+    """A factorization with the names of its rows and columns, in the order of the counts.
 
     Attributes:
-      model: its priors.
-      q: its posterior, without padding, in NumPy.
-      row_names: strings of `StringDType`, shape (N,); numbers from "0" where there are no names.
-      column_names: the same of the columns, shape (M,).
+      model: the model, with its priors.
+      q: the posterior, without padding, in NumPy.
+      row_names: strings of `StringDType`; shape (N,). Without names they are "0", "1", ...
+      column_names: likewise for the columns; shape (M,).
     """
 
     model: FactorModel
@@ -44,13 +44,13 @@ class FittedFactors(NamedTuple):
 
 
 class FittedRun(NamedTuple):
-    """What the directory of a run holds.
+    """A run, read from its directory.
 
     Attributes:
       config: the experiment.
-      step: how many steps the posterior is the outcome of.
-      last_step: how many had been completed when the checkpoint was saved.
-      factors: the factorization then; of several starts that of the best, by validation or ELBO.
+      step: the step of the posterior.
+      last_step: the number of completed steps when the checkpoint was saved.
+      factors: the factorization; of several starts the best one, by validation or ELBO.
       identity: what the checkpoint shares with every run that resumes it.
       others: the factorizations of the other starts.
     """
@@ -64,24 +64,24 @@ class FittedRun(NamedTuple):
 
     @property
     def starts(self) -> tuple[FittedFactors, ...]:
-        """The factorizations of all starts, the best first: rates are those of their mixture."""
+        """The factorizations of all starts, the best first; rates are those of their mixture."""
         return (self.factors, *self.others)
 
     @property
     def steps_per_sweep(self) -> int:
-        """The steps that take in all counts once."""
+        """The number of steps that process all counts once."""
         return self.config.inference.num_batches(len(self.factors.row_names)) or 1
 
     @property
     def which(self) -> str:
-        """Which posterior it is, human-readable."""
+        """A description of the posterior that was read."""
         which = f"step {self.step}"
         if self.step != self.last_step:
             which += f" of {self.last_step}, the best by validation"
         return which if len(self.starts) == 1 else f"{len(self.starts)} starts, the best at {which}"
 
     def mean_factors(self, exposures: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Tables whose product has the mean rates e_n Σ_k θ_nk β_mk, of all starts side by side.
+        """Tables whose product is the mean rates e_n Σ_k θ_nk β_mk, over the mixture of all starts.
 
         Args:
           exposures: e_n; shape (N,); by default 1.
@@ -103,16 +103,15 @@ def load_run(
     warn: Callable[[str], None] = warnings.warn,
     step: WantedStep = "best",
 ) -> FittedRun:
-    """Reads a run of a factorization, finished or not: a checkpoint of each of its starts.
+    """Reads a run of a factorization, finished or not: one checkpoint of each of its starts.
 
     Args:
-      workdir: of the run.
-      warn: called with a line for each damaged checkpoint that is passed over.
-      step: "best", which is the best so far by validation counts, or the newest where there are
-        none; "newest"; or the number of a checkpoint of the first start, which is then alone.
+      workdir: the directory of the run.
+      warn: called with a line for each damaged checkpoint that is skipped.
+      step: see `WantedStep`; if it is the step of a checkpoint, only the first start is read.
 
     Raises:
-      CheckpointError: if there is no such checkpoint, or none intact, or it is not of a
+      CheckpointError: if there is no such checkpoint, if none is intact, or if it is not of a
         factorization.
     """
     if isinstance(step, int):
@@ -141,9 +140,9 @@ def run_of(
     *,
     best: bool,
 ) -> FittedRun:
-    """The run that a checkpoint, as `read_checkpoint` returns it, is of; raises CheckpointError.
+    """The run of a checkpoint, given as `read_checkpoint` returns it; raises CheckpointError.
 
-    `best` if the best posterior so far is wanted, rather than that of the step.
+    `best` selects the best posterior so far, rather than that of the step.
     """
     leaves = _with_rates(leaves)
     if "q.rows.rate" not in leaves or "model.row_prior.concentration" not in leaves:
@@ -160,7 +159,7 @@ def run_of(
     names = _read_names(workdir / NAMES, identity)
     factors = FittedFactors(
         model,
-        without_padding(q, shape, is_balanced=q["rows"].rate.ndim == 2),  # 3 where in batches
+        without_padding(q, shape, is_balanced=q["rows"].rate.ndim == 2),  # 3 if in batches
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
     )
@@ -168,7 +167,7 @@ def run_of(
 
 
 def _with_rates(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The leaves; those of a `ProductOfGammas`, which holds logarithms, as those of `Gamma`s."""
+    """The leaves; those of a `ProductOfGammas`, which are logarithms, converted to `Gamma`s."""
     found = {}
     for name, leaf in leaves.items():
         path, _, last = name.replace("q.parts.", "q.").rpartition(".")
@@ -180,19 +179,19 @@ def _with_rates(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _score(leaves: Mapping[str, np.ndarray]) -> float:
-    """By which starts compare, as `EndOfStart.score`."""
+    """The score by which starts are compared, as `EndOfStart.score`."""
     if leaves.get("best.step", 0) > 0:
         return float(leaves["best.log_likelihood"])
     return float(leaves.get("elbo", -np.inf))
 
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:
-    """The names as an array of `StringDType`; the numbers from 0 where there are none."""
+    """The names as an array of `StringDType`; "0", "1", ... if there are none."""
     return as_names(map(str, range(size)) if names is None else names)
 
 
 def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:
-    """What ran last there; the identity of a checkpoint lacks the fields that may change."""
+    """The config of the last run; the identity of a checkpoint lacks fields that may change."""
     try:
         values = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
         return unflatten(values | identity)
@@ -201,7 +200,7 @@ def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:
 
 
 def _read_names(path: Path, identity: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The names of the run; raises CheckpointError unless they are those that it started with."""
+    """The names of the run; raises CheckpointError if they are not those that it started with."""
     try:
         names = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Fits in memory: no directory, no checkpoints, the same loop."""
+"""Fits in memory, by the loop of runs, but without a directory and checkpoints."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -23,16 +23,16 @@ _MOST_SWEEPS, _MOST_UPDATES = 500, 5000
 
 
 class Fitted(NamedTuple):
-    """What a fit has come to.
+    """The result of a fit.
 
     Attributes:
-      posterior: a `Gamma`, or several by name, in NumPy, rows in the order of the data; where there
-        are validation counts, the best by them.
-      history: where the loop paused: the step, the ELBO or its estimate, in nats, and what
-        validation counts said.
-      stopped: what stopped it: "converged", "validation", or "num_steps".
-      summary: the outcome, as in `summary.json` of a run.
-      table: the same, human-readable.
+      posterior: a `Gamma`, or several by name, in NumPy, with rows in the order of the data; if
+        there are validation counts, the best posterior by these.
+      history: the pauses of the loop: the step, the ELBO or its estimate, in nats, and the
+        validation score.
+      stopped: why it stopped: "converged", "validation", or "num_steps".
+      summary: the result, as in `summary.json` of a run.
+      table: the same as human-readable text.
     """
 
     posterior: Any
@@ -44,10 +44,10 @@ class Fitted(NamedTuple):
 
 @spec
 class InMemory:
-    """Stands for data that a config does not say how to load."""
+    """A placeholder in a config for data passed in memory."""
 
     def load(self) -> None:
-        """Raises ValueError: they are not here."""
+        """Raises ValueError: the data cannot be loaded again."""
         raise ValueError("these data were in memory, and no config can load them again")
 
 
@@ -65,18 +65,18 @@ def fit(
 
     Args:
       model: `PoissonFactorization` or any other `Factorization`, `DomainKnowledge`, or a
-        `StartingModel` of one's own.
+        `StartingModel` of your own.
       data: a data source, such as `Digits()`; or the data themselves: for a factorization a matrix
-        of counts, sparse or not, and for other models what they take, such as a dict of arrays.
+        of counts, sparse or dense, and for other models what they take, such as a dict of arrays.
       inference: the algorithm; by default `CoordinateAscent` for factorizations, and Adam on the
         pathwise ELBO for other models.
-      num_steps: the most steps; by default 500 sweeps, or 5,000 updates.
-      heldout: what of sparse counts is held out, to score the fit.
-      seed: of all random numbers.
-      say: is called with lines of progress.
+      num_steps: the largest number of steps; by default 500 sweeps, or 5,000 updates.
+      heldout: which part of sparse counts is held out, to score the fit.
+      seed: the seed of all random numbers.
+      say: called with lines of progress.
 
     Raises:
-      ConfigError: for a model, data or inference that do not fit together.
+      ConfigError: if model, data and inference do not fit together.
       NonFiniteError: for NaN or infinity in a step.
     """
     is_factorization = isinstance(model, Factorization)
@@ -114,7 +114,7 @@ def fit(
 def fitted_starts(
     fit: Fit, config: Experiment, say: Callable[[str], None]
 ) -> Iterator[tuple[TrainState, list[Pause]]]:
-    """The starts of a fit, one after the other, each at its end, and where the loop paused."""
+    """Yields the final state of each start of a fit, and the pauses of the loop."""
     mesh = make_mesh()
     for index in range(config.num_starts):
         state, history = fit.start(mesh, index), list[Pause]()

@@ -1,4 +1,4 @@
-"""What a config stands for: its data, loaded, and how its model is fitted to them."""
+"""Loading of the data of a config, and construction of the fit of its model."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from vigamma.runs.fitted import FittedRun
 
 
 def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) -> Fit:
-    """Loads the data and builds the model; raises ConfigError where they are not usable.
+    """Loads the data and builds the model; raises ConfigError if they are not usable.
 
-    What is worth knowing of the data goes to `say`, a line each; so does the name of a large file.
+    `say` is called with notes about the data, one line each, and with the name of a large file.
     """
     return fit_of(config, load_data(config.data, say))
 
 
 def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
-    """The data of a source; raises ConfigError where they cannot be loaded."""
+    """The data of a source; raises ConfigError if they cannot be loaded."""
     try:
         if hasattr(source, "announcement") and (line := source.announcement()):
             say(line)
@@ -37,10 +37,10 @@ def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
 
 
 def fit_of(config: Experiment, data: Any) -> Fit:
-    """The fit of a model to data that are loaded; which one, the contract of the model decides.
+    """The fit of a model to loaded data; its class depends on the contract of the model.
 
     Raises:
-      ConfigError: where the model does not take these data, or lacks a member that is needed.
+      ConfigError: if the model does not take these data, or lacks a required member.
     """
     try:
         return _checked(_fit_of(config, data), config.inference)
@@ -70,7 +70,7 @@ def _fit_of(config: Experiment, data: Any) -> Fit:
 
 
 def _checked(fit: Fit, inference: Any) -> Fit:
-    """The fit; raises TypeError where its model lacks what the algorithm needs of it."""
+    """The fit; raises TypeError if its model lacks members that the algorithm needs."""
     needed = getattr(inference, "model_members", ())
     if missing := [name for name in needed if not hasattr(fit.model, name)]:
         raise TypeError(
@@ -81,15 +81,15 @@ def _checked(fit: Fit, inference: Any) -> Fit:
 
 
 def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
-    """Loads the counts that a run was fitted to, split as they were then.
+    """Loads the counts that a run was fitted to, with the same split.
 
     Args:
-      run: from `load_run`.
-      path: where the data are now, if they have moved.
+      run: the run, from `load_run`.
+      path: the present path of the data, if they have moved.
 
     Raises:
-      ConfigError: if they cannot be loaded.
-      CheckpointError: if they are not what the run was fitted to.
+      ConfigError: if the data cannot be loaded.
+      CheckpointError: if they are not the data that the run was fitted to.
     """
     config = run.config
     if path is not None:

@@ -1,4 +1,4 @@
-"""The loop: takes steps, looks at validation counts when that is due, and pauses where it is asked.
+"""The training loop: takes steps, scores validation counts when due, and pauses where requested.
 
 Runs, restarts, searches, the scikit-learn estimator and `fit` differ in what they do at a pause.
 """
@@ -12,12 +12,12 @@ from vigamma.runs.fit import Fit
 
 
 class Pause(NamedTuple):
-    """Where the loop stands.
+    """A pause of the loop.
 
     Attributes:
       step: the number of completed steps.
-      elbo: the ELBO of the last one, or its estimate, in nats.
-      seen: what validation counts say, if it was time to look at them.
+      elbo: the ELBO of the last step, or its estimate, in nats.
+      seen: the validation score, if it was due.
     """
 
     step: int
@@ -28,14 +28,14 @@ class Pause(NamedTuple):
 def take_steps(
     fit: Fit, state: TrainState, last_step: int, *, every: Sequence[int] = (), where: str = ""
 ) -> Iterator[Pause]:
-    """Takes steps up to `last_step`, or until the algorithm is done.
+    """Takes steps up to `last_step`, or until the algorithm is done; yields at every pause.
 
     Args:
-      fit: what is fitted.
-      state: where it stands; it moves.
-      last_step: the most steps to have completed.
-      every: the loop pauses at the multiples of these, too.
-      where: what is added to the step in the message of an error.
+      fit: the fit.
+      state: the current state, which is updated.
+      last_step: the largest number of completed steps.
+      every: the loop also pauses at the multiples of these.
+      where: added to the step in the message of an error.
 
     Raises:
       NonFiniteError: for NaN or infinity in a step.

@@ -1,4 +1,4 @@
-"""What a run tells people and programs: `metrics.jsonl`, JSON files, a line of progress."""
+"""The output of a run for people and programs: `metrics.jsonl`, JSON files, a progress line."""
 
 import json
 import math
@@ -15,15 +15,15 @@ from vigamma.terminal.console import PlainConsole
 
 
 class MetricsLog:
-    """A file of JSON objects, one a line, each with the step that it belongs to."""
+    """A file of JSON objects, one per line, each with its step."""
 
     def __init__(
         self, path: Path | None, last_step: int, warn: Callable[[str], None] = lambda _: None
     ):
-        """Opens `path` for appending, after dropping lines of steps beyond `last_step`.
+        """Opens `path` for appending, after removing the lines of steps beyond `last_step`.
 
-        A run that was killed may have logged steps that it had not saved; it will take them again.
-        Damaged lines go too, as `read_metrics` says. Without a path (on all processes but the
+        A killed run may have logged steps that it had not saved; they are taken again. Damaged
+        lines are removed as well, see `read_metrics`. Without a path (on all processes but the
         first) nothing is written.
         """
         self._file = None
@@ -35,7 +35,7 @@ class MetricsLog:
             self._path, self._file = path, path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Returns the log."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,11 +57,11 @@ class MetricsLog:
 
 
 def read_metrics(path: Path, warn: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """The lines of a metrics file; [] without a file.
+    """The lines of a metrics file; [] if there is no file.
 
-    An end that a crash cut short is not a line. Not all lines have all names, but those of a line
-    are among the names of most lines, or have these among them. Other lines, and what is not
-    numbers by name, are passed over, with one line to `warn`.
+    An incomplete last line, as after a crash, is ignored. Lines are damaged if they are not JSON
+    objects of numbers, or if their names are neither a subset nor a superset of the most common set
+    of names. They are skipped, with one call of `warn`.
     """
     if not path.exists():
         return []
@@ -84,7 +84,7 @@ def _numbers_by_name(line: str) -> dict[str, float] | None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file atomically."""
     replace_file(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -102,7 +102,7 @@ class ProgressLine:
         console: PlainConsole | None = None,
         seconds_between_lines: float = 1.0,
     ):
-        """Prepares a line that counts to `num_steps`; a quiet one prints nothing."""
+        """Prepares a line for `num_steps` steps; a quiet one prints nothing."""
         self._num_steps, self._pause = num_steps, seconds_between_lines
         self._console = console or PlainConsole(quiet=quiet)
         self._live = self._console.is_terminal
@@ -123,7 +123,7 @@ class ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the line as it is."""
+        """Stops the live line, which stays visible."""
         self._bar.stop()
 
     def say(self, line: str) -> None:
@@ -131,7 +131,7 @@ class ProgressLine:
         self._console.print(line)
 
     def phase(self, name: str) -> None:
-        """Names what happens while no step is taken; on the live line only."""
+        """Shows what the run does while it takes no steps; on the live line only."""
         self._bar.update(self._task, status=name)
 
     def start(self, step: int) -> None:

@@ -1,7 +1,7 @@
-"""The search for prior shapes and K: all candidates start, and the better ones on validation go on.
+"""The search for prior shapes and K by successive halving on validation counts.
 
-This is successive halving (Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and
-hyperparameter optimization", AISTATS), warm: a candidate goes on from where it stood.
+See Jamieson & Talwalkar (2016), "Non-stochastic best arm identification and hyperparameter
+optimization", AISTATS. Candidates are warm-started: each continues from its previous state.
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ from vigamma.runs.loop import take_steps
 from vigamma.runs.metrics import write_json
 
 VALID_FRACTION = 0.1
-"""Held out for validation where the config holds out nothing."""
+"""The fraction held out for validation if the config holds out nothing for it."""
 
 Factorization = PoissonFactorization | HierarchicalPoissonFactorization
 
 
 class Rung(NamedTuple):
-    """Where candidates are compared.
+    """A comparison of the candidates.
 
     Attributes:
-      sweeps: so many sweeps each has taken by then, unless it has stopped before.
-      keep: the share that goes on, rounded up.
+      sweeps: the number of sweeps that each candidate has taken, unless it has stopped earlier.
+      keep: the share of candidates that are kept, rounded up.
     """
 
     sweeps: int
@@ -45,16 +45,16 @@ class Rung(NamedTuple):
 
 
 RUNGS = (Rung(10, 2 / 5), Rung(16, 1 / 2), Rung(30, 1 / 2))
-"""Of 20 candidates, 8, then 4, then 2 go on, and the 2 are fitted to their ends.
+"""Of 20 candidates, 8, then 4, then 2 are kept, and these 2 are fitted until they stop.
 
-Found on ten full grids over text, digits and synthetic counts: no rungs that cost less chose the
-best of every grid. On text the order stands after 5 sweeps; where many factors are nearly alike the
+Chosen on ten full grids over text, digits and synthetic counts: no cheaper rungs chose the best of
+every grid. On text the order is final after 5 sweeps; where many factors are nearly equal the
 winner was 16th of 20 after 6 sweeps, 8th after 10 and first after 16."""
 
 
 _SHAPES = (0.1, 0.3, 1.0)
 _NUMBERS_OF_FACTORS = (20, 50)
-_STEP = 3**0.5
+_STEP = 3**0.5  # half a step of the grid of shapes, on the log scale
 
 
 def halve(
@@ -64,18 +64,18 @@ def halve(
     after_rung: Callable[[Rung, list[int], list[int]], None] = lambda *_: None,
     never_dropped: Container[int] = (),
 ) -> int:
-    """The candidate whose best score so far is highest.
+    """The candidate with the highest best score so far, by successive halving.
 
-    As no candidate's best score ever falls, those that go on stay at least as good as those that
-    were dropped.
+    As the best score of a candidate never decreases, those that are kept remain at least as good as
+    those that were dropped.
 
     Args:
-      candidates: their numbers.
-      climb: (candidate, sweeps) -> its best score so far, higher is better, NaN is worst; takes the
-        candidate on to so many sweeps, or with None to its end.
-      rungs: where they are compared, in ascending order.
-      after_rung: called with every rung, the candidates that go on, best first, and those dropped.
-      never_dropped: those that go on to their end whatever their scores are.
+      candidates: the numbers of the candidates.
+      climb: (candidate, sweeps) -> its best score so far, where higher is better and NaN is worst;
+        fits the candidate up to that many sweeps, or until it stops if `sweeps` is None.
+      rungs: the comparisons, in ascending order of sweeps.
+      after_rung: called with each rung, the kept candidates, best first, and the dropped ones.
+      never_dropped: candidates that are kept whatever their scores are.
     """
     alive = list(candidates)
     for rung in rungs:
@@ -101,14 +101,13 @@ def _worst_if_nan(score: float) -> float:
 
 
 class Trial(NamedTuple):
-    """What became of a candidate.
+    """The result of a candidate.
 
     Attributes:
       model: the candidate.
-      scores: (sweeps, validation log-likelihood in nats), whenever it was looked at.
-      sweeps: how many it has taken.
-      dropped_at: the sweeps of the rung after which it did not go on; None if it was fitted to its
-        end.
+      scores: (sweeps, validation log-likelihood in nats) at every validation.
+      sweeps: the number of sweeps it has taken.
+      dropped_at: the sweeps of the rung that dropped it; None if it was fitted until it stopped.
     """
 
     model: Factorization
@@ -118,7 +117,7 @@ class Trial(NamedTuple):
 
     @property
     def best(self) -> tuple[int, float]:
-        """The sweep and the validation log-likelihood, in nats, of its best look."""
+        """The sweep and the validation log-likelihood, in nats, of its best validation."""
         return max(self.scores, key=lambda look: (_worst_if_nan(look[1]), -look[0]))
 
     @property
@@ -128,15 +127,15 @@ class Trial(NamedTuple):
 
 
 class SearchOutcome(NamedTuple):
-    """What a search ends with.
+    """The result of a search.
 
     Attributes:
-      config: the experiment of the winner: a run of it fits the same factors again.
-      changes: what was searched for, and the other fields in which it differs from the given one;
+      config: the experiment of the winner; a run of it fits the same factors again.
+      changes: the fields of `config` that were searched over, or differ from the given config;
         named as by `flatten`.
       trials: all candidates, the best by validation first.
-      summary: the fit of the winner, as in `summary.json` of a run, its test score included.
-      seconds: the time of it all.
+      summary: the fit of the winner, as in `summary.json` of a run, with its test score.
+      seconds: the time of the whole search.
     """
 
     config: Experiment
@@ -152,7 +151,7 @@ class SearchOutcome(NamedTuple):
 
     @property
     def table(self) -> str:
-        """The candidates and the test log-likelihood of the winner, human-readable."""
+        """The candidates and the test log-likelihood of the winner, as human-readable text."""
         names = varied_fields([trial.model for trial in self.trials])
         header = (*names, "validation (nats)", "at sweep", "of", "dropped at")
         rows = [
@@ -185,7 +184,7 @@ def model_grid(
     column_shapes: Sequence[float] = (),
     num_factors: Sequence[int] = (),
 ) -> list[Factorization]:
-    """All combinations, each once; what is not named stays as in `model`."""
+    """All distinct combinations of the given values; other fields are those of `model`."""
     choices = {"row_shape": row_shapes, "column_shape": column_shapes, "num_factors": num_factors}
     named: dict[str, Sequence[Any]] = {name: v for name, v in choices.items() if v}
     combinations = (dict(zip(named, v, strict=True)) for v in itertools.product(*named.values()))
@@ -193,14 +192,14 @@ def model_grid(
 
 
 def default_grid(model: Factorization) -> list[Factorization]:
-    """What is tried of any data: small, middle and large shapes of both sides, and numbers."""
+    """The default candidates: small, medium and large shapes of both sides, 20 or 50 factors."""
     return model_grid(
         model, row_shapes=_SHAPES, column_shapes=_SHAPES, num_factors=_NUMBERS_OF_FACTORS
     )
 
 
 def neighbours(model: Factorization) -> list[Factorization]:
-    """What is near a model: each shape a step up and down, and half and twice as many factors."""
+    """The neighbors of a model: each shape a step up or down, and half or twice as many factors."""
     near: list[dict[str, Any]] = [
         {name: max(round(getattr(model, name) * step, 3), SMALLEST_SHAPE)}
         for name in ("row_shape", "column_shape")
@@ -217,25 +216,24 @@ def search(
     rungs: Sequence[Rung] = RUNGS,
     say: Callable[[str], None] = lambda _: None,
 ) -> SearchOutcome:
-    """Chooses among models by their best log-likelihood of validation counts.
+    """Chooses the model with the highest validation log-likelihood.
 
-    The counts are split and laid out once, and one program serves all candidates of the same K.
-    Candidates start from the seed of the config, once each, and take at most `config.num_steps`
-    sweeps. `config.model` takes part, and is never dropped. Until half of the others are dropped,
-    the posteriors of all are kept on the devices. The test counts are looked at when the winner
-    stands.
+    The counts are split and laid out once, and candidates with the same K share one program. Each
+    candidate has a single start, from the seed of the config, and takes at most `config.num_steps`
+    sweeps. `config.model` is a candidate that is never dropped. The posteriors of all candidates
+    that were not dropped are on the devices. The test counts are used for the winner only.
 
     Args:
-      config: the experiment; if it holds out nothing for validation, `VALID_FRACTION` is.
-      candidates: models to take the place of `config.model`, such as from `model_grid`; they may
-        differ from it in K and the shapes. By default those of `default_grid`, and when the winner
-        stands, its `neighbours`, too.
-      rungs: where the candidates are compared.
+      config: the experiment; if it holds out nothing for validation, `VALID_FRACTION` is used.
+      candidates: alternatives to `config.model`, for example from `model_grid`; they may differ
+        from it in K and the shapes only. By default those of `default_grid`, and then the
+        `neighbours` of the best of these.
+      rungs: the comparisons of the candidates.
       say: called with lines of progress.
 
     Raises:
       ConfigError: for a config or a candidate that cannot run, before any compilation.
-      NonFiniteError: if no candidate comes to a finite score.
+      NonFiniteError: if no candidate has a finite score.
     """
     started = time.monotonic()
     grid = default_grid(config.model) if candidates is None else candidates
@@ -260,7 +258,7 @@ def search(
 
 
 def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
-    """Writes `search.json` and `search.png`; `command` is what fits the winner."""
+    """Writes `search.json` and `search.png`; `command` is the command that fits the winner."""
     trials = [
         {
             "model": flatten(trial.model),
@@ -282,7 +280,7 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
     write_json(workdir / "search.json", values)
     names = varied_fields([trial.model for trial in outcome.trials])
     from vigamma.figures import (
-        factors as plotting_factors,  # and Matplotlib, only when it is needed
+        factors as plotting_factors,  # imports Matplotlib, hence only when needed
     )
     from vigamma.figures import posteriors as plotting
 
@@ -293,12 +291,12 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
 
 
 def _with_shapes(model: Factorization) -> Factorization:
-    """The same model, its default shape in words of its own."""
+    """The same model with an explicit row shape in place of the default None."""
     return dataclasses.replace(model, row_shape=row_shape_of(model))
 
 
 def varied_fields(models: Sequence[Factorization]) -> list[str]:
-    """The names of the fields in which models of one kind are not all the same."""
+    """The names of the fields in which models of the same class differ."""
     names = [field.name for field in dataclasses.fields(models[0])]
     return [name for name in names if len({getattr(model, name) for model in models}) > 1]
 
@@ -340,12 +338,12 @@ def _for_search(
 
 
 def _fixed(model: Factorization) -> tuple[Any, ...]:
-    """What `FactorFit.with_model` cannot change, and the kind of the model."""
+    """The class of the model, and what `FactorFit.with_model` cannot change."""
     return type(model), model.row_sum_exposures
 
 
 class _Trials:
-    """The candidates on their way: their states, their scores, and one program for each K."""
+    """The candidates of a search, with their states and scores."""
 
     def __init__(
         self, config: Experiment, models: Sequence[Factorization], say: Callable[[str], None]
@@ -366,7 +364,7 @@ class _Trials:
         self.add(models)
 
     def add(self, models: Sequence[Factorization]) -> list[int]:
-        """The numbers of these candidates, without those that are there already."""
+        """Adds candidates, and returns the numbers of the new ones."""
         new = [model for model in models if model not in self.models]
         numbers = list(range(len(self.models), len(self.models) + len(new)))
         self.models += new
@@ -374,14 +372,14 @@ class _Trials:
         return numbers
 
     def label(self, candidate: int) -> str:
-        """What a candidate is called."""
+        """The description of a candidate."""
         return _label(self.models[candidate], varied_fields(self.models))
 
     def choose(self, candidates: Sequence[int], rungs: Sequence[Rung]) -> int:
-        """The winner; the first of all is never dropped. Only the state of the winner stays.
+        """The number of the winner; candidate 0 is never dropped. Only the winner's state is kept.
 
         Raises:
-          NonFiniteError: if no candidate comes to a finite score.
+          NonFiniteError: if no candidate has a finite score.
         """
         winner = halve(candidates, self._climb, rungs, self._after_rung, never_dropped=(0,))
         if not math.isfinite(self._scores[winner][-1][1]):
@@ -391,7 +389,7 @@ class _Trials:
         return winner
 
     def _climb(self, candidate: int, sweeps: int | None) -> float:
-        """Takes a candidate on, as `halve` asks for it; looks at it as a run of it would."""
+        """Fits a candidate further, as `halve` requires, with the validation schedule of a run."""
         looks, most = self._scores[candidate], self._config.num_steps
         if looks and math.isnan(looks[-1][1]):
             return math.nan
@@ -421,7 +419,7 @@ class _Trials:
         return fit.start_from(self._perturbations[num_factors], self._mesh)
 
     def _after_rung(self, rung: Rung, kept: list[int], dropped: list[int]) -> None:
-        """Lets go of the states of those that are dropped, and of where all have started."""
+        """Frees the states of dropped candidates, and the perturbations of the starts."""
         self._perturbations.clear()
         for candidate in dropped:
             self._states.pop(candidate, None)
@@ -429,11 +427,11 @@ class _Trials:
         self._say(f"after {rung.sweeps} sweeps, {len(kept)} of {len(kept) + len(dropped)} go on")
 
     def report(self, winner: int) -> dict[str, Any]:
-        """The summary of the winner, its test score included."""
+        """The summary of the winner, with its test score."""
         return self._fit.with_model(self.models[winner]).report(self._states[winner]).summary
 
     def best_first(self, winner: int) -> list[Trial]:
-        """All candidates, the best by validation first; of equal ones the winner."""
+        """All candidates, the best by validation first; the winner precedes equal ones."""
         trials = {
             number: Trial(
                 model,

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: noted at once, acted on where nothing is lost."""
+"""Handling of SIGTERM and Ctrl-C: they stop a run at a point where nothing is lost."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from vigamma.errors import Interrupted
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT is only noted; a second one ends the process.
+    """A context in which the first SIGTERM or SIGINT is recorded; a second one ends the process.
 
-    The run calls `raise_if_requested` where it can stop. Work that may be left half-done, because
-    the next run does it again, is done inside `interruptible`, and ends at once.
+    The run calls `raise_if_requested` where it can stop. Work that may be interrupted, because the
+    next run repeats it, is done inside `interruptible`, where a signal raises at once.
 
     Attributes:
-      requested: the number of the signal that came, or None.
+      requested: the number of the received signal, or None.
     """
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Initializes the context, with no signal received."""
         self.requested: int | None = None
         self._interruptible: str | None = None
 
@@ -33,7 +33,7 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Puts the earlier handlers back."""
+        """Restores the previous handlers."""
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
@@ -47,7 +47,7 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self, where: str) -> Iterator[None]:
-        """Inside, a signal raises Interrupted at once, with a message that says `where`."""
+        """A context in which a signal raises Interrupted at once, with `where` in its message."""
         self.raise_if_requested(where)
         self._interruptible = where
         try:
@@ -56,7 +56,7 @@ class StopSignals:
             self._interruptible = None
 
     def raise_if_requested(self, where: str) -> None:
-        """Raises Interrupted, with a message that says where the run stopped."""
+        """Raises Interrupted, with `where` in its message, if a signal was received."""
         if self.requested is not None:
             name = signal.Signals(self.requested).name
             raise Interrupted(f"stopped by {name}: {where}", self.requested)

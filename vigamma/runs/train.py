@@ -1,4 +1,4 @@
-"""A run: load, restore, take steps, save, report, draw."""
+"""Runs in a directory: load, restore, take steps, save, report and draw figures."""
 
 import math
 import time
@@ -36,11 +36,11 @@ from vigamma.storage.workdir import folder_of_start, locked
 
 
 class Outcome(NamedTuple):
-    """What a run ends with.
+    """The result of a run.
 
     Attributes:
-      summary: what `summary.json` holds.
-      table: the outcome, human-readable.
+      summary: the content of `summary.json`.
+      table: the result as human-readable text.
     """
 
     summary: dict[str, Any]
@@ -48,17 +48,17 @@ class Outcome(NamedTuple):
 
 
 def run_experiment(config: Experiment, workdir: Path) -> Outcome:
-    """Runs an experiment in `workdir`, or goes on with it from the newest intact checkpoint.
+    """Runs an experiment in `workdir`, or resumes it from the newest intact checkpoint.
 
-    Writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`. With
-    several processes all call it; the first one writes.
+    It writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`. If
+    there are several processes, all must call it; the first one writes.
 
     Raises:
       ConfigError: for a config that cannot run, before any compilation.
       CheckpointError: for a workdir that cannot be used, or that holds another run.
-      NonFiniteError: for NaN or infinity in a step; the last good checkpoint is kept.
+      NonFiniteError: for NaN or infinity in a step; the last finite checkpoint is kept.
       LostProcessError: if another process has died; the newest checkpoint is kept.
-      Interrupted: after SIGTERM or Ctrl-C, with all finished chunks saved.
+      Interrupted: after SIGTERM or Ctrl-C; all completed steps are saved.
     """
     check_config(config)
     start_devices()
@@ -74,7 +74,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
 
 @contextmanager
 def _together(workdir: Path) -> Iterator[None]:
-    """Inside, an error of JAX that comes of several processes is a LostProcessError."""
+    """A context that turns JAX errors due to other processes into LostProcessErrors."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -88,7 +88,7 @@ def _together(workdir: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(workdir: Path) -> Iterator[None]:
-    """The workdir is held by the first process, for all; a full disk is a CheckpointError."""
+    """A context in which the first process locks the workdir; an OSError is a CheckpointError."""
     with ExitStack() as stack:
         on_first_process(lambda: stack.enter_context(locked(workdir)) or 0)
         try:
@@ -99,7 +99,7 @@ def _held(workdir: Path) -> Iterator[None]:
 
 
 class _Run:
-    """One process's part of a run: all its starts, from their newest checkpoints to their ends."""
+    """A run of all starts, each from its newest checkpoint to its end, in one process."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Run:
         self._seconds, self._steps, self._seconds_saving = 0.0, 0, 0.0
 
     def to_the_end(self, state: TrainState, started: float) -> Outcome:
-        """Every start to its end, and what they have come to; `state` is that of the first."""
+        """Runs every start to its end; `state` is the initial state of the first."""
         fit, num_starts = self._fit, self._config.num_starts
         ends, best, best_index, resumed_from = [], state, 0, None
         for index in range(num_starts):
@@ -141,7 +141,7 @@ class _Run:
         )
 
     def _start(self, index: int, state: TrainState) -> int | None:
-        """Takes a start to its end; the step that it was resumed from, None for a new one."""
+        """Runs a start to its end; returns the step it was resumed from, or None if it is new."""
         self._folder = folder_of_start(self._workdir, index)
         own = {"start": index} if index else {}
         self._checkpoints = Checkpointer(
@@ -165,7 +165,7 @@ class _Run:
         resumed_from: int | None,
         started: float,
     ) -> Outcome:
-        """Reports and draws; interrupted, it is done again."""
+        """Writes the report and the figures; if interrupted, the next run repeats this."""
         report = self._fit.report(state, ends)
         summary = {
             "config": flatten(self._config),
@@ -200,7 +200,7 @@ class _Run:
         return 0
 
     def _restore(self, state: TrainState) -> int | None:
-        """Puts the newest checkpoint in place of the state; its step, None without one."""
+        """Restores the newest checkpoint into the state; returns its step, or None without one."""
         restored = self._checkpoints.restore(state.arrays, self._progress.say)
         if restored is None:
             return None
@@ -214,7 +214,7 @@ class _Run:
         return state.num_steps
 
     def _take_steps(self, state: TrainState, index: int, is_new: bool) -> None:
-        """Takes all steps that are left of a start."""
+        """Takes the remaining steps of a start."""
         config, fit, say = self._config, self._fit, self._progress.say
         if state.num_steps == config.num_steps or state.is_done:
             return
@@ -236,7 +236,7 @@ class _Run:
         self._steps += state.num_steps - first_step
 
     def _at(self, pause: Pause, state: TrainState, metrics: MetricsLog) -> None:
-        """Logs, saves and shows what is due at a pause of the loop."""
+        """Logs, saves and shows the progress at a pause of the loop, as due."""
         step, seen = pause.step, pause.seen
         is_last = step == self._config.num_steps or state.is_done
         is_logged = step % self._config.log_every == 0 or state.is_done
@@ -266,7 +266,7 @@ class _Run:
 
     @contextmanager
     def _what_is_kept(self) -> Iterator[None]:
-        """Inside, a NonFiniteError says where the last good checkpoint is."""
+        """A context in which the message of a NonFiniteError names the last checkpoint."""
         try:
             yield
         except NonFiniteError as error:
@@ -276,7 +276,7 @@ class _Run:
 
     def _draw(self, state: TrainState) -> None:
         from vigamma.figures import (
-            posteriors as plotting,  # Matplotlib takes 0.2 s to import: not before it is needed
+            posteriors as plotting,  # Matplotlib takes 0.2 s to import: only when needed
         )
 
         directory = self._workdir / "figures"

@@ -1,4 +1,4 @@
-"""The score of validation counts, taken on the devices: cheap enough for every early sweep."""
+"""The validation score, computed on the devices, and cheap enough for every early sweep."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,21 +20,21 @@ from vigamma.models.factor_priors import means_of
 from vigamma.models.kernels import gather, padded, sum_over_factors
 from vigamma.typing import Array, Leaf, Record
 
-_SMALLEST_RATE = 1e-30
+_SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
 _NUM_BLOCKS = 64
 
 
 class PlacedCells(Record):
-    """Weighted cells with the device that has their row; leading axes spread over the devices.
+    """Weighted cells on the devices of their rows; leading axes are sharded over the devices.
 
     Attributes:
-      rows: the place of the row among those of its device; shape (E,).
-      columns: shape (E,).
+      rows: the index of the row among those of its device; shape (E,).
+      columns: the index of the column; shape (E,).
       exposures: e_n; shape (E,).
       log_weights: a_i; shape (E,).
       weights: b_i; shape (E,).
-      row_exposures: e_n of all rows, 0 where they only pad; shape (N,).
-      is_column: whether a column does not only pad; shape (M,).
+      row_exposures: e_n of all rows, 0 for padding; shape (N,).
+      is_column: False for columns of padding; shape (M,).
     """
 
     rows: Leaf
@@ -47,13 +47,13 @@ class PlacedCells(Record):
 
 
 class Validation(NamedTuple):
-    """What scores a posterior on validation counts.
+    """The validation score, a function of the posterior; see `WeightedCells`.
 
     Attributes:
-      cells: on the devices.
-      weight_of_all: of the sum of all rates.
-      constant: in nats.
-      mesh: the devices.
+      cells: the weighted cells, on the devices.
+      weight_of_all: t, the weight of the sum of all rates.
+      constant: c, in nats.
+      mesh: the device mesh.
     """
 
     cells: PlacedCells
@@ -71,15 +71,15 @@ class Validation(NamedTuple):
         sizes: tuple[int, int],
         mesh: Mesh,
     ) -> Self:
-        """Places the cells.
+        """Places the cells on the devices.
 
         Args:
           split: all parts, and the protocol.
           heldout: the part to score.
           exposures: e_n; shape (N,).
-          order: what is stored at place i is row order[i]; shape (N,).
+          order: row order[i] is stored at position i; shape (N,).
           sizes: N and M, padded.
-          mesh: the devices.
+          mesh: the device mesh.
         """
         found = weighted_cells(split, heldout)
         places = np.empty_like(order)
@@ -93,7 +93,7 @@ class Validation(NamedTuple):
             placed[slots] = values
             return placed
 
-        own = jnp.result_type(float)  # that of the posterior
+        own = jnp.result_type(float)  # the dtype of the posterior
         row_exposures = np.zeros(sizes[0], own)
         row_exposures[: order.size] = exposures[order]
         cells = PlacedCells(
@@ -108,10 +108,10 @@ class Validation(NamedTuple):
         return cls(place(cells, by_rows(mesh)), found.weight_of_all, found.constant, mesh)
 
     def log_likelihood(self, q: Posterior) -> float:
-        """The score of `vigamma.diagnostics.predictive` that the cells are of, in nats.
+        """The score of `vigamma.diagnostics.predictive` on the held-out part, in nats.
 
         Args:
-          q: a posterior as a fit stores it: rows may come in batches, with two leading axes.
+          q: a posterior as a fit stores it: rows may be in batches, with two leading axes.
         """
         sides = q["rows"], q["columns"]
         sums, of_rows, of_columns = (
@@ -121,7 +121,7 @@ class Validation(NamedTuple):
 
 
 def _slots_by_device(device: np.ndarray, num_devices: int) -> tuple[np.ndarray, int]:
-    """A slot for each cell, those of a device side by side; and how many slots each device has."""
+    """The slot of each cell, contiguous for each device; and the number of slots per device."""
     numbers = np.bincount(device, minlength=num_devices)
     size = max(-(-numbers.max() // _NUM_BLOCKS), 1) * _NUM_BLOCKS
     order = np.argsort(device, kind="stable")
