@@ -61,11 +61,11 @@ def noted(state: Any, log_likelihood: float) -> tuple[Any, bool]:
     """
     best = state.best
     value = jnp.where(True, log_likelihood, best.log_likelihood).astype(best.log_likelihood.dtype)
-    if not value > best.log_likelihood:  # as it is kept: float32 may have rounded the best down
+    if not value > best.log_likelihood:  # both as stored: float32 may have rounded the best down
         return state, False
     elbo = None if best.elbo is None else state.elbo
     new = Best(model=state.model, q=state.q, step=state.step, log_likelihood=value, elbo=elbo)
-    return state.replace(best=jax.tree.map(jnp.copy, new)), True  # steps use up what they take
+    return state.replace(best=jax.tree.map(jnp.copy, new)), True  # as steps donate their buffers
 
 
 def is_past(state: Any, steps_per_sweep: int = 1) -> Array:

@@ -1,1 +1,1 @@
-"""What is written to the disk, whole or not at all."""
+"""Storage: atomic files, checkpoints, and the directory of a run."""

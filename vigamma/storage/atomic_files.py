@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import os
 import shutil
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = ".partial-"
-"""What the names of files and folders begin with that are being written."""
+"""The prefix of the names of files and folders that are being written."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, of the same ending; what is written there takes its place at the end.
+    """Yields a temporary path beside `path`, with the same suffix, that replaces `path` at the end.
 
-    The folder is made if it is missing. After an error `path` is as it was.
+    The folder is created if it is missing. After an error `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{UNFINISHED}{path.name}")
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all; an OSError says how much room there was."""
+    """Writes a file atomically; the message of an OSError states the free space."""
     try:
         with replacing(path) as partial:
             partial.write_bytes(content)
@@ -36,18 +36,18 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def with_room(error: OSError, path: Path, bytes_needed: int) -> OSError:
-    """The error of writing `path`, with the bytes that it takes and those that are free."""
+    """The error of writing `path`, with the needed and the free bytes in its message."""
     return OSError(error.errno, f"{error.strerror} ({room(path.parent, bytes_needed)})", str(path))
 
 
 def room(folder: Path, bytes_needed: int) -> str:
-    """The bytes that are needed in a folder, and those that are free, in words."""
+    """The text of the needed and the free bytes in a folder."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return f"{bytes_needed:,} bytes needed, {shutil.disk_usage(existing).free:,} bytes free"
 
 
 def flush(path: Path) -> None:
-    """Returns when the file, or the list of names in the folder, is on the disk."""
+    """Waits until the file, or the list of names in the folder, is on the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

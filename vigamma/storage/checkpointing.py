@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or absent: Orbax writes the arrays, a manifest seals them.
+"""Atomic checkpoints with checksums: Orbax writes the arrays, and a manifest seals them.
 
-Orbax alone restores a flipped bit as a wrong number, casts a wrong dtype silently, lists steps that
-are half deleted, and does not fall back when its newest step is damaged. Here it fills a folder
-that nobody else sees; what it reads again has been found to be as it was written.
+Orbax alone restores a flipped bit as a wrong number, casts a wrong dtype silently, lists partly
+deleted steps, and does not fall back when its newest step is damaged. Here it writes to a temporary
+folder, and reads files only after their checksums were verified.
 """
 
 import gc
@@ -42,25 +42,25 @@ from vigamma.typing import PyTree
 
 _KEPT_STEPS = 3
 _ARRAYS = "arrays"
-_NOTHING = -1
+_NOTHING = -1  # no step: `on_first_process` broadcasts an int
 _SECONDS_TO_END = 5.0
 _SECONDS_OF_ECHOES = 0.2
 _BYTES_ADDED = 2**16
-"""What Orbax and the manifest add to the numbers of a small step."""
+"""The bytes that Orbax and the manifest add to the arrays of a small step."""
 
 
 class Checkpointer:
     """The checkpoints of one run, `<workdir>/<step>/`.
 
-    To be used while the workdir is `locked`. The newest three steps are kept.
+    The workdir must be `locked`. The newest three steps are kept.
 
     Attributes:
       last_saved: the newest step on disk that this object saved or restored, or None.
-      seconds_saving: what all its saves have taken.
+      seconds_saving: the total time of its saves.
     """
 
     def __init__(self, workdir: Path, identity: Mapping[str, Any]):
-        """Prepares to save and restore; touches nothing.
+        """Prepares to save and restore, without touching the disk.
 
         Args:
           workdir: the directory of the run.
@@ -75,11 +75,11 @@ class Checkpointer:
         """Saves a pytree as `step`; returns when all of it is on the disk.
 
         Args:
-          step: does nothing if it is `last_saved`.
-          arrays: on all processes, if there are several; all must call this.
+          step: the step; nothing is done if it is `last_saved`.
+          arrays: the pytree. If there are several processes, all must call this.
 
         Raises:
-          CheckpointError: if it could not be saved; steps saved before are as they were.
+          CheckpointError: if it could not be saved; steps saved before are unchanged.
         """
         if step == self.last_saved:
             return
@@ -111,35 +111,35 @@ class Checkpointer:
 
     def _commit(self, partial: Path, facts: Mapping[str, Any]) -> int:
         step = facts["step"]
-        check_held(self._workdir)  # Orbax makes it anew where it is missing
+        check_held(self._workdir)  # Orbax would create it again if it is missing
         commit(partial, self._workdir / str(step), facts)
         for old in saved_steps(self._workdir)[:-_KEPT_STEPS]:
-            if is_sealed(self._workdir / str(old)):  # and not a folder of somebody else
+            if is_sealed(self._workdir / str(old)):  # and not a folder of another program
                 discard(self._workdir / str(old))
         return step
 
     def _bytes_needed(self, leaves: Mapping[str, jax.Array]) -> int:
-        """What a step takes on the disk: what the newest one took, and at least its numbers."""
+        """The disk space of a step: that of the newest one, and at least the size of the arrays."""
         least = sum(leaf.nbytes for leaf in leaves.values()) + _BYTES_ADDED
         newest = saved_steps(self._workdir)[-1:]
         return max([least, *(size_on_disk(self._workdir / str(step)) for step in newest)])
 
     def _check_workdir(self, bytes_needed: int) -> int:
-        """Raises OSError before anything is written, if it cannot all be."""
+        """Raises OSError if the workdir is no longer held, or has too little space for a step."""
         check_held(self._workdir)
         disk = shutil.disk_usage(self._workdir)
-        if disk.total and disk.free < bytes_needed:  # a file system without a limit says 0 and 0
+        if disk.total and disk.free < bytes_needed:  # both are 0 on file systems without a limit
             raise OSError("no space left on device")
         return 0
 
     def restore(self, arrays: PyTree, warn: Callable[[str], None]) -> PyTree | None:
         """The newest intact checkpoint, on the devices like `arrays`; None if there is none.
 
-        Damaged newer ones are set aside as `damaged-<step>-<number>`, each with a line to `warn`.
+        Damaged newer ones are renamed `damaged-<step>-<number>`, with one call of `warn` each.
 
         Raises:
-          CheckpointError: if the checkpoint is of another run (its config, data, leaves, shapes
-            or dtypes differ: all are named), or if there are checkpoints but none is intact.
+          CheckpointError: if the checkpoint is of another run (the message names the differences of
+            config, data, leaves, shapes or dtypes), or if there are checkpoints but none is intact.
         """
         leaves = _named_leaves(arrays)
         step = on_first_process(lambda: self._newest_of_this_run(leaves, warn))
@@ -180,12 +180,12 @@ class Checkpointer:
 def read_checkpoint(
     workdir: Path, warn: Callable[[str], None], wanted: int | None = None
 ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
-    """Reads a checkpoint without knowing its run, on one process.
+    """Reads a checkpoint, on one process, without the config of its run.
 
     Args:
-      workdir: of the run.
-      warn: called with a line for each damaged checkpoint that is passed over.
-      wanted: the step of one; by default the newest, or if that is damaged the one before.
+      workdir: the directory of the run.
+      warn: called with a line for each damaged checkpoint that is skipped.
+      wanted: the step to read; by default that of the newest intact checkpoint.
 
     Returns:
       the step, its leaves by name, and the identity of its run.
@@ -211,7 +211,7 @@ def saved_steps(workdir: Path) -> list[int]:
 
 
 def _candidates(workdir: Path, wanted: int | None) -> list[int]:
-    """The steps to try, in this order."""
+    """The steps to try, in order; raises CheckpointError if the wanted step is missing."""
     steps = saved_steps(workdir)
     if wanted is None or not steps:
         return steps[::-1]
@@ -224,9 +224,9 @@ def _candidates(workdir: Path, wanted: int | None) -> list[int]:
 def _first_intact(
     workdir: Path, steps: Sequence[int], warn: Callable[[str], None]
 ) -> tuple[int, dict[str, Any]] | None:
-    """The first of the steps whose files are as they were written, and its manifest.
+    """The first of the steps whose files are intact, and its manifest.
 
-    None if there is none of them at all; CheckpointError if all are damaged.
+    None if there are no checkpoints; raises CheckpointError if all are damaged.
     """
     damaged = 0
     for step in steps:
@@ -238,7 +238,7 @@ def _first_intact(
                 raise DamageError(f"it is a copy of step {manifest['step']}")
             return step, manifest
         except DamageError as damage:
-            if folder.exists():  # unless a run has just replaced it by newer ones
+            if folder.exists():  # unless a run has just deleted it as an old step
                 damaged += 1
                 warn(f"checkpoint {folder} is damaged: {damage}")
     if damaged:
@@ -264,16 +264,16 @@ def _read_arrays(folder: Path, target: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of Orbax says, without the settings of TensorStore after it."""
+    """The message of an error of Orbax, without the TensorStore settings that follow it."""
     return first_line(error).split(" [tensorstore_spec=")[0]
 
 
 @contextmanager
 def _all_threads_ended() -> Iterator[None]:
-    """Where something fails in one thread of Orbax, waits for the others, and keeps them quiet.
+    """A context that, after an error in one thread of Orbax, waits for the others and mutes them.
 
-    They would go on writing into a folder that is being removed, and log what is raised anyway, or
-    that the one that they were to tell of it is gone.
+    Otherwise they would continue to write into a folder that is being removed, and log errors that
+    are raised anyway, or that their event loop is closed.
     """
     before = threading.enumerate()
     loggers = map(logging.getLogger, ("absl", "asyncio", "concurrent.futures"))
@@ -284,14 +284,14 @@ def _all_threads_ended() -> Iterator[None]:
             deadline = time.monotonic() + _SECONDS_TO_END
             for thread in set(threading.enumerate()).difference(before):
                 thread.join(max(deadline - time.monotonic(), 0))
-            gc.collect()  # of tasks, which log when they go that nobody has asked for their errors
-            time.sleep(_SECONDS_OF_ECHOES)  # of TensorStore's threads, which Python does not know
+            gc.collect()  # destroys tasks now, which log errors that were never retrieved
+            time.sleep(_SECONDS_OF_ECHOES)  # for TensorStore's threads, which Python cannot join
             raise
 
 
 @contextmanager
 def _without_closed_loops() -> Iterator[None]:
-    """Keeps from standard error that an event loop was closed before a thread could tell it."""
+    """A context that suppresses the message that an event loop was closed before a thread ended."""
     hook = sys.unraisablehook
 
     def others(unraisable: "sys.UnraisableHookArgs") -> None:

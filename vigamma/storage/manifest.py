@@ -1,7 +1,7 @@
-"""Folders that are whole or absent, and that tell when they are damaged.
+"""Folders that are written atomically, with checksums to detect damage.
 
-A folder is filled under another name and gets a manifest, with the size and the CRC-32 of every
-file and one of the manifest itself. It has its own name when all of it is on the disk.
+A folder is written under a temporary name, and receives a manifest with the size and the CRC-32 of
+every file, and the CRC-32 of the manifest itself. It is renamed when all of it is on the disk.
 """
 
 import json
@@ -16,17 +16,17 @@ from vigamma.storage.atomic_files import UNFINISHED, flush
 
 MANIFEST = "manifest.json"
 
-_READ_BYTES = 2**20
+_READ_BYTES = 2**20  # so that files need not fit in memory
 
 
 class DamageError(Exception):
-    """Why a folder is not what was written; names the file."""
+    """The folder differs from what was written; the message names the file."""
 
 
 def commit(partial: Path, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Gives `partial` a manifest, with `facts` in it, and the name `folder`.
+    """Writes a manifest with `facts` into `partial`, and renames it to `folder`.
 
-    Returns when all files and folders are on the disk, and so is the new name.
+    Returns when all files, folders and the new name are on the disk.
     """
     files = {
         path.relative_to(partial).as_posix(): [path.stat().st_size, _checksum(path)]
@@ -43,7 +43,7 @@ def commit(partial: Path, folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `commit` wrote; raises DamageError where that is not what there is."""
+    """The manifest that `commit` wrote; raises DamageError if it is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         sealed = _sealed({name: manifest[name] for name in manifest if name != "crc32"})
@@ -62,7 +62,7 @@ def is_sealed(folder: Path) -> bool:
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raises DamageError unless every file is as it was written."""
+    """Raises DamageError unless every file has the size and checksum of the manifest."""
     for name, (size, checksum) in manifest["files"].items():
         try:
             bytes_found = (folder / name).stat().st_size
@@ -77,14 +77,14 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder; a kill half-way leaves none of its name."""
+    """Removes a folder, renaming it first, so that a kill leaves no partial folder of its name."""
     doomed = folder.with_name(f"{UNFINISHED}{folder.name}")
     folder.rename(doomed)
     shutil.rmtree(doomed)
 
 
 def set_aside(folder: Path) -> None:
-    """Renames a damaged folder, so that nothing takes it for a step."""
+    """Renames a damaged folder, so that it is no longer taken for a step."""
     number = 1
     while (aside := folder.with_name(f"damaged-{folder.name}-{number}")).exists():
         number += 1
@@ -105,6 +105,6 @@ def _checksum(path: Path) -> int:
 
 
 def _sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts, as JSON has them, with a checksum of them."""
+    """The facts, converted to JSON values, with their checksum."""
     values = json.loads(json.dumps(facts))
     return {**values, "crc32": zlib.crc32(json.dumps(values, sort_keys=True).encode())}

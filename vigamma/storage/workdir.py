@@ -1,4 +1,4 @@
-"""The directory of a run, held by one run at a time."""
+"""The directory of a run, locked by one run at a time."""
 
 import errno
 import fcntl
@@ -15,23 +15,23 @@ from vigamma.storage.atomic_files import UNFINISHED, room
 
 _LOCK = ".lock"
 _BLOCK = 4096
-"""The bytes of a small file on most disks."""
+"""The disk space of a small file on most file systems."""
 
 
 def folder_of_start(workdir: Path, index: int) -> Path:
-    """Where a start of a run has its checkpoints and metrics: the first in the workdir itself."""
+    """The folder of the checkpoints and metrics of a start; for the first it is the workdir."""
     return workdir / "starts" / str(index) if index else workdir
 
 
 @contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Inside, `workdir` exists, can be written, and belongs to this process alone.
+    """A context in which `workdir` exists, is writable, and is locked by this process.
 
-    What a killed run left half-written is removed first. The lock goes when the process goes,
-    however it ends. A directory that was made here and in which nothing was written goes again.
+    Partial files of killed runs are removed first. The lock is released when the process ends, in
+    whatever way. A directory that was created here is removed if nothing was written to it.
 
     Raises:
-      CheckpointError: if the directory cannot be written, or another run is at work in it.
+      CheckpointError: if the directory is not writable, or locked by another run.
     """
     try:
         missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
@@ -55,14 +55,14 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def check_held(workdir: Path) -> None:
-    """Raises OSError if the workdir, which this process has `locked`, was removed since."""
+    """Raises OSError if the workdir was removed after this process `locked` it."""
     lock = workdir / _LOCK
     if not lock.exists() or lock.read_text() != str(os.getpid()):
         raise OSError("the workdir was removed while the run was at work in it")
 
 
 def _lock(workdir: Path) -> TextIO:
-    """The open and locked `<workdir>/.lock`, which names this process."""
+    """The open and locked file `<workdir>/.lock`, which contains the id of this process."""
     path = workdir / _LOCK
     lock = path.open("a+")
     try:
