@@ -1,15 +1,16 @@
-"""Factors of handwritten zeros by black-box gradients, which ask of a model only a density.
+"""Factors of handwritten zeros by black-box gradients, which need only the density of a model.
 
-The data, the priors and the start of `digits_factors.py`. Coordinate ascent bounds the ELBO once
-more, by how each count is shared among the factors; gradient ascent does not, and ends higher.
+The data, the priors and the start are those of `digits_factors.py`. Coordinate ascent maximizes a
+looser bound, with a posterior of how each count is split among the factors; gradient ascent
+maximizes the ELBO itself, and ends higher.
 
 Command: python scripts/train.py --config configs/digits_black_box.py
-         (configs/digits_black_box.py:adam for Adam in the place of natural gradients, and
+         (configs/digits_black_box.py:adam for Adam instead of natural gradients, and
          configs/digits_black_box.py:analytic for the exact gradient of coordinate ascent's bound)
-Time:    30 s on 2 CPU cores; 70 s by Adam.
-Expect:  ELBO -15,087 nats (by Adam -15,063), held-out log-likelihood of a cell -1.48 nats. The
-         posterior of `digits_factors.py` has -15,619. Analytic: -15,830, as coordinate ascent that
-         is not extrapolated.
+Time:    30 s on 2 CPU cores; 70 s with Adam.
+Expect:  ELBO -15,087 nats (with Adam -15,063), held-out log-likelihood -1.48 nats per cell. The
+         posterior of `digits_factors.py` has -15,619. Analytic: -15,830, like coordinate ascent
+         without extrapolation.
 """
 
 from vigamma import (

@@ -1,11 +1,11 @@
-"""Factors of handwritten zeros: pixels that go together, where the digit zero took each alone.
+"""Factors of handwritten zeros, with correlated pixels, where `zero.py` has independent ones.
 
-178 images of 8 × 8 pixels. A fifth of all cells, blank ones too, is masked out of the likelihood
-and scores the fit, beside the best rates of independent pixels.
+178 images of 8 × 8 pixels. A fifth of all cells, including blank ones, is masked out of the
+likelihood, and scores the fit and the best rates of independent pixels.
 
 Command: python scripts/train.py --config configs/digits_factors.py
 Time:    8 s on 2 CPU cores.
-Expect:  held-out log-likelihood of a cell -1.51 nats; of independent pixels -1.74.
+Expect:  held-out log-likelihood -1.51 nats per cell; of independent pixels -1.74.
 """
 
 from vigamma import CoordinateAscent, DigitCounts, Experiment, HeldOut, PoissonFactorization

@@ -1,12 +1,12 @@
-"""Factors of all ten digits, those of an image by an encoder: a variational autoencoder of counts.
+"""Factors of all ten digits, with an encoder of images: a variational autoencoder of counts.
 
-1,797 images; a fifth of all cells is held out. A network guesses the factors of an image, and three
-updates by coordinate ascent follow; its weights and the factors of the pixels climb one ELBO.
+1,797 images; a fifth of all cells is held out. A network predicts the factors of an image, followed
+by three coordinate ascent updates; its weights and the factors of the pixels maximize one ELBO.
 
 Command: python scripts/train.py --config configs/digits_vae.py
 Time:    60 s on 2 CPU cores.
-Expect:  held-out log-likelihood of a cell -2.31 nats; coordinate ascent, with a posterior of its
-         own for each image, comes to -2.30.
+Expect:  held-out log-likelihood -2.31 nats per cell; coordinate ascent, with a separate posterior
+         of each image, reaches -2.30.
 """
 
 import jax
@@ -30,14 +30,14 @@ _NUM_UPDATES = 3
 
 
 class Encoder(nnx.Module):
-    """q(θ_n | x_n): a network guesses log θ_n, and an update by coordinate ascent starts there.
+    """q(θ_n | x_n): a network predicts log θ_n, from which coordinate ascent updates start.
 
-    w_n = exp(network(x_n)),  v_m = exp(E[log β_m]):
-    shape_nk = a + w_nk Σ_m x_nm v_mk / (w_n · v_m),  rate_nk = b + Σ_m E[β_mk] over what was seen
+    With w_n = exp(network(x_n)) and v_m = exp(E[log β_m]), and sums over the observed cells:
+    shape_nk = a + w_nk Σ_m x_nm v_mk / (w_n · v_m),  rate_nk = b + Σ_m E[β_mk]
     """
 
     def __init__(self, prior, columns: Gamma, width: int, rngs: nnx.Rngs):
-        """The network, and q(β), which starts at `columns`."""
+        """Initializes the network, and q(β) at `columns`."""
         num_columns, num_factors = columns.rate.shape
         self.shape, self.rate = nnx.Variable(prior.concentration), nnx.Variable(prior.rate)
         self.columns = MeanFieldGamma(columns)
@@ -45,7 +45,7 @@ class Encoder(nnx.Module):
         self.guess = nnx.Linear(width, num_factors, rngs=rngs)
 
     def distribution(self, batch) -> dict[str, Gamma]:
-        """The latents of the images in the batch, of which some pixels were not observed."""
+        """The distribution of the factors of the images in the batch, and of the columns."""
         counts, is_seen = (x.astype(float) for x in batch.data.dense())
         features = jnp.concatenate([jnp.log1p(counts), is_seen], axis=1)
         log_w = self.guess(jax.nn.gelu(self.hidden(features)))

@@ -1,9 +1,9 @@
-"""Salmonella colonies x against the dose d of a mutagen: a model that states its log joint alone.
+"""Regression of Salmonella colonies x on the dose d of a mutagen: a model with only a log joint.
 
-x_n ~ Poisson(v_n w₀ (1 + d_n / 10)^w₁ exp(-w₂ d_n / 1000)), for each plate a v_n ~ Gamma(20, 20)
+x_n ~ Poisson(v_n w₀ (1 + d_n / 10)^w₁ exp(-w₂ d_n / 1000)), with v_n ~ Gamma(20, 20) of each plate
 Command: python scripts/train.py --config configs/regression.py (Time: 12 s, 2 cores)
 Expect:  means of w 18.96, 0.287, 0.857 (40,000 draws of NUTS: 19.06 ± 2.44, 0.29 ± 0.07, 0.88 ±
-         0.32), and intervals that are too narrow, as those of mean-field posteriors are.
+         0.32); the intervals are too narrow, as usual for mean-field posteriors.
 Source:  Breslow (1984), "Extra-Poisson variation in log-linear models", Applied Statistics 33.
 """
 

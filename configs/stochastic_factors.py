@@ -1,12 +1,12 @@
-"""Factors of large counts by stochastic variational inference: minibatches of rows, streamed.
+"""Factors of large counts by stochastic variational inference: streamed minibatches of rows.
 
-Synthetic counts stand for counts that are too many for the memory of a device: only the posterior
-and two minibatches are there at a time. A fifth of the counts is held out by thinning.
+The synthetic counts are an example of counts that exceed the memory of a device: only the posterior
+and two minibatches are on the device. A fifth of the counts is held out by thinning.
 
 Command: python scripts/train.py --config configs/stochastic_factors.py
 Time:    20 s on 2 CPU cores.
-Expect:  ELBO -8,432,500 nats; held-out log-likelihood -5.770 nats a count, of independent columns
-         -6.543. The ELBO of the lines before is an estimate from one batch, and jumps.
+Expect:  ELBO -8,432,500 nats; held-out log-likelihood -5.770 nats per count, of independent columns
+         -6.543. The ELBO in lines of progress is an estimate from one minibatch, and noisy.
 """
 
 from vigamma import (

@@ -1,13 +1,13 @@
-"""Counts drawn from the model itself, so that the truth is known: rows and columns of all sizes.
+"""Counts drawn from the model, with known true factors, and rows and columns of all sizes.
 
 The sizes of rows and columns follow power laws. After the fit the true factors are matched with
-the fitted ones, and the true rates of random cells are looked up in their credible intervals.
+the fitted ones, and the coverage of credible intervals is computed for random cells.
 
 Command: python scripts/train.py --config configs/synthetic_factors.py
          (--config.data.num_rows, num_columns and num_nonzeros set the size, up to 10⁸ nonzeros)
 Time:    15 s on 2 CPU cores.
-Expect:  every true factor matched with a cosine of at least 0.998; 90 % intervals cover 78 % of the
-         true rates, as mean-field posteriors are too narrow.
+Expect:  every true factor is matched with a cosine of at least 0.998; 90 % intervals cover 78 % of
+         the true rates, because mean-field posteriors are too narrow.
 """
 
 from vigamma import (

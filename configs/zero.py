@@ -1,13 +1,13 @@
 """The digit zero, as in the tutorial: Adam on a Monte Carlo ELBO.
 
-168 images of 8 × 8 pixels; the mean of 10 others, worth 2 images, is the prior. 64 Gamma posteriors
-are fitted by 5,000 Adam steps of 128 samples each, and compared with the exact ones.
+168 images of 8 × 8 pixels; the prior is the mean of 10 others, with the weight of 2 images. 64
+Gamma posteriors are fitted by 5,000 Adam steps of 128 samples, and compared with the exact ones.
 
 Command: python scripts/train.py --config configs/zero.py
 Time:    10 s on 2 CPU cores, of which 1.5 s are the 5,000 steps.
 Expect:  KL(q ‖ exact) of 2e-7 nats over all pixels, 1.2e-6 for the worst of the ten digits;
          log evidence -18,581.058 nats.
-Source:  the seed tutorial, whose own loop takes 19 ms a step and is NaN from the fourth on
+Source:  the tutorial, whose own loop takes 19 ms per step and is NaN from the fourth step on
          (scripts/benchmark_zero.py).
 """
 

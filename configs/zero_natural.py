@@ -1,11 +1,11 @@
 """The digit zero by natural gradients: the exact posterior in tens of steps.
 
-The data, prior and samples of `zero.py`; the Fisher matrix of the Gamma, inverted in closed form,
-takes the place of Adam.
+Data, prior and samples are those of `zero.py`. Instead of Adam, gradients are multiplied by the
+inverse Fisher matrix of the Gamma, which has a closed form.
 
 Command: python scripts/train.py --config configs/zero_natural.py
-Time:    9 s on 2 CPU cores, nearly all of it imports, compilation and figures.
-Expect:  KL(q ‖ exact) of 1e-9 nats over all pixels after 50 steps, the rounding of float32;
+Time:    9 s on 2 CPU cores, nearly all of it for imports, compilation and figures.
+Expect:  KL(q ‖ exact) of 1e-9 nats over all pixels after 50 steps, due to rounding in float32;
          below 1e-6 for every seed and every digit.
 """
 

@@ -1,4 +1,4 @@
-"""Times Poisson factorization beside scHPF and hpfrec, each in a process of its own, in one run.
+"""Compares the times of Poisson factorization with scHPF and hpfrec, each in its own process.
 
     python scripts/benchmark_factorization.py --only sweeps --num_factors 20,50
     python scripts/benchmark_factorization.py --only stop --counts FOLDER --num_factors 20
@@ -6,9 +6,9 @@
 
 `sweeps` prints seconds per full sweep and the peak memory of each, for the matrix --counts (an
 .npz), by default 8 million synthetic counts, 50,000 × 20,000. `stop` prints the time from start to
-the held-out score at which the peers stop by themselves (FOLDER has train.npz, valid.npz and
+the held-out score at which the peers stop by their own rules (FOLDER has train.npz, valid.npz and
 test.npz). `scaling` prints seconds per sweep, memory, and the cost of the input pipeline and of the
-start in sweeps, for synthetic counts of growing size. Peers that are not installed are left out.
+start in sweeps, for synthetic counts of increasing size. Peers that are not installed are skipped.
 """
 
 import importlib.util
@@ -41,7 +41,7 @@ _NONZEROS = flags.DEFINE_list("nonzeros", ["1e5", "1e6", "1e7"], "For --only sca
 _CHILD = flags.DEFINE_string("child", None, "Used by the benchmark itself.")
 _SCRIPTS = Path(__file__).parent
 _PEERS = {"schpf": "schpf", "hpfrec": "hpfrec"}
-_CHUNK = 10  # as many sweeps as a card takes from one line of metrics to the next
+_CHUNK = 10  # the `log_every` of the configs: the sweeps between two lines of metrics
 
 
 def main(argv):
@@ -55,7 +55,7 @@ def main(argv):
 
 
 def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
-    """Seconds per sweep of vigamma in this process, and what came before the first."""
+    """Seconds per sweep of vigamma in this process, and of the preparation before the first."""
     use_all_cores()
     keep_freed_memory()
     matrix = vigamma.check_sparse_counts(scipy.sparse.load_npz(counts))
@@ -93,7 +93,7 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
 
 
 def compare_sweeps() -> None:
-    """One row for each system and number of factors; vigamma before and after its peers."""
+    """Prints one row for each package and number of factors; vigamma before and after its peers."""
     with tempfile.TemporaryDirectory() as folder:
         counts = _COUNTS.value or _synthetic(folder, 50_000, 20_000, 8_000_000)
         _compare_sweeps(counts)
@@ -116,7 +116,7 @@ def _compare_sweeps(counts: str) -> None:
 
 
 def compare_stops() -> None:
-    """The seconds that vigamma needs, from its start, to where each peer stops by itself."""
+    """Prints the seconds from start that vigamma needs to reach the score at which a peer stops."""
     folder = Path(_COUNTS.value)
     for num_factors in _NUM_FACTORS.value:
         seconds, scores = _our_trace(folder, num_factors)
@@ -131,7 +131,7 @@ def compare_stops() -> None:
 
 
 def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]]:
-    """(seconds since the start of the process, held-out score), whenever metrics are written."""
+    """(seconds since the start of the process, held-out score) for each line of the metrics."""
     with tempfile.TemporaryDirectory() as workdir:
         command = [
             sys.executable, str(_SCRIPTS / "train.py"), "--workdir", workdir,
@@ -155,7 +155,7 @@ def _our_trace(folder: Path, num_factors: str) -> tuple[list[float], list[float]
 
 
 def scale() -> None:
-    """vigamma on synthetic counts of growing size."""
+    """Prints the times and memory of vigamma on synthetic counts of increasing size."""
     columns = ("s a sweep", 11), ("ns/(nnz K)", 12), ("pipeline", 10), ("start", 8), ("MB", 8)
     print(f"{'nonzeros':>12}{'K':>5}", *(f"{name:>{width}}" for name, width in columns), sep="")
     for nonzeros in map(float, _NONZEROS.value):

@@ -1,9 +1,9 @@
-"""Times the fold-in of new rows, all at once, beside hpfrec's calls, each of one user.
+"""Compares the time of folding in new rows, all at once, with hpfrec's calls for single users.
 
     python scripts/benchmark_fold_in.py --counts train.npz --num_rows 10000
 
-Both fit the columns on the counts (an .npz of scipy.sparse) first, which is not timed, and then
-fold in its first rows. hpfrec is timed on a few of these, with its defaults (10 updates each).
+Both first fit the columns to the counts (an .npz of scipy.sparse), which is not timed, and then
+fold in the first rows. hpfrec is timed on a few of these, with its defaults (10 updates each).
 """
 
 import importlib.util
@@ -44,7 +44,7 @@ def main(argv):
 
 
 def our_seconds(counts, rows) -> tuple[float, float]:
-    """The seconds of a first and of a second call."""
+    """The seconds of the first and of the second call."""
     model = vigamma.HierarchicalPoissonFactorization(num_factors=_NUM_FACTORS.value)
     columns = vigamma.fit(model, counts, num_steps=10).posterior["columns"]
     model = model.build(counts, np.ones(counts.shape[0]), 0)
@@ -57,7 +57,7 @@ def our_seconds(counts, rows) -> tuple[float, float]:
 
 
 def hpfrec_seconds(counts, rows) -> float:
-    """The seconds of a call, on average."""
+    """The average seconds per call."""
     import pandas as pd
     from hpfrec import HPF
 

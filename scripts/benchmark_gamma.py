@@ -1,10 +1,10 @@
-"""Times Gamma draws and their gradients beside those of other libraries, and prints their errors.
+"""Compares times of Gamma draws and their gradients with other libraries, and prints errors.
 
     python scripts/benchmark_gamma.py [--size 1000000] [--repeats 9]
                                       [--only draws|step|distribution|gradient]
 
-The others are jax.random, NumPy and (if installed) PyTorch. All times are medians of runs taken in
-turns, so that ratios hold on a noisy machine; compilation is not counted.
+The others are jax.random, NumPy and (if installed) PyTorch. All times are medians of alternating
+runs, so that ratios are reliable on a noisy machine; compilation is not included.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def shapes_of(size: int) -> dict[str, np.ndarray]:
 def medians(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
     """Median milliseconds of each run.
 
-    The runs take turns, and one that takes over 0.2 s has three turns only.
+    The runs alternate; one that takes over 0.2 s is repeated three times only.
     """
     times = {name: [] for name in runs}
     for run in runs.values():
@@ -44,7 +44,7 @@ def medians(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
     for repeat in range(repeats):
         for name, run in runs.items():
             if repeat < 3 or np.median(times[name]) < 200:
-                time.sleep(0.02)  # lets the threads of the run before fall asleep
+                time.sleep(0.02)  # lets the threads of the previous run become idle
                 start = time.perf_counter()
                 run()
                 times[name].append(1e3 * (time.perf_counter() - start))
@@ -57,7 +57,7 @@ def ready(function: Callable, *arguments) -> Callable:
 
 
 def torch_runs(a: np.ndarray) -> dict[str, Callable]:
-    """PyTorch's draws, without and with gradient; none where it is not installed."""
+    """PyTorch's draws, without and with gradient; empty if it is not installed."""
     if torch is None:
         return {}
     plain, wanting = torch.tensor(a), torch.tensor(a, requires_grad=True)
@@ -70,7 +70,7 @@ def torch_runs(a: np.ndarray) -> dict[str, Callable]:
 
 
 def print_draws(size: int, repeats: int) -> None:
-    """Draws, and draws with the gradient of their sum."""
+    """Prints the times of draws, and of draws with the gradient of their sum."""
     key, generator = jax.random.key(0), np.random.default_rng(0)
     normal = ready(jax.jit(lambda key: jax.random.normal(key, (size,))), key)
     device = jax.devices()[0].device_kind
@@ -94,7 +94,7 @@ def print_draws(size: int, repeats: int) -> None:
 
 
 def print_step(repeats: int, num_steps: int = 200) -> None:
-    """One step of the digit-zero model: 128 keys × 64 shapes, draw and gradient, in a scan."""
+    """Prints the time of a step of the digit-zero model: 128 keys × 64 shapes, with gradient."""
     a = jnp.where(jnp.arange(64) % 4 == 0, 0.2, jnp.linspace(100.0, 3000.0, 64))
 
     def scan(samples: Callable) -> Callable:
@@ -124,7 +124,7 @@ def print_step(repeats: int, num_steps: int = 200) -> None:
 
 
 def print_distribution(size: int) -> None:
-    """Kolmogorov-Smirnov p-values, scores of the moments and the gradient's mean, for 5 seeds."""
+    """Prints Kolmogorov-Smirnov p-values, and z-scores of moments and gradients, for 5 seeds."""
     from scipy import special, stats
 
     print(
@@ -160,7 +160,7 @@ def print_distribution(size: int) -> None:
 
 
 def print_gradient(size: int = 2000) -> None:
-    """Relative errors of the gradient at random shapes and quantiles, against mpmath."""
+    """Prints relative errors of the gradient at random shapes and quantiles, against mpmath."""
     from fit_gamma_gradient import mp, relative_gradient
     from scipy import special
 
@@ -200,7 +200,7 @@ def print_errors(name: str, values: jax.Array | np.ndarray, exact: np.ndarray) -
 
 
 def main() -> None:
-    """Prints the parts that the command line asks for."""
+    """Prints the parts selected by the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,8 +5,8 @@
         [--cells CELLS.npz]
     python scripts/benchmark_peers.py split COUNTS.npz FOLDER SEED
 
-PEER is schpf or hpfrec. One process runs one fit, so that peak memory and compilation are its own;
-its standard output is one line of JSON, and what a peer prints goes to standard error. Sampled
+PEER is schpf or hpfrec. Each process runs one fit, so that peak memory and compilation are those of
+the fit. Standard output is one line of JSON; what a peer prints goes to standard error. Sampled
 zeros can be scored too, with --cells CELLS.npz after SEED.
 """
 
@@ -33,12 +33,12 @@ PACKAGES = {"schpf": "scHPF", "hpfrec": "hpfrec"}
 
 
 class Fit(NamedTuple):
-    """What a peer found: posterior means of both sides, and how it stopped."""
+    """The fit of a peer: posterior means of both sides, and how it stopped."""
 
     theta: np.ndarray  # rows × factors
     beta: np.ndarray  # columns × factors
     num_passes: int
-    stopped: bool  # by its own rule, rather than by its largest number of passes
+    stopped: bool  # by its own rule, rather than at its largest number of passes
 
 
 # Data
@@ -65,13 +65,13 @@ def seen(train: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def only_seen(counts: sp.csr_matrix, train: sp.csr_matrix) -> sp.coo_matrix:
-    """The counts renumbered, without the rows and columns that have no training nonzero."""
+    """The counts without the rows and columns that have no training nonzero, renumbered."""
     rows, columns = seen(train)
     return counts[rows][:, columns].tocoo()
 
 
 def seen_entries(counts: sp.csr_matrix, train: sp.csr_matrix) -> sp.coo_matrix:
-    """The counts under their own numbers, in rows and columns that have a training nonzero."""
+    """The counts in rows and columns that have a training nonzero, not renumbered."""
     rows, columns = seen(train)
     entries = counts.tocoo()
     kept = rows[entries.row] & columns[entries.col]
@@ -89,7 +89,7 @@ def rates_at(
     columns: np.ndarray,
     block: int = 100_000,
 ) -> np.ndarray:
-    """Rates Σ_k θ_nk β_mk of the listed cells, a block at a time."""
+    """Rates Σ_k θ_nk β_mk of the listed cells, computed in blocks."""
     rates = np.empty(len(rows))
     for start in range(0, len(rows), block):
         cells = slice(start, start + block)
@@ -127,8 +127,8 @@ def exact_zero_ll(
 ) -> float:
     """Mean log likelihood, minus the rate, of all zeros.
 
-    None is visited: their rates are the sum of all rates less those of the nonzeros. The floor is
-    left out of that sum, where it would add less than 1e-10 a cell.
+    Their rates are the sum of all rates minus those of the nonzeros. The rate floor is left out of
+    that sum, where it would add less than 1e-10 per cell.
     """
     rows, columns = seen(train)
     total = theta[rows].sum(0) @ beta[columns].sum(0)
@@ -150,9 +150,9 @@ def scores(
 ) -> dict[str, float]:
     """Mean log likelihoods of test nonzeros and of zeros, and of a random sample of all cells.
 
-    The last, `pop_ll`, is per nonzero of the sample. Zeros are all of them (exact) and, where
-    cells are given, those listed (sampled). Rows and columns without a training nonzero are dropped
-    from the means, and counted in the ratio of zeros to nonzeros.
+    The last, `pop_ll`, is per nonzero of the sample. The zeros are all zeros (exact) and, if cells
+    are given, these (sampled). Rows and columns without a training nonzero are excluded from the
+    means, but included in the ratio of zeros to nonzeros.
     """
     theta, beta = np.asarray(theta, float), np.asarray(beta, float)
     test_ll = mean_test_ll(theta, beta, train, test)
@@ -173,8 +173,8 @@ def scores(
 def peak_mb() -> float:
     """Largest resident memory of this process so far, in MB.
 
-    Linux hands `ru_maxrss` down from the process that started this one, however large that was;
-    `VmHWM` begins anew.
+    On Linux `ru_maxrss` is inherited from the parent process, however large that was; `VmHWM` is
+    not.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -186,7 +186,7 @@ def peak_mb() -> float:
 
 @contextlib.contextmanager
 def standard_output_for_us() -> Iterator[TextIO]:
-    """Sends all that is printed, by C code too, to standard error; yields the standard output."""
+    """Redirects all output, including that of C code, to standard error; yields standard output."""
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w") as ours:
         os.dup2(2, 1)
@@ -204,7 +204,7 @@ def seconds_of(run: Callable[[], object]) -> tuple[float, object]:
 
 
 def import_schpf() -> None:
-    """Imports scHPF, with Numba held to the number of threads."""
+    """Imports scHPF, with Numba limited to `NUM_THREADS`."""
     os.environ["NUMBA_NUM_THREADS"] = str(NUM_THREADS)
     import numba
     import schpf  # noqa: F401
@@ -213,7 +213,7 @@ def import_schpf() -> None:
 
 
 def compile_schpf() -> None:
-    """Compiles all that a fit of scHPF calls, by three passes over twelve cells."""
+    """Compiles all functions that a fit of scHPF calls, by three passes over twelve cells."""
     from schpf import scHPF
 
     counts = sp.coo_matrix(np.arange(12, dtype=np.int32).reshape(3, 4))
@@ -223,9 +223,9 @@ def compile_schpf() -> None:
 def schpf_pass_seconds(
     train: sp.coo_matrix, num_factors: int, num_sweeps: int, seed: int
 ) -> list[float]:
-    """Seconds of each pass of scHPF's own loop but the first, which draws the start.
+    """Seconds of each pass of scHPF's own loop except the first, which draws the start.
 
-    Its check of the loss is replaced by a constant, and its hook for checks reads the clock.
+    Its computation of the loss is replaced by a constant, and its hook for checks reads the clock.
     """
     from schpf import scHPF
 
@@ -258,7 +258,7 @@ def fit_schpf(train: sp.coo_matrix, valid: sp.coo_matrix, num_factors: int, seed
 
 
 def hpfrec_model(num_factors: int, seed: int, **options: object) -> object:
-    """An unfitted model of hpfrec, where a seed of 0 would mean none."""
+    """An unfitted model of hpfrec; its seed is increased by 1, because 0 would mean none."""
     from hpfrec import HPF
 
     return HPF(k=num_factors, ncores=NUM_THREADS, random_seed=seed + 1, verbose=False, **options)
@@ -267,7 +267,7 @@ def hpfrec_model(num_factors: int, seed: int, **options: object) -> object:
 def hpfrec_pass_seconds(
     train: sp.coo_matrix, num_factors: int, num_sweeps: int, seed: int, repeats: int = 3
 ) -> list[float]:
-    """Seconds a pass, from pairs of fits that differ in `num_sweeps` passes, without any check."""
+    """Seconds per pass, from pairs of fits that differ in `num_sweeps` passes, without checks."""
 
     def fit_seconds(num_passes: int) -> float:
         model = hpfrec_model(num_factors, seed, maxiter=num_passes, check_every=None)
@@ -301,7 +301,7 @@ FITS = {"schpf": fit_schpf, "hpfrec": fit_hpfrec}
 def sweep_seconds(
     peer: str, train: sp.csr_matrix, num_factors: int, num_sweeps: int, seed: int
 ) -> dict[str, object]:
-    """Seconds of a full pass without compilation, loading and checks, and the peak of memory."""
+    """Seconds of a full pass without compilation, loading and checks, and the peak memory."""
     IMPORTS[peer]()
     COMPILATIONS[peer]()
     counts = only_seen(train, train)
@@ -329,10 +329,10 @@ def fit_to_stop(
     num_factors: int,
     seed: int,
 ) -> dict[str, object]:
-    """Fits a peer until it stops by itself, and scores it.
+    """Fits a peer until it stops by its own rule, and scores it.
 
-    Its seconds are those of its import (NumPy and SciPy were there), of its compilation and of its
-    fit. Rows and columns without a training nonzero are kept from it, and are not scored.
+    The seconds are those of its import (with NumPy and SciPy already imported), its compilation and
+    its fit. Rows and columns without a training nonzero are removed, and are not scored.
     """
     import_seconds, _ = seconds_of(IMPORTS[peer])
     compile_seconds, _ = seconds_of(COMPILATIONS[peer])
@@ -364,12 +364,12 @@ def fit_to_stop(
 
 
 def load_counts(path: Path) -> sp.csr_matrix:
-    """Counts as 32-bit integers in CSR form."""
+    """The counts as 32-bit integers in CSR format."""
     return sp.csr_matrix(sp.load_npz(path)).astype(np.int32)
 
 
 def save_split(counts: Path, folder: Path, seed: int) -> dict[str, object]:
-    """Splits the nonzeros 80 / 5 / 15 into train.npz, valid.npz and test.npz of a folder."""
+    """Splits the nonzeros 80 / 5 / 15 into train.npz, valid.npz and test.npz in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = dict(
         zip(("train", "valid", "test"), split_nonzeros(load_counts(counts), seed), strict=True)
@@ -380,7 +380,7 @@ def save_split(counts: Path, folder: Path, seed: int) -> dict[str, object]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     sweep, fit, split = map(commands.add_parser, ("sweep_seconds", "fit_to_stop", "split"))
@@ -401,7 +401,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs one command, and prints its figures as one line of JSON."""
+    """Runs one command, and prints its results as one line of JSON."""
     arguments = vars(parse_arguments())
     run = {"sweep_seconds": sweep_seconds, "fit_to_stop": fit_to_stop, "split": save_split}
     with standard_output_for_us() as output:

@@ -1,10 +1,10 @@
-"""Times the readers of files on ratings that it writes itself, and prints their peak memory.
+"""Measures the time and peak memory of the file readers, on synthetic ratings.
 
     python scripts/benchmark_readers.py [--lines 10000000] [--only integers|strings|...]
 
-The ratings are like those of MovieLens: 65,000 users, 27,000 items of very unequal popularity, half
-stars and a timestamp. Memory is what a fresh process has at its peak, beyond what it has after its
-imports, as a multiple of the size of the file. Seconds of the CPU tell more on a busy machine.
+The ratings are similar to MovieLens: 65,000 users, 27,000 items of very unequal popularity, half
+stars and a timestamp. Memory is the peak of a fresh process, minus its memory after its imports, as
+a multiple of the size of the file. CPU seconds are more reliable than wall time on a busy machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _LINES_AT_ONCE = 2**18
 
 
 def ratings(num_lines: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Users in ascending order, items, ratings and timestamps, some at a time."""
+    """Yields users in ascending order, items, ratings and timestamps, in blocks."""
     for first in range(0, num_lines, _LINES_AT_ONCE):
         size = min(_LINES_AT_ONCE, num_lines - first)
         rng = np.random.default_rng(first)
@@ -47,7 +47,7 @@ def write_ratings(path: Path, num_lines: int, line: str, header: str = "") -> No
 
 
 def matrix(num_lines: int) -> scipy.sparse.csr_array:
-    """The ratings in half stars, repeated ones summed."""
+    """The ratings in half stars, with repeated ones summed."""
     columns = zip(*ratings(num_lines), strict=True)
     users, items, stars, _ = map(np.concatenate, columns)
     return scipy.sparse.coo_array((2 * stars, (users - 1, items - 1))).astype(np.int32).tocsr()
@@ -63,7 +63,7 @@ def write_bag(path: Path, num_lines: int) -> None:
 
 
 def write_lda_c(path: Path, num_lines: int) -> None:
-    """Writes ratings as documents of LDA-C."""
+    """Writes ratings as documents in LDA-C format."""
     counts = matrix(num_lines)
     with path.open("w") as file:
         for first, last in zip(counts.indptr, counts.indptr[1:], strict=False):
@@ -97,7 +97,7 @@ KINDS = {
 
 
 def print_load(path: Path) -> None:
-    """Loads a file in this process, and prints what it took."""
+    """Loads a file in this process, and prints the time and memory it took."""
     before, start, cpu_start = peak_memory_bytes(), time.perf_counter(), time.process_time()
     counts = SparseCounts(path=str(path), binary=True).load().counts
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
@@ -112,7 +112,7 @@ def print_load(path: Path) -> None:
 
 
 def main() -> None:
-    """Writes each kind of file in turn, and loads it in a process of its own."""
+    """Writes a file of each kind, and loads it in a separate process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

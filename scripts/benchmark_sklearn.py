@@ -1,10 +1,10 @@
-"""Swaps PoissonFactorizer into a pipeline of scikit-learn, beside NMF and LDA, in one run.
+"""Compares PoissonFactorizer with NMF and LDA in a pipeline of scikit-learn.
 
     python scripts/benchmark_sklearn.py --num_components 16,32,64
 
 The pipeline is factors → standardized features → logistic regression, the same for all, on the
-8 × 8 digits of scikit-learn (1797 images, counts 0 to 16). Printed are the cross-validated accuracy
-and the seconds of the whole cross-validation, compilation included.
+8 × 8 digits of scikit-learn (1797 images, counts 0 to 16). It prints the cross-validated accuracy
+and the seconds of the whole cross-validation, including compilation.
 """
 
 import time
@@ -33,7 +33,7 @@ _THREADS = flags.DEFINE_integer("blas_threads", 1, "Of BLAS; more make all three
 
 
 def factorizations(num_components: int) -> dict[str, object]:
-    """The contestants, with their own defaults but for the flags."""
+    """The factorizations, with their own defaults except for the flags."""
     seed = _SEED.value
     return {
         "PoissonFactorizer": PoissonFactorizer(
@@ -53,7 +53,7 @@ def main(argv):
     """Prints a line for each factorization and number of components, and the total times."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # NMF stops at its own 200 updates
+    warnings.simplefilter("ignore", ConvergenceWarning)  # NMF stops at its default of 200 updates
     use_all_cores()
     images, labels = load_digits(return_X_y=True)
     folds = StratifiedKFold(_NUM_FOLDS.value, shuffle=True, random_state=_SEED.value)

@@ -1,7 +1,7 @@
-"""Times a step of `configs/zero.py` beside the tutorial's own loop, in one run.
+"""Compares the time of a step of `configs/zero.py` with the tutorial's own loop.
 
-`python scripts/benchmark_zero.py` prints the milliseconds of a step of each, and their ratio. Both
-fit the same 168 images with the same prior, 128 samples a step, Adam, in float32.
+`python scripts/benchmark_zero.py` prints the milliseconds per step of each, and their ratio. Both
+fit the same 168 images with the same prior, 128 samples per step and Adam, in float32.
 """
 
 import statistics
@@ -21,7 +21,7 @@ _TUTORIAL_STEPS = flags.DEFINE_integer("tutorial_steps", 200, "Steps of the tuto
 
 
 def tutorial_step_seconds(counts, prior, num_steps: int) -> tuple[list[float], int | None]:
-    """The tutorial's code: every step evaluates all images, and is dispatched from Python.
+    """Times the tutorial's code: every step evaluates all images, and is dispatched from Python.
 
     Returns:
       the seconds of each step, and the first step with NaN or infinity in its parameters.
@@ -58,7 +58,7 @@ def tutorial_step_seconds(counts, prior, num_steps: int) -> tuple[list[float], i
 
 
 def vigamma_step_seconds(model, batch, num_steps: int) -> list[float]:
-    """The program of `configs/zero.py`, 100 fused steps at a time."""
+    """Times the program of `configs/zero.py`, which fuses 100 steps."""
     algorithm = vigamma.GradientAscent(
         estimator=vigamma.PathwiseElbo(num_samples=128), optimizer=vigamma.Adam()
     )

@@ -1,16 +1,16 @@
-"""SIGTERM and Ctrl-C while a script imports its libraries, which takes seconds, and at its end."""
+"""Handling of SIGTERM and Ctrl-C during the slow imports of a script, and at its end."""
 
 import os
 import signal
 
 
 def leave_on_signals():
-    """Before there is anything to save: one line, and out at once."""
+    """Makes signals print one line and exit at once, while there is nothing to save."""
     _on_signals(_leave)
 
 
 def ignore_signals():
-    """Once all is written, and the exit status stands."""
+    """Ignores signals, once all is written and the exit status is final."""
     _on_signals(signal.SIG_IGN)
 
 

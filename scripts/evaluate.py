@@ -1,4 +1,4 @@
-"""Scores a run on the counts that it held out.
+"""Scores a run on its held-out counts.
 
 python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
 """

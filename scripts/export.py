@@ -4,8 +4,8 @@ python scripts/export.py --workdir checkpoints/counts_factors --output factors.n
 python scripts/export.py --workdir checkpoints/counts_factors --output factors.csv
 python scripts/export.py --workdir checkpoints/counts_factors --output draws.nc --draws 500
 
-The ending chooses the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answers/export.py says
-what is in each.
+The suffix selects the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answers/export.py
+describes the content of each.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ flags.register_validator(
 
 
 def main(argv):
-    """Writes the files and says where."""
+    """Writes the files and prints their paths."""
     del argv
     return exit_status(_answer)
 

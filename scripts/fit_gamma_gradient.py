@@ -1,11 +1,11 @@
-"""Makes vigamma/random/coefficients.py, the polynomials behind the Gamma sampler.
+"""Generates vigamma/random/coefficients.py, the polynomials of the Gamma sampler.
 
     python scripts/fit_gamma_gradient.py [--output vigamma/random/coefficients.py] [--check]
 
 It takes half a minute.
 
-Gradient: for z ~ Gamma(a, 1) at a fixed quantile (Figurnov, Mohamed & Mnih 2018), it is the
-convergent series
+Gradient: for z ~ Gamma(a, 1) at a fixed quantile (Figurnov, Mohamed & Mnih 2018), the relative
+gradient is the convergent series
 
     g(a, z) = a d log z / da = Σ_k p_k (ψ(a + k + 1) - log z),   p_k = z^k / ((a + 1) ... (a + k)).
 
@@ -13,17 +13,18 @@ Where z ≥ 1, g is a smooth function of
 
     t = log(z / (a + 1)) / 3   and   u = 1 / (a + 1)
 
-for *all* a > 0 at once, and one polynomial of total degree D gives it:
+for *all* a > 0, which is approximated by one polynomial of total degree D:
 
     g = Σ_{i+j≤D} C_ij t^i u^j.
 
-(e^t is nearly linear in the normal score of z, as Wilson & Hilferty 1931 found; that is why so few
-terms do.) The truth is the series in mpmath.
+(e^t is nearly linear in the normal score of z, as Wilson & Hilferty 1931 found; this is why few
+terms suffice.) The exact values are those of the series in mpmath.
 
-Normal quantile: for a lower-tail probability p ≤ 1/2, -ndtri(p) is a polynomial of √(-log p) - 2.
+Normal quantile: for a lower-tail probability p ≤ 1/2, -ndtri(p) is approximated by a polynomial of
+√(-log p) - 2.
 
-Both are least-squares fits whose weights grow where the error is largest (Lawson 1961), hence
-nearly minimax.
+Both are least-squares fits with weights that are increased where the error is largest (Lawson
+1961), hence nearly minimax.
 """
 
 import argparse
@@ -35,9 +36,9 @@ import numpy as np
 from scipy import special, stats
 
 DEGREES = {"float32": 10, "float64": 20}
-# The normal score of the farthest draw that 32 (64) bits can make.
+# The normal score of the most extreme draw from 32 (64) bits.
 REACH = {"float32": 6.4, "float64": 9.2}
-# Of the fit; beyond it u < 1/3000 only interpolates towards the limit, which is smooth.
+# The largest shape in the fit; beyond it, u < 1/3000 interpolates towards a smooth limit.
 LARGEST_SHAPE = 3000
 QUANTILE_DEGREE, QUANTILE_CENTER = 14, 2
 
@@ -54,7 +55,7 @@ def relative_gradient(a: mp.mpf, z: mp.mpf) -> mp.mpf:
 
 
 def numerical_gradient(a: mp.mpf, z: mp.mpf) -> mp.mpf:
-    """The same from its definition, -a (dF/da) / (z dF/dz), by differentiating F numerically."""
+    """The same by its definition, -a (dF/da) / (z dF/dz), with F differentiated numerically."""
     slope = mp.diff(lambda shape: mp.gammainc(shape, 0, z, regularized=True), a)
     return -a * slope * mp.gamma(a) * mp.exp(z) / z**a
 
@@ -67,7 +68,7 @@ def sample_points(
     for i in range(num_shapes):
         u = 0.5 - 0.5 * np.cos(np.pi * (i + 0.5) / num_shapes)
         a = float(np.clip(1 / u - 1, 1e-12, LARGEST_SHAPE))
-        # A boosted draw is at most one of shape a + 1.
+        # A boosted draw is at most the draw with shape a + 1 that it is made from.
         high = stats.gamma.isf(special.ndtr(-reach), a + (a < 1))
         low = max(1.0, stats.gamma.ppf(special.ndtr(-reach), max(a, 0.5)))
         nodes = np.cos(np.pi * (np.arange(num_draws) + 0.5) / num_draws)
@@ -80,7 +81,7 @@ def sample_points(
 
 
 def minimax(basis: np.ndarray, values: np.ndarray, weights: np.ndarray, rounds: int) -> np.ndarray:
-    """Coefficients that keep the largest of weights * |basis @ coefficients - values| small."""
+    """Coefficients that nearly minimize the largest weights * |basis @ coefficients - values|."""
     lawson = weights.copy()
     for _ in range(rounds):
         coefficients = np.linalg.lstsq(basis * lawson[:, None], values * lawson, rcond=1e-15)[0]
@@ -91,7 +92,7 @@ def minimax(basis: np.ndarray, values: np.ndarray, weights: np.ndarray, rounds: 
 
 
 def fit_gradient(dtype: str) -> list[list[float]]:
-    """C[i][j] of the gradient's polynomial for a dtype; prints its errors."""
+    """The coefficients C[i][j] of the gradient for a dtype; prints their errors."""
     degree = DEGREES[dtype]
     points = sample_points(70, 70 if dtype == "float32" else 90, REACH[dtype])
     truth = np.array([float(relative_gradient(mp.mpf(a), mp.mpf(z))) for a, z, _ in points])
@@ -110,7 +111,7 @@ def fit_gradient(dtype: str) -> list[list[float]]:
 
 
 def horner(table: list[list[float]], t: np.ndarray, u: np.ndarray, dtype: str) -> np.ndarray:
-    """The polynomial as the package evaluates it: in `dtype`, rounding at each step."""
+    """The polynomial as the package evaluates it: in `dtype`, with rounding at each step."""
     t, u = t.astype(dtype), u.astype(dtype)
     total = np.zeros_like(t)
     for row in reversed(table):

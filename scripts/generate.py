@@ -22,7 +22,7 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def main(argv):
-    """Writes the rows and says where."""
+    """Writes the rows and prints their paths."""
     del argv
     return exit_status(_answer)
 

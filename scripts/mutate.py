@@ -1,15 +1,14 @@
-"""Makes one small change at a time in the package, and tells whether the tests notice it.
+"""Makes small changes in the package, one by one, and reports whether the tests notice them.
 
 python scripts/mutate.py                            # all of scripts/mutations.txt: 1 to 2 hours
 python scripts/mutate.py --jobs 4 --only inference  # those with "inference" in what is printed
 
-A change is made in a temporary copy of the checkout, and the tests that are named with it run
-there. Each of these tests must pass without any change first. The exit status is 1 if less than
-95 % of the changes are noticed; a change that is named equivalent, with its reason, is not tried
-and does not count.
+Each change is made in a temporary copy of the checkout, and the tests listed with it run there.
+All listed tests must first pass without any change. The exit status is 1 if fewer than 95 % of the
+changes are noticed; changes listed as equivalent, with a reason, are neither tried nor counted.
 
     [vigamma/special.py | tests/test_special.py]
-    - the old text, of one or several lines, which must be in the file exactly once
+    - the old text, of one or several lines, which must occur exactly once in the file
     + the new text
     = why it is equivalent, if it is
 """
@@ -35,7 +34,7 @@ _IMPORTED = (
     "orbax.checkpoint pandas pyarrow.feather pyarrow.parquet pytest rich.console scipy.stats "
     "sklearn.utils.estimator_checks"
 )
-"""By the process that all tests are forked from: these take longer than most tests."""
+"""Imported by the process that all tests are forked from: imports take longer than most tests."""
 
 _SETTINGS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -55,11 +54,11 @@ class Change(NamedTuple):
     """A small change of a file.
 
     Attributes:
-      path: of the file.
-      tests: what of the tests to run: files, or tests in them.
-      old: a text that the file has once.
-      new: what takes its place.
-      reason: why no test can notice it; "" if one should.
+      path: the path of the file.
+      tests: the tests to run: files, or tests in them.
+      old: a text that occurs once in the file.
+      new: its replacement.
+      reason: why no test can detect the change; "" if one should.
     """
 
     path: str
@@ -69,13 +68,13 @@ class Change(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        """The file and the change, on a line."""
+        """The file and the change, on one line."""
         old, new = (" ".join(text.split()) or "nothing" for text in (self.old, self.new))
         return f"{self.path}: {old} → {new}"
 
 
 def read_changes(path: Path) -> list[Change]:
-    """The changes of a list; its form is that of the docstring above."""
+    """The changes of a list, in the format of the docstring of this module."""
     changes, where, parts = [], ("", ()), {"-": [], "+": [], "=": []}
     for line in [*path.read_text(encoding="utf-8").splitlines(), "[end |]"]:
         kind, text = line[:1], line[2:]
@@ -93,7 +92,7 @@ def read_changes(path: Path) -> list[Change]:
 
 
 def check_changes(root: Path, changes: Sequence[Change]) -> None:
-    """Ends the program unless every old text is in its file exactly once."""
+    """Exits with a message unless every old text occurs exactly once in its file."""
     found = [(c, (root / c.path).read_text(encoding="utf-8").count(c.old)) for c in changes]
     wrong = [f"{c.path} has {n} times, not once: {c.old}" for c, n in found if n != 1]
     if wrong:
@@ -101,7 +100,7 @@ def check_changes(root: Path, changes: Sequence[Change]) -> None:
 
 
 def run_tests(copy: Path, tests: Sequence[str], seconds: float | None) -> tuple[bool, str]:
-    """Whether all tests pass in a copy within some seconds, and the end of what pytest says."""
+    """Whether all tests pass in a copy within some seconds, and the last lines of pytest."""
     report = copy.with_suffix(".txt")
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_run_pytest, args=(copy, tests, report))
@@ -118,7 +117,7 @@ def run_tests(copy: Path, tests: Sequence[str], seconds: float | None) -> tuple[
 
 
 def _run_pytest(copy: Path, tests: Sequence[str], report: Path) -> None:
-    """In a process of its own, whose exit status is that of pytest."""
+    """Runs pytest in this process, which exits with the status of pytest."""
     import pytest
 
     with report.open("w") as file:
@@ -131,7 +130,7 @@ def _run_pytest(copy: Path, tests: Sequence[str], report: Path) -> None:
 
 
 def outcome_of(change: Change, copy: Path, seconds: float) -> str:
-    """Makes a change in a copy, runs its tests, and takes it back."""
+    """Makes a change in a copy, runs its tests, and reverts it."""
     if change.reason:
         return "equivalent"
     file = copy / change.path
@@ -144,7 +143,7 @@ def outcome_of(change: Change, copy: Path, seconds: float) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Tries the changes, a line for each, and sums up."""
+    """Tries the changes, prints a line for each, and a summary."""
     del argv
     root, changes = Path(_ROOT.value), read_changes(Path(_CHANGES.value))
     changes = [change for change in changes if _ONLY.value in str(change)]

@@ -1,15 +1,15 @@
-"""Recommends items to users: the columns with the highest rates of some rows.
+"""Recommends items to users: for given rows, the columns with the highest rates.
 
 python scripts/recommend.py --workdir checkpoints/counts_factors --user 17,42 --top 20
 python scripts/recommend.py --workdir checkpoints/counts_factors --all_users --output all.csv
 python scripts/recommend.py --workdir checkpoints/counts_factors --counts new_user.csv
 python scripts/recommend.py --workdir checkpoints/counts_factors --counts new.npz --scores new.csv
 
-A file of --counts has an item and its count on each line, with a comma, a tab or spaces between, or
+A file of --counts has an item and its count on each line, separated by a comma, a tab or spaces, or
 is any matrix that a run can be fitted to: .npz, .mtx, .h5ad, "row,column,count" on each line, a
-folder of 10x Genomics, ... Columns are those of the run by their names, or by their numbers where
-there are no names. With --factors and --scores, the factors of the rows and their scores are
-written too: the log-likelihood, in nats, of each half of the columns, predicted from the other.
+folder of 10x Genomics, ... Columns are matched with those of the run by name, or by number if there
+are no names. --factors and --scores also write the factors of the rows, and their scores: the
+log-likelihood, in nats, of each half of the columns, predicted from the other.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def _answer(console):
 
 
 def _answer_new(console):
-    """The recommendations from --counts; those of a matrix, which may be many, to a file."""
+    """Prints or writes the recommendations of --counts; a matrix, which may be large, to a file."""
     with console.status("loading the run and the counts"):
         run = _RUN.load(console)
         new = vigamma.read_new_rows(run, Path(_COUNTS.value))
@@ -130,7 +130,7 @@ def _answer_new(console):
 
 
 def _write(answers, paths):
-    """Writes the tables of each block to the files of these paths, all of them or none."""
+    """Writes the tables of each block to the files at these paths; after an error none is kept."""
     num_lines = dict.fromkeys(paths, 0)
     with contextlib.ExitStack() as files:
         appends = {name: files.enter_context(csv_file(path)) for name, path in paths.items()}

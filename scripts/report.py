@@ -1,4 +1,4 @@
-"""Writes a page about a run, in HTML: what was fitted, the factors, and what looks wrong.
+"""Writes an HTML report of a run: the fit, its factors, and warnings about misfit.
 
 python scripts/report.py --workdir checkpoints/digits_factors
 """
@@ -16,7 +16,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "The page; WORKDIR/report.html by 
 
 
 def main(argv):
-    """Writes the page and says where."""
+    """Writes the page and prints its path."""
     del argv
     return exit_status(_answer)
 

@@ -1,14 +1,14 @@
-"""Chooses the shapes of the priors and K on held-out counts.
+"""Chooses the shapes of the priors and K by validation on held-out counts.
 
 python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz
 python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
     --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50
 
-Without a grid it tries shapes of 0.1, 0.3 and 1 with 20 and 50 factors, and then what is near the
-best. The model of the config always takes part.
+Without a grid it tries shapes of 0.1, 0.3 and 1 with 20 and 50 factors, and then the neighbors of
+the best. The model of the config is always a candidate.
 """
 
-if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
+if __name__ == "__main__":  # the imports below take seconds, in which a signal may arrive
     import early_signals
 
     early_signals.leave_on_signals()
@@ -84,7 +84,7 @@ def _numbers(flag, kind):
 
 
 def _command(flag, changes):
-    """The command that fits the winner, with what the user has set for the search."""
+    """The command that fits the winner, with the flags of the search."""
     fields = flag.override_values | changes
     words = ["python", "scripts/train.py", "--config", flag.config_filename]
     return shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])

@@ -1,4 +1,4 @@
-"""Lists the columns most similar to one of them, or the rows, by the cosine of their factors.
+"""Lists the columns most similar to a column (or rows to a row), by the cosine of their factors.
 
 python scripts/similar.py --workdir checkpoints/counts_factors --column 17
 python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
@@ -20,7 +20,7 @@ flags.mark_flags_as_mutual_exclusive(["column", "row"], required=True)
 
 
 def main(argv):
-    """Prints the neighbours."""
+    """Prints the most similar columns or rows."""
     del argv
     return exit_status(_answer)
 

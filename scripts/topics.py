@@ -1,9 +1,9 @@
-"""Says what the factors of a run are about: their weights, and the columns that stand out.
+"""Describes the factors of a run: their weights, and their most characteristic columns.
 
 python scripts/topics.py --workdir checkpoints/counts_factors --top 10
 
-Columns are listed by their mean, and by their lift: how many times as often they are met in the
-factor as in all counts. vigamma/answers/topics.py has the equations.
+Columns are ranked by their mean, and by their lift, the ratio of their share of the factor to their
+share of all counts. vigamma/answers/topics.py has the equations.
 """
 
 from pathlib import Path

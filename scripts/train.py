@@ -1,6 +1,6 @@
-"""Trains an experiment, or goes on with it: `python scripts/train.py --config configs/zero.py`."""
+"""Runs an experiment, or resumes it: `python scripts/train.py --config configs/zero.py`."""
 
-if __name__ == "__main__":  # the imports below take seconds; a signal may come meanwhile
+if __name__ == "__main__":  # the imports below take seconds, in which a signal may arrive
     import early_signals
 
     early_signals.leave_on_signals()
@@ -44,7 +44,7 @@ def main(argv):
     del argv
     logging.set_verbosity(logging.WARNING)
     if _DISTRIBUTED.value or _COORDINATOR.value:
-        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # JAX aborts if process 0 dies, and says so
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)  # by which JAX aborts if process 0 dies
         jax.distributed.initialize(
             _COORDINATOR.value,
             _NUM_PROCESSES.value,
@@ -64,12 +64,12 @@ def main(argv):
         return 128 + stop.signum
     except vigamma.LostProcessError as error:
         complain(error)
-        os._exit(1)  # the usual exit waits for the process that is lost
+        os._exit(1)  # the normal exit waits for the lost process
     except vigamma.RunError as error:
         complain(error)
         return 1
     finally:
-        early_signals.ignore_signals()  # all is written, and the exit status stands
+        early_signals.ignore_signals()  # all is written, and the exit status is final
     if jax.process_index() == 0:
         print(outcome.table)
         print(f"written: {workdir}")
