@@ -1,4 +1,4 @@
-"""Coordinate ascent: full sweeps over all latents, extrapolated where that helps."""
+"""Coordinate ascent: full sweeps over all latents, with extrapolation."""
 
 from typing import Any, ClassVar
 
@@ -17,29 +17,30 @@ from vigamma.typing import Array, Key, PyTree, Record, spec
 
 _CALM_SWEEPS = 3
 _PLAIN_SWEEPS = 10
-"""Where there are validation counts. On ratings, few rows of many columns, they are predicted best
-after 4 to 9 sweeps, and by up to 0.02 nats better if none of these was extrapolated."""
+"""Sweeps without extrapolation if there are validation counts. On ratings with few rows and many
+columns, their best score comes after 4 to 9 sweeps, and is up to 0.02 nats higher if none of these
+is extrapolated."""
 
 _FINEST_TOLERANCE = 1e-6
 _MOST_COUNTS_A_NAT = 10.0
-"""With so many counts n a nat of the ELBO, and a rise r of 1e-5 of it, √(n r) is 1 % of it."""
+"""If the ELBO has n = 10 counts per nat, and r is 1e-5 of the ELBO, √(n r) is 1 % of it."""
 
 _ROUNDING = 2e-7
-"""The ELBO is a sum in float32: relative falls below this are not seen as falls."""
+"""The ELBO is a float32 sum: a relative decrease below this is taken for rounding."""
 
 
 class AscentState(Record):
-    """Everything that decides the next sweep.
+    """Everything that determines the next sweep.
 
     Attributes:
       step: the number of completed sweeps.
-      model: the model; its priors move if they are learned.
+      model: the model; its priors change if they are learned.
       q: the posterior approximation.
-      start: where the next sweep starts: q, extrapolated.
-      momentum: the number of sweeps kept since the last one that was not.
-      elbo: the ELBO of the last sweep that was kept, in nats.
-      calm: the number of sweeps in a row in which it hardly rose.
-      best: the best so far by validation counts; None where there are none.
+      start: the starting point of the next sweep: q, extrapolated.
+      momentum: the number of sweeps accepted since the last rejected one.
+      elbo: the ELBO of the last accepted sweep, in nats.
+      calm: the number of consecutive sweeps in which the ELBO rose less than the tolerance.
+      best: the best posterior so far on validation counts; None if there are none.
     """
 
     step: Array
@@ -54,34 +55,34 @@ class AscentState(Record):
 
 @spec
 class CoordinateAscent:
-    """Sets every latent to its complete conditional in turn: the ELBO never falls.
+    """Sets all latents to their complete conditionals in turn, which never decreases the ELBO.
 
-    Extrapolated, a sweep starts at y = q + w (q - q') q / q', elementwise in the shapes and rates,
-    between q/2 and 2q, where q' is the posterior before the last sweep and w = t / (t + 3) grows
-    with the number t of sweeps (Nesterov 1983). If the ELBO then falls, the sweep is discarded and
-    t starts at 0 again (O'Donoghue & Candès 2015), so that the ELBO of the sweeps that are kept
-    never falls either. Where validation counts are looked at, so that the best sweep is kept,
-    extrapolation waits for ten sweeps, and t starts at 0 again whenever they are predicted no
-    better: it would step over the best.
+    With extrapolation a sweep starts at y = q + w (q - q') q / q', elementwise in the shapes and
+    rates, between q/2 and 2q, where q' is the posterior before the last sweep and w = t / (t + 3)
+    grows with the number t of sweeps (Nesterov 1983). If the ELBO decreases, the sweep is rejected
+    and t is reset to 0 (O'Donoghue & Candès 2015), so that the ELBO of accepted sweeps never
+    decreases either. If there are validation counts, by which the best sweep is kept, extrapolation
+    begins after ten sweeps, and t is reset to 0 whenever their score does not improve: otherwise it
+    might step over the best.
 
-    The ELBO is that of the rows of this sweep and the columns that it started from: the pass over
-    the counts that updates the columns has it for free.
+    The ELBO is that of the rows of this sweep and the columns that it started from, which the pass
+    over the counts for the columns computes at no extra cost.
 
     Attributes:
       extrapolate: whether to extrapolate.
-      tolerance: the run stops after three sweeps in a row that raise the ELBO by less than this
-        part of its size; 0 for never. A sweep is a gradient step that counts shorten: n of them,
-        divided anew among the factors, can rise by √(n r) nats where a sweep rises by r. Where
-        counts sum to more than ten times the ELBO in nats, as where one of 1e6 stands among small
-        ones, the part is so many times smaller; and a run does not stop where such a rise is lost
-        in the rounding of the ELBO, whose terms are as large as all counts together. Only float64
-        can see it beside a count of 1e9.
-      stop_on_validation: whether the run also stops where the log-likelihood of validation counts
-        has not risen for ten sweeps, and half as many as it took to the best.
-      learn_priors: whether the priors are moved to a higher ELBO after every sweep.
-      num_restarts: so many random starts, of which the best goes on: that with the highest
-        log-likelihood of validation counts, or ELBO if there are none.
-      restart_sweeps: the sweeps after which they are compared.
+      tolerance: the run stops after three consecutive sweeps that raise the ELBO by less than this
+        fraction of its size; 0 for never. Sweeps are gradient steps that become shorter with larger
+        counts: if a sweep gains r nats, a different split of n counts among the factors can gain
+        √(n r). If the counts sum to more than ten times the ELBO in nats, for example if one of 1e6
+        is among small ones, the fraction is reduced in proportion. The run does not stop if such a
+        gain is below the rounding error of the ELBO, whose terms are as large as the sum of all
+        counts. With a count of 1e9, only float64 can resolve it.
+      stop_on_validation: whether the run also stops when the validation score has not risen for ten
+        sweeps, and for half the number of sweeps to the best.
+      learn_priors: whether the priors are updated after every sweep to increase the ELBO.
+      num_restarts: the number of random starts. The run continues with the best of them: that with
+        the highest validation score, or ELBO if there are no validation counts.
+      restart_sweeps: the number of sweeps after which they are compared.
     """
 
     extrapolate: bool = True
@@ -103,7 +104,7 @@ class CoordinateAscent:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def num_batches(self, num_rows: int) -> None:
-        """None: a sweep takes all rows at once."""
+        """None: a sweep uses all rows at once."""
         del num_rows
 
     def init(
@@ -117,7 +118,7 @@ class CoordinateAscent:
     ) -> AscentState:
         """The state before the first sweep.
 
-        `validates` if there are validation counts; `key` and `num_batches` are not used.
+        `validates` is True if there are validation counts; `key` and `num_batches` are not used.
         """
         del key, num_batches
         lowest = jnp.asarray(-jnp.inf, jnp.result_type(float))
@@ -140,13 +141,12 @@ class CoordinateAscent:
         return is_calm | is_past(state)
 
     def sees(self, elbo: Array, num_counts: Array, rounding: float | np.floating) -> Array:
-        """Whether a rise that stops a run is more than the rounding of the ELBO.
+        """Whether the gain by which a run stops is larger than the rounding error of the ELBO.
 
-        Of a tolerance below a millionth, which is as near as it comes in float32, this is asked at
-        a millionth.
+        A tolerance below 1e-6, the limit of float32, is replaced by 1e-6 here.
 
         Args:
-          elbo: in nats.
+          elbo: the ELBO in nats.
           num_counts: the sum of all counts, or of their expectations.
           rounding: the relative error of a float.
         """
@@ -154,7 +154,7 @@ class CoordinateAscent:
         return visible * _scale_of_rises(elbo, num_counts) > rounding * num_counts
 
     def outcome(self, state: Any, kept: Any) -> tuple[PyTree, dict[str, Any]]:
-        """The posterior that is kept, its ELBO, and whether the stopping rule holds, and could."""
+        """The kept posterior, its ELBO, and whether the stopping rule holds, or could hold."""
         elbo = state.arrays.elbo
         num_counts = whole(state.data.row_sums).sum(dtype=np.float64)
         sees = self.tolerance == 0 or self.sees(elbo, num_counts, np.finfo(elbo.dtype).epsneg)
@@ -162,7 +162,7 @@ class CoordinateAscent:
         return kept.q, {"elbo": float(kept.elbo), **found}
 
     def after_validation(self, state: AscentState, log_likelihood: float) -> AscentState:
-        """The state that has noted the log-likelihood of the validation counts."""
+        """The state updated with the log-likelihood of the validation counts."""
         state, rose = noted(state, log_likelihood)
         if rose:
             return state
@@ -172,24 +172,24 @@ class CoordinateAscent:
     def step(
         self, state: AscentState, batch: PyTree, devices: Collectives = ALONE
     ) -> tuple[AscentState, StepInfo]:
-        """One sweep.
+        """Takes one sweep.
 
         Args:
-          state: where the last sweep has led to.
-          batch: the data, all of them or those of one device.
-          devices: how the parts of several devices come together, if there are several.
+          state: the state after the last sweep.
+          batch: the data, or the shard of this device.
+          devices: the collectives over devices, if there are several.
         """
         model, start, is_column = state.model, state.start, batch.own_columns(devices)
         own_table = model.table(start, is_column)
         table = own_table.gathered(devices, batch)
         q = model.with_local_conditionals(start, table, batch)
         statistics = model.statistics(q, table, batch)
-        if not self.learn_priors:  # a sum over devices would keep work that nobody looks at
+        if not self.learn_priors:  # XLA would not remove unused work under a sum over devices
             statistics = statistics.replace(row_prior=None)
         statistics = statistics.total(devices)
         of_columns = model.global_elbo(q, own_table, statistics, is_column)
         elbo = statistics.elbo + devices.total(of_columns)
-        if self.learn_priors:  # before the columns, whose statistics are of where they started
+        if self.learn_priors:  # before the columns are updated: it uses the old ones
             of_columns = devices.total(model.column_statistics(q, is_column))
             model = model.learned(statistics, of_columns)
         q = model.with_global_conditionals(q, statistics)
@@ -203,7 +203,7 @@ class CoordinateAscent:
         return after, StepInfo(after.elbo, all_finite(checked, devices))
 
     def shardings(self, state: AscentState, mesh: Mesh) -> AscentState:
-        """Rows and columns are spread over the devices."""
+        """The shardings of the state: rows and columns are sharded over the devices."""
         return shardings_of(state, mesh, "q", "start")
 
     def _kept_or_discarded(
@@ -233,5 +233,5 @@ class CoordinateAscent:
 
 
 def _scale_of_rises(elbo: Array, num_counts: Array) -> Array:
-    """What the tolerance is a part of, in nats."""
+    """The value that the tolerance is a fraction of, in nats."""
     return abs(elbo) * jnp.minimum(1, _MOST_COUNTS_A_NAT * abs(elbo) / num_counts)

@@ -33,15 +33,15 @@ from vigamma.typing import Array, Key, PyTree, Record, spec
 
 
 class GradientState(Record):
-    """Everything that decides the next step.
+    """Everything that determines the next step.
 
     Attributes:
       step: the number of completed updates.
       model: the model.
       q: the variational family, an `nnx.Module`.
       optimizer: the Optax state.
-      key: the PRNG key that the keys of all steps are folded from.
-      best: the best so far by validation counts; None where there are none.
+      key: the PRNG key from which the keys of all steps are derived.
+      best: the best posterior so far on validation counts; None if there are none.
     """
 
     step: Array
@@ -54,12 +54,13 @@ class GradientState(Record):
 
 @spec
 class MeanField:
-    """All latents independent, each with a Gamma of its own: a `MeanFieldGamma` or several."""
+    """The mean-field family: one independent Gamma for each latent."""
 
     def build(self, model: Model, initial: PyTree, num_batches: int, key: Key) -> Family:
         """The family that starts at `initial`, one `Gamma` or several by name.
 
-        The latents of rows have a leading axis of rows in `initial`, and in the family two, (B, J).
+        The latents of rows have a leading axis of rows in `initial`, and the axes (B, J) in the
+        family.
         """
         del key
         if isinstance(initial, Gamma):
@@ -76,13 +77,13 @@ class MeanField:
 
 @spec
 class GradientAscent:
-    """Moves the parameters of q along a gradient estimate of the ELBO, one Optax update a step.
+    """Updates the parameters of q by gradient estimates of the ELBO, one Optax update per step.
 
     Attributes:
-      estimator: how the ELBO and its gradient are estimated.
-      optimizer: what makes a step of the gradient; has `transformation()`, which is Optax's.
-      family: what q is; has `build`, as `MeanField` has.
-      batch_rows: the most rows of a minibatch; None for all rows in every step.
+      estimator: the estimator of the ELBO and its gradient.
+      optimizer: a Spec whose `transformation()` returns an Optax gradient transformation.
+      family: a Spec whose `build` returns q, such as `MeanField`.
+      batch_rows: the largest number of rows of a minibatch; None for all rows in every step.
     """
 
     estimator: Estimator = PathwiseElbo()
@@ -99,11 +100,11 @@ class GradientAscent:
 
     @property
     def model_members(self) -> tuple[str, ...]:
-        """What the estimator needs of a model."""
+        """The members that the estimator needs of a model."""
         return getattr(self.estimator, "model_members", ("log_joint",))
 
     def num_batches(self, num_rows: int) -> int:
-        """J, the least number of batches that hold all rows."""
+        """J, the smallest number of batches that hold all rows."""
         return 1 if self.batch_rows is None else -(-num_rows // self.batch_rows)
 
     def init(
@@ -119,7 +120,7 @@ class GradientAscent:
 
         Args:
           model: the model.
-          q: an `nnx.Module`, or the distribution that one of `family` starts from.
+          q: the family, an `nnx.Module`, or the initial distribution of one built by `family`.
           key: the PRNG key of the run.
           num_batches: J.
           validates: whether there are validation counts.
@@ -139,10 +140,10 @@ class GradientAscent:
     def estimate(
         self, model: Model, q: Family, batch: PyTree, key: Key, devices: Collectives = ALONE
     ) -> tuple[Array, Gradient]:
-        """(ELBO, gradient), of the batch or of the part of it on this device.
+        """The ELBO in nats and its gradient, estimated from a batch or this device's shard of it.
 
-        The rows of a `Minibatch` are spread over devices, of other batches the samples. Sample s
-        draws from fold_in(key, s).
+        Devices share the rows of a `Minibatch`, and the samples for other batches. Sample s draws
+        from fold_in(key, s).
         """
         num_samples = self.estimator.num_samples
         if not isinstance(batch, Minibatch):
@@ -155,10 +156,9 @@ class GradientAscent:
     def step(
         self, state: GradientState, batch: PyTree, devices: Collectives = ALONE
     ) -> tuple[GradientState, StepInfo]:
-        """One update.
+        """Takes one update.
 
-        The key of a step is fold_in(key, step), so a step depends on nothing before it but the
-        state.
+        The key of a step is fold_in(key, step), so that it depends on the state only.
         """
         key = jax.random.fold_in(state.key, state.step)
         elbo, gradient = self.estimate(state.model, state.q, batch, key, devices)
@@ -180,21 +180,21 @@ class GradientAscent:
         return state.replace(step=state.step + 1, q=q, optimizer=optimizer), StepInfo(elbo, finite)
 
     def is_done(self, state: GradientState) -> bool:
-        """Never: the schedule of the optimizer has its end."""
+        """False: there is no stopping rule; the learning rate schedule of the optimizer ends."""
         del state
         return False
 
     def after_validation(self, state: GradientState, log_likelihood: float) -> GradientState:
-        """The state that has noted the log-likelihood of the validation counts."""
+        """The state updated with the log-likelihood of the validation counts."""
         return noted(state, log_likelihood)[0]
 
     def outcome(self, state: Any, kept: Any) -> tuple[Family, dict[str, Any]]:
-        """The family that is kept, an estimate of its ELBO, and the standard error of that."""
+        """The kept family, and an estimate of its ELBO with its standard error, in nats."""
         elbo, error = elbo_of_family(state, kept.q)
         return kept.q, {"elbo": elbo, "elbo_standard_error": error}
 
     def shardings(self, state: GradientState, mesh: Mesh) -> PyTree:
-        """The parameters of rows are spread over devices, with what the optimizer has of them."""
+        """The shardings of the state: parameters of rows and their optimizer state are sharded."""
         return shardings_of_params(state, mesh)
 
 

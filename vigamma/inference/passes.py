@@ -19,7 +19,7 @@ from vigamma.models.factor_model import Posterior
 from vigamma.typing import Array, Key, PyTree
 
 _ESTIMATES = 100
-"""The least number of estimates to average: a tenth of the standard error of a single one."""
+"""At least this many are averaged, for a tenth of the standard error of a single estimate."""
 
 
 def distribution_of_family(

@@ -18,15 +18,15 @@ from vigamma.typing import Array, Key, PyTree, Record, spec
 
 
 class StochasticState(Record):
-    """Everything that decides the next step.
+    """Everything that determines the next step.
 
     Attributes:
       step: the number of completed steps.
       model: the model.
       q: the posterior approximation, rows in J batches: "rows" has the shape (B, J, K), and
         "row_rates", if there are any, (B, J); row n is [n // J, n % J].
-      only_rows: whether steps leave the columns as they are, and bring the rows up to date.
-      best: the best so far by validation counts; None where there are none.
+      only_rows: whether steps update the rows only, and leave the columns unchanged.
+      best: the best posterior so far on validation counts; None if there are none.
     """
 
     step: Array
@@ -38,31 +38,31 @@ class StochasticState(Record):
 
 @spec
 class StochasticVariationalInference:
-    """Minibatches of rows move the columns (Hoffman, Blei, Wang & Paisley 2013).
+    """Natural-gradient steps from minibatches of rows (Hoffman, Blei, Wang & Paisley 2013).
 
     Step t = 1, 2, ... updates the rows of one of J batches by their complete conditionals, starting
-    from where the batch was left when it last came. What these rows say about the columns, times J,
-    stands for what all say, and the columns and their rates move to their complete conditionals
-    given that, by a part of the way in natural parameters, here shapes a and rates b:
+    from their posterior after the last step with this batch. The statistics of these rows, times J,
+    are an estimate of those of all rows. Given them, the columns and their rates take a step toward
+    their complete conditionals (a, b)* in natural parameters, here shapes a and rates b:
 
         (a, b) ← (1 - ρ_t) (a, b) + ρ_t (a, b)*,     ρ_t = (t + delay)^-forgetting_rate
 
-    Every epoch takes all batches once, in random order. With a single batch and ρ = 1 a step is an
-    update by `CoordinateAscent`, not extrapolated.
+    Every epoch takes all batches once, in random order. With a single batch and ρ = 1, a step is a
+    sweep of `CoordinateAscent` without extrapolation.
 
-    The sum of all ρ counts the sweeps of coordinate ascent that the steps amount to; the last ρ
-    decides how much single batches still tell. In few epochs the sum matters more, and rows must
-    have converged before they speak: hence the defaults.
+    The sum of all ρ is the equivalent number of sweeps of coordinate ascent, and the last ρ is the
+    remaining influence of single batches. In few epochs the sum is more important, and rows must
+    have converged before their statistics are used; the defaults are chosen for this.
 
     Attributes:
       delay: at least 0; larger makes the first steps smaller.
-      forgetting_rate: above 0.5, at most 1, where the steps sum to infinity and their squares do
-        not; larger makes the last steps smaller.
-      batch_rows: the most rows of a batch.
-      local_updates: how often a step updates its rows before they speak, extrapolated as the
-        sweeps of `CoordinateAscent` are.
-      stop_on_validation: whether the run stops where the log-likelihood of validation counts has
-        not risen for ten epochs, and half as many as it took to the best.
+      forgetting_rate: above 0.5, at most 1, so that the sum of the steps diverges and that of their
+        squares converges; larger makes the last steps smaller.
+      batch_rows: the largest number of rows of a batch.
+      local_updates: the number of updates of the rows in a step, with extrapolation as in
+        `CoordinateAscent`.
+      stop_on_validation: whether the run stops when the validation score has not risen for ten
+        epochs, and for half the number of epochs to the best.
     """
 
     delay: float = 1.0
@@ -87,11 +87,11 @@ class StochasticVariationalInference:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def num_batches(self, num_rows: int) -> int:
-        """J, the least number of batches that hold all rows."""
+        """J, the smallest number of batches that hold all rows."""
         return -(-num_rows // self.batch_rows)
 
     def step_size(self, step: Any) -> Any:
-        """ρ_t of the step after `step` completed ones, a float or an array: t = step + 1."""
+        """ρ_t of the step after `step` completed ones, t = step + 1; a float or an array."""
         return (step + 1.0 + self.delay) ** -self.forgetting_rate
 
     def is_done(self, state: StochasticState) -> Array | bool:
@@ -101,7 +101,7 @@ class StochasticVariationalInference:
         return is_past(state, _num_batches(state))
 
     def after_validation(self, state: StochasticState, log_likelihood: float) -> StochasticState:
-        """The state that has noted the log-likelihood of the validation counts."""
+        """The state updated with the log-likelihood of the validation counts."""
         return noted(state, log_likelihood)[0]
 
     def init(
@@ -113,9 +113,9 @@ class StochasticVariationalInference:
         num_batches: int = 1,
         validates: bool = False,
     ) -> StochasticState:
-        """The state before the first step; the batches divide the rows of q.
+        """The state before the first step; `num_batches` must divide the number of rows of q.
 
-        `validates` if there are validation counts; `key` is not used.
+        `validates` is True if there are validation counts; `key` is not used.
         """
         del key
         rows, columns = _sides(q)
@@ -127,11 +127,11 @@ class StochasticVariationalInference:
     def step(
         self, state: StochasticState, batch: Minibatch, devices: Collectives = ALONE
     ) -> tuple[StochasticState, StepInfo]:
-        """One step, with a batch of `CountRows`.
+        """Takes one step, with a batch of `CountRows`.
 
-        The ELBO of the info is an estimate: J times what the batch contributes to that of the
-        updated rows and the columns before the step, plus what the columns alone do. Its mean over
-        the batches is the ELBO itself.
+        The ELBO of the info is an estimate for the updated rows and the columns before the step: J
+        times the part of the batch, plus the part of the columns. If the columns are fixed, its
+        mean over all batches is the exact ELBO.
         """
         rows, columns = _sides(state.q)
         q = columns | jax.tree.map(lambda leaf: _at(leaf, batch.index), rows)
@@ -143,14 +143,14 @@ class StochasticVariationalInference:
         return state.replace(step=state.step + 1, q=rows | columns), info
 
     def shardings(self, state: StochasticState, mesh: Mesh) -> StochasticState:
-        """Rows and columns are spread over the devices."""
+        """The shardings of the state: rows and columns are sharded over the devices."""
         return shardings_of(state, mesh, "q")
 
     def outcome(self, state: Any, kept: Any) -> tuple[Posterior, dict[str, Any]]:
-        """The columns that are kept, the rows brought up to date with them, and their ELBO.
+        """The kept posterior, with all rows updated given its columns, and its ELBO in nats.
 
-        It takes a pass over all batches that leaves the columns as they are: the mean of its
-        estimates is the ELBO.
+        It takes a pass over all batches with the columns held fixed: the mean of its estimates is
+        the ELBO.
         """
         own = jax.tree.map(jnp.copy, state.arrays.replace(q=kept.q, only_rows=jnp.bool_(True)))
         up_to_date, infos = state.pass_over(own)
@@ -165,15 +165,15 @@ class StochasticVariationalInference:
         step_size: Array,
         devices: Collectives = ALONE,
     ) -> tuple[Posterior, StepInfo]:
-        """A step of `q`, whose rows are those of one batch, which need not be seen again.
+        """Takes a step of `q`, whose rows are those of one batch.
 
         Args:
           model: the model.
-          q: the columns, and the rows that the updates start from.
-          batch: their counts, or the part of one device.
-          num_batches: J, which may be fractional: all rows over those of the batch.
+          q: the posterior of the columns, and the initial one of the rows of the batch.
+          batch: the counts of these rows, or the shard of this device.
+          num_batches: J, the number of all rows over that of the batch; need not be whole.
           step_size: ρ; a scalar.
-          devices: how the parts of several devices come together, if there are several.
+          devices: the collectives over devices, if there are several.
         """
         is_column = batch.own_columns(devices)
         own_table = model.table(q, is_column)
@@ -194,7 +194,7 @@ class StochasticVariationalInference:
     def _with_rows_updated(
         self, model: PyTree, q: Posterior, table: PyTree, batch: PyTree
     ) -> Posterior:
-        """q after the local updates, extrapolated, of the rows of a batch."""
+        """q after the local updates of the rows of a batch, with extrapolation."""
 
         def update(step: Array, carry: tuple[Posterior, Posterior]) -> tuple[Posterior, Posterior]:
             rows, previous = carry
@@ -217,7 +217,7 @@ def _at(leaf: Array, index: Array) -> Array:
 
 
 def _with(leaf: Array, index: Array, part: Array) -> Array:
-    """The array with part at [:, index]; unlike a scatter, this happens in place."""
+    """The array with `part` at [:, index]; unlike a scatter, this is done in place."""
     return jax.lax.dynamic_update_index_in_dim(leaf, part, index, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""The fit of a factorization, by any algorithm: layout, scores, outcome and pictures."""
+"""The fit of a factorization by any algorithm: layout, scores, results and figures."""
 
 import copy
 import dataclasses
@@ -48,11 +48,11 @@ _RatesAndCounts = tuple[np.ndarray, np.ndarray]
 
 
 class EndOfStart(NamedTuple):
-    """What is left of a start that has ended.
+    """The result of a finished start.
 
     Attributes:
-      summary: how it ended.
-      means: e_n E[θ_nk] and E[β_mk], float32, without padding.
+      summary: its entries in `summary.json`.
+      means: e_n E[θ_nk] and E[β_mk], without padding.
       score: the log-likelihood of validation counts, or else the ELBO, in nats.
     """
 
@@ -62,22 +62,22 @@ class EndOfStart(NamedTuple):
 
 
 class FactorFit:
-    """Sparse counts, a part of them held out, and the factors of the rest.
+    """The fit of a factorization to sparse counts, a part of which may be held out.
 
-    Where the algorithm takes the data as a whole, rows are stored in `balanced_order`, and the
-    posterior "rows" has the shape (N, K); where it takes minibatches, (B, J, K). Rows and columns
-    are padded.
+    If the algorithm takes the data as a whole, rows are stored in `balanced_order`, and the
+    posterior "rows" has the shape (N, K); if it takes minibatches, (B, J, K). Rows and columns are
+    padded.
 
     Attributes:
-      identity: that of the data.
-      names: what rows and columns are called.
-      data: the counts.
+      identity: the identity of the data.
+      names: the names of rows and columns.
+      data: the split counts.
       model: the model of the training counts.
-      steps_per_sweep: the steps that take in all counts once.
+      steps_per_sweep: the number of steps that process all counts once.
     """
 
     def __init__(self, config: Experiment, data: SparseData):
-        """Splits the counts and builds the model; raises ValueError where that is not possible."""
+        """Splits the counts and builds the model; raises ValueError if that is not possible."""
         self._config = config
         self._truth = data if isinstance(data, SyntheticCounts) else None
         self._placed: dict[Any, Any] = {}
@@ -88,10 +88,10 @@ class FactorFit:
         self.model = self._build_model()
 
     def with_model(self, model: Any) -> Self:
-        """The fit of another model to the same counts, which stay split and laid out as they are.
+        """The fit of another model to the same counts, with the same split and layout.
 
         Args:
-          model: differs from `config.model` in the number of factors and the shapes at most.
+          model: may differ from `config.model` in the number of factors and the shapes only.
         """
         fit = copy.copy(self)
         fit._config = dataclasses.replace(self._config, model=model)
@@ -104,7 +104,7 @@ class FactorFit:
         return self._config.model.build(split.train, self.data.exposures, num_missing)
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """The prior with a random perturbation."""
+        """The state with q at the prior, randomly perturbed."""
         return self.start_from(self.perturbations(index * self._num_restarts, mesh), mesh)
 
     def perturbations(self, index: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +115,7 @@ class FactorFit:
         return random_perturbations([config.seed, index], train, sizes, config.model.num_factors)
 
     def start_from(self, perturbations: tuple[np.ndarray, np.ndarray], mesh: Mesh) -> TrainState:
-        """The prior with these perturbations."""
+        """The state with q at the prior, with these perturbations."""
         config = self._config
         self._place_validation(mesh, len(perturbations[0]))
         return TrainState(
@@ -132,7 +132,7 @@ class FactorFit:
     def batches(self, mesh: Mesh) -> PyTree | Minibatches:
         """The training counts: as a whole on the devices, or in batches on the host.
 
-        They are laid out once for all models that want them alike.
+        Models that need the same layout share it.
         """
         slots = block_slots(self._config.model.num_factors)
         if (mesh, slots) not in self._placed:
@@ -152,7 +152,7 @@ class FactorFit:
 
     @property
     def _order(self) -> np.ndarray:
-        """What is stored at place i is row order[i]."""
+        """The order of storage: row order[i] is stored at position i."""
         num_rows = self.data.split.train.shape[0]
         return np.arange(num_rows) if self._is_dealt else balanced_order(num_rows)
 
@@ -163,10 +163,10 @@ class FactorFit:
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:
-        """Of several random perturbations the best after some sweeps, if that is asked for.
+        """Continues with the best of several random starts, if the config asks for restarts.
 
-        That is the one with the highest log-likelihood of validation counts so far, or, where there
-        are none, with the highest ELBO. NaN or infinity in any of them is a NonFiniteError.
+        The best has the highest log-likelihood of validation counts after `restart_sweeps`, or the
+        highest ELBO if there are none. NaN or infinity in any of them raises NonFiniteError.
         """
         inference: Any = self._config.inference
         number, highest = self._num_restarts, -np.inf
@@ -186,7 +186,7 @@ class FactorFit:
                 state.arrays, highest = other.arrays, score
 
     def next_look(self, step: int) -> float:
-        """When validation counts are to be looked at, if there are any."""
+        """The next step after which validation counts are scored; infinity if there are none."""
         return math.inf if self.data.split.valid is None else next_look(step, self.steps_per_sweep)
 
     def look(self, state: TrainState) -> dict[str, float]:
@@ -198,7 +198,7 @@ class FactorFit:
         return {"valid_log_likelihood": score}
 
     def observe(self, state: TrainState) -> dict[str, float]:
-        """The log-likelihoods of the validation and test counts, as far as there are any."""
+        """The log-likelihoods of the validation and test counts, if there are any."""
         found = {}
         if self.data.split.valid is not None:
             found["valid_log_likelihood"] = self._validation_of(state)
@@ -209,7 +209,7 @@ class FactorFit:
         return found
 
     def kept(self, state: TrainState) -> Any:
-        """What the run ends with, `model` and `q`: the best by validation, or else the newest."""
+        """The final `model` and `q` of the run: the best by validation, or else the newest."""
         return state.arrays.best if _has_looked(state) else state.arrays
 
     def _best_step(self, state: TrainState) -> int | None:
@@ -223,13 +223,13 @@ class FactorFit:
         return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
 
     def outcome(self, state: TrainState) -> tuple[Posterior, dict[str, Any]]:
-        """The posterior that is kept, as it is stored, and what its algorithm says of it."""
+        """The kept posterior, as it is stored, and the results of its algorithm."""
         sweeps = state.num_steps / self.steps_per_sweep if self._is_dealt else state.num_steps
         q, outcome = state.algorithm.outcome(state, self.kept(state))
         return self._distribution(q, state.mesh), {"sweeps": sweeps, **outcome}
 
     def end(self, state: TrainState) -> EndOfStart:
-        """What is left of a start that has ended; its state keeps nothing but what is kept."""
+        """The result of a finished start; of its posteriors the state retains the kept one only."""
         q, summary = self.outcome(state)
         has_looked = _has_looked(state)
         score = float(state.arrays.best.log_likelihood) if has_looked else summary["elbo"]
@@ -239,9 +239,9 @@ class FactorFit:
         return end
 
     def report(self, state: TrainState, ends: Sequence[EndOfStart] = ()) -> Report:
-        """The size of the problem, the outcome, and the score of the held-out counts.
+        """The size of the problem, the result, and the score of the held-out counts.
 
-        Of several starts the outcome is that of the best, the score that of their mixture.
+        With several starts the result is that of the best, and the score that of their mixture.
         """
         split = self.data.split
         num_rows, num_columns = split.train.shape
@@ -272,7 +272,7 @@ class FactorFit:
         return Report(summary, table_of(summary))
 
     def _of_validation(self, state: TrainState) -> dict[str, float]:
-        """When validation counts were predicted best, and how well; {} without a look."""
+        """The step and sweep of the best validation score, and the score; {} without validation."""
         if not _has_looked(state):
             return {}
         step = int(state.arrays.best.step)
@@ -283,9 +283,9 @@ class FactorFit:
         }
 
     def _recovery(self, q: Posterior) -> dict[str, float]:
-        """How the fit compares with the true factors, and with the true rates of 10,000 cells.
+        """A comparison of the fit with the true factors, and with the true rates of 10,000 cells.
 
-        It is {} where these are not known.
+        It is {} if these are not known.
         """
         truth, train = self._truth, self.data.split.train
         if truth is None:
@@ -308,7 +308,7 @@ class FactorFit:
     def figures(
         self, state: TrainState, metrics: list[dict[str, Any]]
     ) -> Iterator[tuple[str, "Figure"]]:
-        """The way there, the weights of the factors, and images if the counts are of any."""
+        """The path of the ELBO, the weights of the factors, and images if the data are images."""
         from vigamma.figures import factors as plotting_factors
 
         q = self._distribution(self.kept(state).q, state.mesh)
@@ -336,11 +336,11 @@ class FactorFit:
         return self.data.counts[:10].toarray(), drawn, (rates, counts)
 
     def posterior(self, state: TrainState) -> Posterior:
-        """Without padding, in the order of the counts, in NumPy."""
+        """The kept posterior without padding, in the order of the counts, in NumPy."""
         return self._unpadded(self._distribution(self.kept(state).q, state.mesh))
 
     def _distribution(self, q: PyTree, mesh: Mesh) -> Posterior:
-        """The posterior as it is stored: of a family, what it says of the rows of every batch."""
+        """The posterior as it is stored; a family is evaluated on the rows of every batch."""
         if not isinstance(q, nnx.Module):
             return q
         return distribution_of_family(q, self.batches(mesh), self.model.row_latents, mesh)
@@ -359,7 +359,7 @@ class FactorFit:
         return heldout_log_likelihood(theta, beta, self.data.split, part)
 
     def _place_validation(self, mesh: Mesh, num_rows: int) -> None:
-        """Puts the validation counts on the devices, once for all models; N rows with padding."""
+        """Places the validation counts on the devices, once for all models; num_rows is padded."""
         split = self.data.split
         if split.valid is None or mesh in self._placed:
             return
@@ -378,7 +378,7 @@ def _has_looked(state: TrainState) -> bool:
 
 
 def _stepping(inference: Any) -> Any:
-    """The algorithm without what only decides where it starts: one program serves all of those."""
+    """The algorithm without the fields of its restarts, so that all starts share one program."""
     names = {field.name for field in dataclasses.fields(inference)}
     return dataclasses.replace(
         inference, **{name: 1 for name in ("num_restarts", "restart_sweeps") if name in names}
