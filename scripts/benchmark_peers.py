@@ -27,8 +27,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import gammaln
 
-NUM_THREADS = 2
-RATE_FLOOR = 1e-10
+NUM_THREADS = 2  # the cores of the machine of the README's figures
+RATE_FLOOR = 1e-10  # keeps log r finite
 PACKAGES = {"schpf": "scHPF", "hpfrec": "hpfrec"}
 
 

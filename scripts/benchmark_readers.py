@@ -23,7 +23,7 @@ import scipy.sparse
 from vigamma import SparseCounts
 from vigamma.devices.host import peak_memory_bytes
 
-_LINES_AT_ONCE = 2**18
+_LINES_AT_ONCE = 2**18  # so that the ratings need not be in memory
 
 
 def ratings(num_lines: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -72,7 +72,7 @@ def write_lda_c(path: Path, num_lines: int) -> None:
 
 
 def write_h5ad(path: Path, num_lines: int) -> None:
-    """Writes ratings as single cells."""
+    """Writes ratings as an AnnData file of single cells."""
     import anndata
 
     anndata.AnnData(scipy.sparse.csr_matrix(matrix(num_lines))).write_h5ad(path)

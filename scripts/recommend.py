@@ -25,7 +25,7 @@ from vigamma.command_line import RunFlags, exit_status
 from vigamma.counts.names import read_names, split_names
 from vigamma.runs.experiment import parse_flags
 
-_FEW_DRAWN = 10_000
+_FEW_DRAWN = 10_000  # the default of --draws for few rows
 
 _RUN = RunFlags()
 _USER = flags.DEFINE_multi_string("user", [], "Names of rows, with commas between; repeatable.")

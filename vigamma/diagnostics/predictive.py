@@ -17,7 +17,7 @@ from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.typing import Array, FactorsMK, FactorsNK
 
 _SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
-_BLOCK = 2**12
+_BLOCK = 2**12  # the cells of a block, which bound the memory of gathered factors
 
 
 class Score(NamedTuple):

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from vigamma.counts.sparse import rows_of
 from vigamma.families.gamma import Gamma
 
-_ENTRIES_AT_ONCE = 2**18
+_ENTRIES_AT_ONCE = 2**18  # bounds the memory of gathered factors
 
 
 class Moments(NamedTuple):

@@ -21,7 +21,7 @@ from vigamma.data.heldout import HeldOutCounts, Split
 MOST_CELLS = 2**17
 """The most held-out cells (for `entries`, nonzeros) to use; half as many are drawn from more."""
 
-_BLOCK = 2**22
+_BLOCK = 2**22  # bounds the memory of cumulative sums
 
 
 class WeightedCells(NamedTuple):

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from vigamma.devices.mesh import by_rows, replicated
 from vigamma.typing import Array, PyTree, Record
 
-_LOOKS_APART = 8
+_LOOKS_APART = 8  # see `next_look`
 _LEAST_PATIENCE = 10
 """In sweeps. The patience grows to half the steps of the best, as a dip may precede a new peak."""
 

@@ -21,7 +21,7 @@ _PLAIN_SWEEPS = 10
 columns, their best score comes after 4 to 9 sweeps, and is up to 0.02 nats higher if none of these
 is extrapolated."""
 
-_FINEST_TOLERANCE = 1e-6
+_FINEST_TOLERANCE = 1e-6  # see `sees`
 _MOST_COUNTS_A_NAT = 10.0
 """If the ELBO has n = 10 counts per nat, and r is 1e-5 of the ELBO, √(n r) is 1 % of it."""
 

@@ -207,7 +207,7 @@ class StochasticVariationalInference:
 
 
 def _num_batches(state: StochasticState) -> int:
-    """J."""
+    """J, the number of batches."""
     return state.q["rows"].rate.shape[1]
 
 

@@ -147,7 +147,7 @@ class DomainKnowledge:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
 
     def build(self, data: KnowledgeAndCounts) -> tuple[GammaPoisson, CountStatistics]:
-        """The model and the statistics of its data, in NumPy float64; ValueError if one is bad."""
+        """The model and its statistics, in NumPy float64; raises ValueError for invalid data."""
         _check_knowledge(data)
         mean = np.maximum(data.knowledge, self.floor)
         prior = Gamma(self.weight * mean, np.full_like(mean, self.weight))

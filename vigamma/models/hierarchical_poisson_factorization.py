@@ -33,7 +33,7 @@ class HierarchicalPoissonFactorization:
     row_sum_exposures: bool = False
 
     def validate(self) -> None:
-        """Raises ValueError for a number of factors or a shape that is not positive."""
+        """Raises ValueError for a number of factors or a shape out of range."""
         validate_factors(self)
         if not (np.isfinite(self.rate_shape) and self.rate_shape > 0):
             raise ValueError(f"rate_shape must be positive and finite, got {self.rate_shape}")

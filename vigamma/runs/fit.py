@@ -88,11 +88,11 @@ class OneStart:
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:
-        """Leaves the state as it is."""
+        """Leaves the state unchanged."""
         del state, say, index
 
     def next_look(self, step: int) -> float:
-        """Never: there are no validation counts."""
+        """Infinity: there are no validation counts."""
         del step
         return math.inf
 

@@ -19,7 +19,7 @@ from vigamma.runs.loading import fit_of, load_data
 from vigamma.runs.loop import Pause, take_steps
 from vigamma.typing import spec
 
-_MOST_SWEEPS, _MOST_UPDATES = 500, 5000
+_MOST_SWEEPS, _MOST_UPDATES = 500, 5000  # as in counts_factors.py and zero.py of configs/
 
 
 class Fitted(NamedTuple):
