@@ -70,7 +70,8 @@ def trials(
     for saved_on in device_counts:
         folder = workdir / str(saved_on)
         state = fits[saved_on].start(meshes[saved_on])
-        state.step(first_step)
+        if first_step:
+            state.step(first_step)
         saved = bits(state.arrays)
         ends = {}
         with locked(folder):

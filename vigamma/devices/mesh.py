@@ -52,9 +52,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def by_rows(mesh: Mesh) -> NamedSharding:
-    """The sharding that splits the leading axis of an array evenly over the devices."""
-    return NamedSharding(mesh, PartitionSpec(_AXIS))
+def by_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """The sharding that splits an axis of an array evenly over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*axis * (None,), _AXIS))
 
 
 def on_every_device(

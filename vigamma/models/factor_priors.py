@@ -60,7 +60,16 @@ class FixedRatePrior(Record):
             row; shape (N, K), or one that broadcasts to it.
           rates: None.
         """
-        return _conditional(self.concentration, self.rate, shares, exposure), rates
+        return self.factors_given(shares, exposure, rates), rates
+
+    def factors_given(self, shares: Array, exposure: Array, rates: None) -> Gamma:
+        """The conditional of the factors: Gamma(shape + shares, rate + exposure)."""
+        del rates
+        return _conditional(self.concentration, self.rate, shares, exposure)
+
+    def rates_given(self, factor_sums: Float[Array, " N"], num_factors: int) -> None:
+        """None: the rate is fixed."""
+        del factor_sums, num_factors
 
     def kl_divergence(self, factors: Gamma, rates: None) -> Float[Array, " N"]:
         """KL(q ‖ prior) of each row, in nats."""
@@ -115,9 +124,17 @@ class RandomRatePrior(Record):
         θ_nk: Gamma(shape + shares, E[ξ_n] + exposure)
         ξ_n:  Gamma(shape' + K shape, rate' + Σ_k E[θ_nk])
         """
-        factors = _conditional(self.concentration, rates.mean[:, None], shares, exposure)
-        concentration = jnp.full_like(rates.rate, self._rate_concentration(shares.shape[1]))
-        return factors, Gamma(concentration, self.rate.rate + sum_over_factors(means_of(factors)))
+        factors = self.factors_given(shares, exposure, rates.mean)
+        return factors, self.rates_given(sum_over_factors(means_of(factors)), shares.shape[1])
+
+    def factors_given(self, shares: Array, exposure: Array, rates: Float[Array, " N"]) -> Gamma:
+        """The conditional of the factors at rates ξ_n: Gamma(shape + shares, ξ_n + exposure)."""
+        return _conditional(self.concentration, rates[:, None], shares, exposure)
+
+    def rates_given(self, factor_sums: Float[Array, " N"], num_factors: int) -> Gamma:
+        """The conditional of the rates: Gamma(shape' + K shape, rate' + Σ_k θ_nk)."""
+        concentration = jnp.full_like(factor_sums, self._rate_concentration(num_factors))
+        return Gamma(concentration, self.rate.rate + factor_sums)
 
     def kl_divergence(self, factors: Gamma, rates: Gamma) -> Float[Array, " N"]:
         """KL(q ‖ prior) of each row and its rate, in nats."""

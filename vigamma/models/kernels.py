@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer
 from vigamma.data.layout.blocks import SparseBlocks
 from vigamma.typing import Array, PyTree
 
-_LANES = 8
+LANES = 8
 """Components are padded to a multiple of this, the floats of a vector register."""
 
 _UNROLLED_SIZE = 165.0
@@ -143,4 +143,4 @@ def _add_to_rows(sums: Array, block: SparseBlocks, of_chunks: Array) -> Array:
 
 def padded(table: Array) -> Array:
     """The table, padded with components of zeros to whole vector registers."""
-    return jnp.pad(table, ((0, 0), (0, -table.shape[1] % _LANES)))
+    return jnp.pad(table, ((0, 0), (0, -table.shape[1] % LANES)))

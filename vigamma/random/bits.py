@@ -33,7 +33,7 @@ def threefry2x32(key: Words, counter: Words) -> Words:
     return x, y
 
 
-def _fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
+def fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
     """(high, low) as a binary fraction in (0, 1], rounded to `dtype`.
 
     Without a low word, the fraction is the midpoint of the interval of the high word.
@@ -47,7 +47,7 @@ def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Arr
 
     The top bit is the sign, the others are the lower-tail probability in (0, 1/2].
     """
-    probability = _fraction(high & 0x7FFFFFFF, low, dtype)
+    probability = fraction(high & 0x7FFFFFFF, low, dtype)
     if dtype == jnp.float32:
         x = jnp.sqrt(-jnp.log(probability)) - 2
         quantile = jnp.full_like(x, NORMAL_QUANTILE[-1])
@@ -64,12 +64,12 @@ def normal_and_uniform(
     """An independent standard normal and uniform (0, 1] for each (key, index, attempt)."""
     if dtype == jnp.float32:
         of_normal, of_uniform = threefry2x32(key, (index, attempt))
-        return _normal(of_normal, None, dtype), _fraction(of_uniform, None, dtype)
+        return _normal(of_normal, None, dtype), fraction(of_uniform, None, dtype)
     normal_bits = threefry2x32(key, (index, 2 * attempt))
     uniform_bits = threefry2x32(key, (index, 2 * attempt + 1))
-    return _normal(*normal_bits, dtype), _fraction(*uniform_bits, dtype)
+    return _normal(*normal_bits, dtype), fraction(*uniform_bits, dtype)
 
 
 def boost_uniform(key: Words, index: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """A uniform (0, 1] for each (key, index), independent of every `normal_and_uniform`."""
-    return _fraction(*threefry2x32(key, (index, jnp.uint32(_BOOST))), dtype)
+    return fraction(*threefry2x32(key, (index, jnp.uint32(_BOOST))), dtype)

@@ -161,7 +161,7 @@ def lay_out_batches(
         shards = [
             shard
             for batch in _interleaved(matrix, num_batches)
-            for shard in _row_shards(batch, size, num_shards)
+            for shard in row_shards(batch, size, num_shards)
         ]
         by_row = make_blocks(shards, block_slots)
         by_column = make_blocks([csr_array(shard.T.tocsr()) for shard in shards], block_slots)
@@ -173,7 +173,7 @@ def lay_out_batches(
 
     by_row, by_column = both_ways(counts)
     missing_both_ways = (None, None) if missing is None else both_ways(missing)
-    row_sums, log_constants = _row_constants(counts, exposures)
+    row_sums, log_constants = row_constants(counts, exposures)
     is_column = np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1]
     return CountRows(
         by_row,
@@ -197,7 +197,7 @@ def _interleaved(matrix: csr_array, num_batches: int) -> list[csr_array]:
     return [matrix[j::num_batches] for j in range(num_batches)]
 
 
-def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr_array]:
+def row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr_array]:
     """Contiguous shards of equally many rows, as views of the arrays of `matrix`."""
     size = num_padded // num_shards
     starts = np.append(
@@ -212,7 +212,7 @@ def _row_shards(matrix: csr_array, num_padded: int, num_shards: int) -> list[csr
     return shards
 
 
-def _row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def row_constants(counts: csr_array, exposures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Σ_m x_nm and Σ_m (x_nm log(x_nm e_n) - log x_nm!), in float64."""
     largest = counts.data.max(initial=0)
     is_small = counts.dtype.kind != "f" and largest < 2**16

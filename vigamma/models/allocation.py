@@ -1,0 +1,164 @@
+"""Draws of the auxiliary counts of Poisson factorization: how each count splits among components.
+
+Given the factors, z_nm ~ Multinomial(x_nm, p_nm) with p_nmk = θ_nk β_mk / r_nm and the rate
+r_nm = Σ_k θ_nk β_mk (Cemgil 2009, sec. 3; Zhou, Hannah, Dunson & Carin 2012). Only the sums over
+entries are formed, never an array of entries × components. The draws are exact: an entry with a
+small count is one categorical draw per unit, by inversion; a large one is K - 1 conditional
+binomials. The random numbers of an entry depend on the key, its row and its column alone.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int32
+
+from vigamma.data.layout.count_entries import CountEntries, EntryBlocks
+from vigamma.models.kernels import LANES, gather, padded
+from vigamma.random.bits import Words, fraction, threefry2x32
+from vigamma.typing import Array, Key
+
+
+class Allocation(NamedTuple):
+    """Auxiliary counts, summed.
+
+    Attributes:
+      rows: Σ_m z_nmk.
+      columns: Σ_n z_nmk over the rows of this device.
+      fit: Σ_nm x_nm log(r_nm / x_nm), in nats.
+    """
+
+    rows: Int32[Array, "N K"]
+    columns: Int32[Array, "M K"]
+    fit: Float[Array, ""]
+
+
+_Sums = tuple[Array, Array, Array]
+
+
+def allocate_counts(
+    theta_nk: Float[Array, "N K"],
+    beta_mk: Float[Array, "M K"],
+    entries: CountEntries,
+    key: Key,
+    first_row: Array | int = 0,
+) -> Allocation:
+    """Draws the auxiliary counts given the factors, and sums them.
+
+    Args:
+      theta_nk: factors of the rows of this device, in [1e-29, 1e29].
+      beta_mk: factors of all columns, likewise.
+      entries: the counts of these rows.
+      key: a Threefry key.
+      first_row: the number, among all rows, of the first row of this device.
+    """
+    num_factors = theta_nk.shape[1]
+    theta, beta = padded(theta_nk), padded(beta_mk)
+    words = tuple(jax.random.key_data(key))
+    sums = jnp.zeros(theta.shape, jnp.int32), jnp.zeros(beta.shape, jnp.int32)
+    fits = jnp.zeros(entries.small.counts.shape[1], theta.dtype)
+
+    def add_small(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
+        return _with_units(sums, block, theta, beta, words, first_row), None
+
+    def add_large(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
+        return _with_binomials(sums, block, theta_nk, beta_mk, words, first_row), None
+
+    rows, columns, fits = jax.lax.scan(add_small, (*sums, fits), entries.small)[0]
+    rows, columns = rows[:, :num_factors], columns[:, :num_factors]
+    fit = fits.sum()
+    if entries.large.counts.size:
+        fits = jnp.zeros(entries.large.counts.shape[1], theta.dtype)
+        rows, columns, fits = jax.lax.scan(add_large, (rows, columns, fits), entries.large)[0]
+        fit = fit + fits.sum()
+    return Allocation(rows, columns, fit)
+
+
+def _with_units(
+    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, key: Words, first_row: Array | int
+) -> _Sums:
+    """Adds a block of small counts to the sums, unit after unit.
+
+    A unit falls to the first component k with Σ_{j ≤ k} w_j > u r, where w_j = θ_nj β_mj and u is
+    uniform. The search goes over groups of `LANES` components first, then within one of them.
+    """
+    rows, columns = block.rows, block.columns.astype(jnp.int32)
+    counts = block.counts.astype(jnp.int32)
+    num_groups = theta.shape[1] // LANES
+    weights = gather(theta, rows) * gather(beta, columns)
+    up_to_group = jnp.repeat(jnp.triu(jnp.ones((num_groups,) * 2, theta.dtype)), LANES, axis=0)
+    cumulative = jnp.einsum("jg,sj->gs", up_to_group, weights, precision="highest")
+    rates = cumulative[-1]
+    index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
+
+    def add_unit(unit: Array, tables: tuple[Array, Array]) -> tuple[Array, Array]:
+        high, low = threefry2x32((key[0], key[1] ^ unit.astype(jnp.uint32)), index)
+        level = fraction(high, low if theta.dtype == jnp.float64 else None, theta.dtype) * rates
+        level = jax.lax.optimization_barrier(level)  # else computed anew for every group
+        is_above = cumulative[:-1] <= level
+        group = is_above.astype(jnp.int32).sum(axis=0)
+        below = jnp.where(is_above, cumulative[:-1], 0).max(axis=0, initial=0)
+        within = (_group(theta, rows, group) * _group(beta, columns, group)).T
+        partial = [within[0]]
+        for weight in within[1:]:
+            partial.append(partial[-1] + weight)
+        # Rounding must not push the level beyond the last component that has a weight.
+        largest = partial[-1] * (1 - 4 * jnp.finfo(theta.dtype).epsneg)
+        level = jnp.minimum(level - below, largest)
+        lane = sum((sum_ <= level).astype(jnp.int32) for sum_ in partial[:-1])
+        component = LANES * group + lane
+        is_unit = unit < counts
+        of_rows, of_columns = tables
+        return (
+            of_rows.at[jnp.where(is_unit, rows, len(theta)), component].add(1, mode="drop"),
+            of_columns.at[jnp.where(is_unit, columns, len(beta)), component].add(1, mode="drop"),
+        )
+
+    of_rows, of_columns = jax.lax.fori_loop(0, counts.max(), add_unit, sums[:2])
+    return of_rows, of_columns, sums[2] + _fit(counts, rates)
+
+
+def _with_binomials(
+    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, key: Words, first_row: Array | int
+) -> _Sums:
+    """Adds a block of large counts to the sums.
+
+    z_k | z_1, ..., z_(k-1) ~ Binomial(x - Σ_{j < k} z_j, w_k / Σ_{j ≥ k} w_j).
+    """
+    rows, columns = block.rows, block.columns.astype(jnp.int32)
+    weights = theta[rows] * beta[columns]
+    rest = jnp.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
+    words = threefry2x32(key, ((rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)))
+    keys = jax.random.wrap_key_data(jnp.stack(words, axis=1), impl="threefry2x32")
+
+    def split_off(left: Array, of_component: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        k, weight, rest = of_component
+        probability = jnp.where(weight < rest, weight / rest, 1.0)
+        own = jax.vmap(lambda key, n, p: jax.random.binomial(jax.random.fold_in(key, k), n, p))(
+            keys, left.astype(theta.dtype), probability
+        )
+        own = jnp.where(weight < rest, own.astype(jnp.int32), left)
+        return left - own, own
+
+    components = jnp.arange(theta.shape[1]), weights.T, rest.T
+    _, drawn = jax.lax.scan(split_off, block.counts, components)
+    of_rows, of_columns, fits = sums
+    return (
+        of_rows.at[rows].add(drawn.T),
+        of_columns.at[columns].add(drawn.T),
+        fits + _fit(block.counts, rest[:, 0]),
+    )
+
+
+def _group(table: Array, rows: Array, group: Array) -> Array:
+    """table[row, LANES * group : LANES * (group + 1)] for each row; shape (S, LANES)."""
+    numbers = jax.lax.GatherDimensionNumbers((1,), (0,), (0, 1))
+    starts = jnp.stack([rows, LANES * group], axis=1)
+    return jax.lax.gather(table, starts, numbers, (1, LANES), mode="promise_in_bounds")
+
+
+def _fit(counts: Array, rates: Array) -> Array:
+    """x log(r / x), 0 where x is."""
+    is_entry = counts > 0
+    ratios = jnp.where(is_entry, rates / jnp.maximum(counts, 1).astype(rates.dtype), 1)
+    return counts.astype(rates.dtype) * jnp.log(ratios)

@@ -1,0 +1,131 @@
+"""Gibbs sampling of Poisson factorization: exact draws from every complete conditional in turn.
+
+With the auxiliary counts z_nm ~ Multinomial(x_nm, θ_nk β_mk / r_nm), all conditionals are Gamma:
+
+    θ_nk ~ Gamma(a + Σ_m z_nmk, rate + e_n Σ_m β_mk)       β_mk ~ Gamma(c + Σ_n z_nmk, ...)
+
+and so are those of random rates (Zhou, Hannah, Dunson & Carin 2012; Gopalan, Hofman & Blei 2015).
+Sums over m and n are over observed cells. Rows are sharded over devices, and each device draws its
+own columns. Every draw depends on the key and the number of its row or column alone, so that any
+number of devices draws the same.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from vigamma.data.layout.count_entries import CountEntries
+from vigamma.devices.mesh import ALONE, Collectives
+from vigamma.families.gamma import Gamma
+from vigamma.models.allocation import allocate_counts
+from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.models.kernels import sum_over_entries, sum_over_factors
+from vigamma.random import gamma
+from vigamma.typing import Array, Key
+
+Latents = dict[str, Any]
+"""Values of the latents by name, as in `models.factor_model.Posterior`: "rows" (N, K) of this
+device, "columns" (M, K) of its columns, and the rates, (N,) and (M,), where the model has them."""
+
+SMALLEST, LARGEST = 1e-29, 1e29
+"""The range of the kernels. A factor of 1e-29 adds nothing to a rate, in float32 or float64."""
+
+
+def draw_start(q: dict[str, Gamma], seed: Sequence[int], inflation: float) -> Latents:
+    """Draws from a product of Gammas with their variances inflated, in NumPy.
+
+    Args:
+      q: the distributions.
+      seed: of `numpy.random.default_rng`.
+      inflation: the factor by which the variances are multiplied; the means stay.
+    """
+    rng, drawn = np.random.default_rng(seed), {}
+    for name in sorted(q):
+        concentration, rate = np.asarray(q[name].concentration), np.asarray(q[name].rate)
+        values = rng.standard_gamma(concentration / inflation) / (rate / inflation)
+        drawn[name] = np.clip(values, SMALLEST, LARGEST).astype(rate.dtype)
+    return drawn
+
+
+def gibbs_sweep(
+    model: FactorModel,
+    latents: Latents,
+    entries: CountEntries,
+    key: Key,
+    devices: Collectives = ALONE,
+) -> tuple[Latents, Float[Array, ""]]:
+    """Draws all latents once: the auxiliary counts, then rows, row rates, columns, column rates.
+
+    Args:
+      model: the priors.
+      latents: the current values.
+      entries: the counts of the rows of this device.
+      key: a Threefry key.
+      devices: the collectives, if there are several devices.
+
+    Returns:
+      the new values, and log p(x | latents) in nats at the values before the sweep, over the
+      observed cells of all devices.
+    """
+    keys = jax.random.split(key, 3)
+    theta, beta = latents["rows"], devices.gather(latents["columns"])
+    first_row = devices.index() * len(theta)
+    split = allocate_counts(theta, beta, entries, keys[0], first_row)
+
+    def observed(own: Array, missing: Array | None) -> Array:
+        """Sums over the cells of each row or column that were observed, from those over all."""
+        return own if missing is None else jnp.maximum(own - missing, 0)
+
+    total = jnp.where(entries.is_column[:, None], beta, 0).sum(axis=0, keepdims=True)
+    missing = None
+    if entries.missing_by_row is not None:
+        missing = sum_over_entries(beta, entries.missing_by_row, len(theta))
+    seen = entries.exposures[:, None] * observed(total, missing)
+    expected = sum_over_factors(jnp.broadcast_to(seen, theta.shape) * theta).sum()
+    log_likelihood = devices.total(split.fit + entries.log_constants.sum() - expected)
+    rows = _side("row", model.row_prior, split.rows, seen, latents, keys[1], devices)
+
+    exposed = entries.exposures[:, None] * rows["rows"]
+    total, missing = devices.total(exposed.sum(axis=0, keepdims=True)), None
+    if entries.missing_by_column is not None:
+        missing = sum_over_entries(exposed, entries.missing_by_column, len(beta))
+        missing = devices.scatter_total(missing)
+    counts = devices.scatter_total(split.columns)
+    seen = observed(total, missing)
+    columns = _side("column", model.column_prior, counts, seen, latents, keys[2], devices)
+    return rows | columns, log_likelihood
+
+
+def _side(
+    side: str,
+    prior: FixedRatePrior | RandomRatePrior,
+    counts: Array,
+    exposure: Array,
+    latents: Latents,
+    key: Key,
+    devices: Collectives,
+) -> Latents:
+    """Draws the factors of rows or columns, then their rates."""
+    keys = jax.random.split(key)
+    counts = counts.astype(latents[f"{side}s"].dtype)
+    rates = latents.get(f"{side}_rates")
+    factors = _draw(keys[0], prior.factors_given(counts, exposure, rates), devices)  # type: ignore[arg-type]  # None where the prior wants it
+    new_rates = prior.rates_given(sum_over_factors(factors), counts.shape[1])
+    new = {f"{side}s": factors}
+    if new_rates is not None:
+        new[f"{side}_rates"] = _draw(keys[1], new_rates, devices)
+    return new
+
+
+def _draw(key: Key, distribution: Gamma, devices: Collectives) -> Array:
+    """Draws with a key for each row of the leading axis, numbered over all devices."""
+    size = len(distribution.rate)
+    index = devices.index() * size + jnp.arange(size)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    standard = jax.vmap(gamma)(keys, distribution.concentration)
+    return jnp.clip(standard / distribution.rate, SMALLEST, LARGEST)
