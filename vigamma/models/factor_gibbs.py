@@ -19,11 +19,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vigamma.data.layout.count_entries import CountEntries
+from vigamma.data.layout.count_rows import ROW_MULTIPLE
 from vigamma.devices.mesh import ALONE, Collectives
 from vigamma.families.gamma import Gamma
 from vigamma.models.allocation import allocate_counts
 from vigamma.models.factor_model import FactorModel
-from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.models.factor_priors import Prior
 from vigamma.models.kernels import sum_over_entries, sum_over_factors
 from vigamma.random import gamma
 from vigamma.typing import Array, Key
@@ -69,8 +70,8 @@ def gibbs_sweep(
       devices: the collectives, if there are several devices.
 
     Returns:
-      the new values, and log p(x | latents) in nats at the values before the sweep, over the
-      observed cells of all devices.
+      the new values, and log p(x, latents) in nats at the values before the sweep, over the
+      observed cells, and the real rows and columns, of all devices.
     """
     keys = jax.random.split(key, 3)
     theta, beta = latents["rows"], devices.gather(latents["columns"])
@@ -87,23 +88,44 @@ def gibbs_sweep(
         missing = sum_over_entries(beta, entries.missing_by_row, len(theta))
     seen = entries.exposures[:, None] * observed(total, missing)
     expected = sum_over_factors(jnp.broadcast_to(seen, theta.shape) * theta).sum()
-    log_likelihood = devices.total(split.fit + entries.log_constants.sum() - expected)
+    is_row, is_column = entries.exposures > 0, entries.own_columns(devices)
+    log_prior = jnp.where(is_row, _log_prior("row", model.row_prior, latents), 0).sum()
+    log_prior += jnp.where(is_column, _log_prior("column", model.column_prior, latents), 0).sum()
+    log_joint = devices.total(split.fit + entries.log_constants.sum() - expected + log_prior)
     rows = _side("row", model.row_prior, split.rows, seen, latents, keys[1], devices)
 
     exposed = entries.exposures[:, None] * rows["rows"]
-    total, missing = devices.total(exposed.sum(axis=0, keepdims=True)), None
+    total, missing = _total_over_rows(exposed, devices), None
     if entries.missing_by_column is not None:
         missing = sum_over_entries(exposed, entries.missing_by_column, len(beta))
         missing = devices.scatter_total(missing)
     counts = devices.scatter_total(split.columns)
     seen = observed(total, missing)
     columns = _side("column", model.column_prior, counts, seen, latents, keys[2], devices)
-    return rows | columns, log_likelihood
+    return rows | columns, log_joint
+
+
+def _total_over_rows(table: Float[Array, "N K"], devices: Collectives) -> Float[Array, "1 K"]:
+    """The sum over the rows of all devices, to the bit the same for 1, 2, 4, ... 64 of them.
+
+    A difference in the last bit would become another draw, and soon another chain.
+    """
+    num_groups = max(ROW_MULTIPLE // devices.size(), 1)
+    if len(table) % num_groups:
+        num_groups = 1
+    of_groups = table.reshape(num_groups, -1, table.shape[1]).sum(axis=1)
+    return devices.gather(of_groups).sum(axis=0, keepdims=True)
+
+
+def _log_prior(side: str, prior: Prior, latents: Latents) -> Float[Array, " N"]:
+    """The log density of the factors of each row or column, and of its rate, in nats."""
+    rates = latents.get(f"{side}_rates")
+    return prior.log_prob(jnp.log(latents[f"{side}s"]), None if rates is None else jnp.log(rates))
 
 
 def _side(
     side: str,
-    prior: FixedRatePrior | RandomRatePrior,
+    prior: Prior,
     counts: Array,
     exposure: Array,
     latents: Latents,
@@ -114,7 +136,7 @@ def _side(
     keys = jax.random.split(key)
     counts = counts.astype(latents[f"{side}s"].dtype)
     rates = latents.get(f"{side}_rates")
-    factors = _draw(keys[0], prior.factors_given(counts, exposure, rates), devices)  # type: ignore[arg-type]  # None where the prior wants it
+    factors = _draw(keys[0], prior.factors_given(counts, exposure, rates), devices)
     new_rates = prior.rates_given(sum_over_factors(factors), counts.shape[1])
     new = {f"{side}s": factors}
     if new_rates is not None:

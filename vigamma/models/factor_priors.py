@@ -5,7 +5,7 @@ columns of the counts. Its posterior is a Gamma of that shape and, if the rates 
 of shape (N,) for the rates.
 """
 
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +175,10 @@ class RandomRatePrior(Record):
 
     def _rate_concentration(self, num_factors: int) -> Array:
         return self.rate.concentration + num_factors * self.concentration
+
+
+Prior: TypeAlias = Any
+"""A `FixedRatePrior`, whose rates are None, or a `RandomRatePrior`."""
 
 
 def _filled(prior: Gamma | FixedRatePrior, shape: tuple[int, ...]) -> Gamma:

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Integer
 from scipy.sparse import csr_array
 
 from vigamma.data.layout.blocks import SparseBlocks, make_blocks
-from vigamma.data.layout.count_rows import padded_rows, row_constants, row_shards
-from vigamma.devices.mesh import by_rows, replicated
-from vigamma.typing import Leaf, PyTree, Record
+from vigamma.data.layout.count_rows import own_columns, padded_rows, row_constants, row_shards
+from vigamma.devices.mesh import Collectives, by_rows, replicated
+from vigamma.typing import Array, Leaf, PyTree, Record
 
 MOST_UNITS = 64
 """Up to this count an entry costs one categorical draw per unit; a larger one costs K binomials. On
@@ -66,6 +66,10 @@ class CountEntries(Record):
         """The sharding of each leaf: all but `is_column` is spread over the devices."""
         spread = jax.tree.map(lambda _: by_rows(mesh), self)
         return spread.replace(is_column=replicated(mesh))
+
+    def own_columns(self, devices: Collectives) -> Array:
+        """Whether each column of this device's shard is real; shape (M / number of devices,)."""
+        return own_columns(self.is_column, devices)
 
 
 def lay_out_entries(

@@ -61,8 +61,7 @@ class CountRows(Record):
 
     def own_columns(self, devices: Collectives) -> Array:
         """Whether each column of this device's shard is real; shape (M / number of devices,)."""
-        size = self.is_column.size // devices.size()
-        return jax.lax.dynamic_slice_in_dim(self.is_column, devices.index() * size, size)
+        return own_columns(self.is_column, devices)
 
     def dense(self) -> tuple[Array, Array]:
         """The dense counts of one device, and whether each cell is observed; shape (N, M) each."""
@@ -71,6 +70,12 @@ class CountRows(Record):
         if self.missing_by_row is None:
             return counts, jnp.ones(shape, bool)
         return counts, _dense(self.missing_by_row, shape, counts.dtype) == 0
+
+
+def own_columns(is_column: Array, devices: Collectives) -> Array:
+    """The part of `is_column` that belongs to this device's shard of the columns."""
+    size = is_column.size // devices.size()
+    return jax.lax.dynamic_slice_in_dim(is_column, devices.index() * size, size)
 
 
 def _dense(blocks: SparseBlocks, shape: tuple[int, int], dtype: DTypeLike) -> Array:
