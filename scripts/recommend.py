@@ -41,6 +41,13 @@ _DRAWS = flags.DEFINE_integer(
     "10000, and 0 for --users, --all_users and a matrix of --counts.",
     lower_bound=0,
 )
+_INTERVALS = flags.DEFINE_enum(
+    "intervals",
+    None,
+    ["variational", "sampled"],
+    "Of --user: sampled, by the draws of scripts/sample.py, the default where there are any; or "
+    "variational, of the mean-field approximation.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
 _INCLUDE_SEEN = flags.DEFINE_bool("include_seen", False, "Items with a count may come as well.")
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
@@ -91,7 +98,8 @@ def _answer(console):
         run = _RUN.load(console)
         tables = _known(run, console.print)
     if output is None:
-        _print(pd.concat(tables, ignore_index=True), run.which)
+        sampled = _USER.value and run.samples is not None and _INTERVALS.value != "variational"
+        _print(pd.concat(tables, ignore_index=True), run.which, run.samples if sampled else None)
     else:
         num_lines = write_csv(tables, Path(output))
         print(f"written: {output}, {num_lines:,} recommendations")
@@ -150,7 +158,8 @@ def _known(run, say):
         seen = vigamma.load_run_data(run, _DATA_PATH.value).counts
     if _USER.value:
         users = split_names(run.factors.row_names, _USER.value)
-        return [vigamma.recommend(run, users, seen=seen, **_options(_FEW_DRAWN))]
+        options = _options(_FEW_DRAWN) | {"intervals": _INTERVALS.value}
+        return [vigamma.recommend(run, users, seen=seen, **options)]
     users = None if _ALL_USERS.value else read_names(Path(_USERS.value))
     return vigamma.recommend_all(run, users, seen=seen, say=say, **_options(0))
 
@@ -165,10 +174,17 @@ def _options(draws):
     }
 
 
-def _print(table, which):
+def _print(table, which, samples=None):
     draws = _options(0 if _USERS.value else _FEW_DRAWN)["draws"]
     kind = f"of {draws:,} draws, seed {_SEED.value}" if draws else "of Gammas with that mean and sd"
+    if samples is not None:
+        kind = f"of {samples.num_draws:,} posterior samples"
     print(f"{_RUN.workdir}, {which}; {100 * _INTERVAL.value:g} % intervals {kind}")
+    if samples is None:
+        print(
+            "of the mean-field approximation: on simulated counts its 90 % intervals covered 74 to "
+            "79 % of the true rates"
+        )
     if table.empty:
         print("nothing is left to recommend: every item has been seen")
     for user, own in table.groupby("user", sort=False):

@@ -31,6 +31,7 @@ from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
 from vigamma.inference.adam import Adam
 from vigamma.inference.coordinate_ascent import CoordinateAscent
+from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.gradient_ascent import GradientAscent, MeanField
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
 from vigamma.inference.stochastic import StochasticVariationalInference
@@ -43,6 +44,8 @@ from vigamma.runs.experiment import Experiment
 from vigamma.runs.fitted import load_run
 from vigamma.runs.in_memory import Fitted, fit
 from vigamma.runs.loading import load_run_data
+from vigamma.runs.samples import SAMPLES, Samples, load_samples
+from vigamma.runs.sampling import sample
 from vigamma.runs.search import SearchOutcome, model_grid, search
 from vigamma.runs.train import run_experiment
 from vigamma.typing import spec
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from vigamma.sklearn.factorizer import PoissonFactorizer
 
 __all__ = [
+    "SAMPLES",
     "Adam",
     "AmbiguousNameError",
     "AnalyticElbo",
@@ -74,6 +78,7 @@ __all__ = [
     "Fitted",
     "Gamma",
     "GammaPoisson",
+    "Gibbs",
     "GradientAscent",
     "HeldOut",
     "HierarchicalPoissonFactorization",
@@ -91,6 +96,7 @@ __all__ = [
     "ProductOfGammas",
     "RowParam",
     "RunError",
+    "Samples",
     "ScoreFunctionElbo",
     "SearchOutcome",
     "SparseCounts",
@@ -107,6 +113,7 @@ __all__ = [
     "fit",
     "load_run",
     "load_run_data",
+    "load_samples",
     "log_prob",
     "model_grid",
     "read_new_rows",
@@ -114,6 +121,7 @@ __all__ = [
     "recommend_all",
     "recommend_new",
     "run_experiment",
+    "sample",
     "scale_by_inverse_fisher",
     "search",
     "similar",

@@ -17,7 +17,7 @@ standard deviations and intervals are those of the mixture, and include differen
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,18 @@ from scipy.special import gammaincinv
 
 from vigamma.counts.names import indices_of
 from vigamma.diagnostics.ranking import highest, rate_blocks
+from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.models.factor_model import Posterior
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
+from vigamma.runs.samples import Samples
 from vigamma.terminal.pace import Pace
+
+Intervals = Literal["variational", "sampled"]
+
+_RATES_AT_ONCE = 2**24  # 64 MiB
 
 
 class _Options(NamedTuple):
@@ -53,6 +59,7 @@ def recommend(
     interval: float = 0.9,
     draws: int = 10_000,
     seed: int = 0,
+    intervals: Intervals | None = None,
 ) -> pd.DataFrame:
     """The items with the highest posterior mean rates for users that are rows of the run.
 
@@ -63,16 +70,24 @@ def recommend(
         user are excluded.
       top: the maximum number of items per user; equal rates are ordered by column.
       interval: the probability of the credible intervals.
-      draws: Monte Carlo draws per interval; 0 to use the Gamma with the same moments.
+      draws: Monte Carlo draws per variational interval; 0 to use the Gamma with the same moments.
       seed: the seed of the draws, which also depend on the user, but not on the other users.
+      intervals: "sampled", of the posterior samples of the run, as are means and ranks then;
+        "variational", of the mean-field approximation, which are too narrow; by default of the
+        samples if there are any.
 
     Returns:
       one row per user and rank: user, rank, item, rate, sd, low, high.
 
     Raises:
+      ConfigError: for sampled intervals of a run without samples.
       UnknownNameError: for a user that does not exist.
     """
     indices = indices_of(run.factors.row_names, users, "user")
+    if (samples := samples_for(run, intervals)) is not None:
+        options = _options(run, top, interval, draws, seed)
+        seen = None if seen is None else seen[indices]
+        return _of_samples(samples, np.array(users, object), indices, seen, options)
     rows = [_taken(start.q["rows"], indices) for start in run.starts]
     options = _options(run, top, interval, draws, seed)
     seen = None if seen is None else seen[indices]
@@ -184,6 +199,58 @@ def moments_of_rates(rows: Gamma, columns: Gamma) -> tuple[np.ndarray, np.ndarra
     means = (a / rows.rate) * (c / columns.rate)
     variances = means**2 * (1 / a + 1 / c + 1 / (a * c))
     return means.sum(axis=1), np.sqrt(variances.sum(axis=1))
+
+
+def samples_for(run: FittedRun, intervals: Intervals | None) -> Samples | None:
+    """The samples that intervals are made from; None for variational ones.
+
+    Raises ConfigError if samples are wanted that the run does not have.
+    """
+    if intervals == "sampled" and run.samples is None:
+        raise ConfigError(
+            "the run has no posterior samples of a single start: scripts/sample.py draws them"
+        )
+    return None if intervals == "variational" else run.samples
+
+
+def _of_samples(
+    samples: Samples,
+    users: np.ndarray,
+    indices: np.ndarray,
+    seen: csr_array | None,
+    options: _Options,
+) -> pd.DataFrame:
+    """The table of `recommend`, with means, standard deviations and quantiles of the draws."""
+    tails = np.array([1 - options.interval, 1 + options.interval]) / 2
+    num_columns, tables = len(options.column_names), []
+    size = max(_RATES_AT_ONCE // num_columns, 1)
+    for start in range(0, len(indices), size):
+        block = slice(start, start + size)
+        means = np.zeros((len(indices[block]), num_columns), np.float32)
+        for draw in samples.draws:
+            for rows, columns in zip(draw["rows"], draw["columns"], strict=True):
+                means += rows[indices[block]] @ columns.T
+        means /= samples.num_draws
+        if seen is not None:
+            means[seen[block].nonzero()] = -np.inf
+        owner, rank, item = highest(means, options.top)
+        theta = samples.taken("rows", indices[block])[:, owner].astype(np.float64)
+        rates = (theta * samples.taken("columns", item)).sum(axis=2)
+        low, high = np.quantile(rates, tails, axis=0, method="weibull")
+        tables.append(
+            pd.DataFrame(
+                {
+                    "user": users[block][owner],
+                    "rank": rank + 1,
+                    "item": options.column_names[item].astype(object),
+                    "rate": rates.mean(axis=0),
+                    "sd": rates.std(axis=0, ddof=1),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _options(run: FittedRun, top: int, interval: float, draws: int, seed: int) -> _Options:

@@ -81,6 +81,7 @@ class Gibbs:
     num_watched: int = 100
 
     spreads_over_cores: ClassVar[bool] = True
+    objective: ClassVar[str] = "log joint"
     model_members: ClassVar[tuple[str, ...]] = ("row_prior", "column_prior")
 
     def validate(self) -> None:

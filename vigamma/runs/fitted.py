@@ -16,6 +16,7 @@ from vigamma.models.factor_model import FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 from vigamma.models.mixture import mixture_means
 from vigamma.runs.experiment import Experiment, unflatten
+from vigamma.runs.samples import Samples, samples_of
 from vigamma.storage.checkpointing import read_checkpoint, saved_steps
 from vigamma.storage.workdir import folder_of_start
 
@@ -53,6 +54,7 @@ class FittedRun(NamedTuple):
       factors: the factorization; of several starts the best one, by validation or ELBO.
       identity: what the checkpoint shares with every run that resumes it.
       others: the factorizations of the other starts.
+      samples: draws from the posterior, if there are any and the run has a single start.
     """
 
     config: Experiment
@@ -61,6 +63,7 @@ class FittedRun(NamedTuple):
     factors: FittedFactors
     identity: Mapping[str, Any]
     others: tuple[FittedFactors, ...] = ()
+    samples: Samples | None = None
 
     @property
     def starts(self) -> tuple[FittedFactors, ...]:
@@ -127,9 +130,22 @@ def load_run(
         if (identity := {**found[-1][2]}).pop("start", None) != index or identity != found[0][2]:
             raise CheckpointError(f"{folder} is not a start of the run in {workdir}")
         runs.append(run_of(workdir, *found[-1], best=is_best))
+    if len(runs) == 1:
+        return runs[0]._replace(samples=_samples_of(workdir, runs[0].factors, warn))
     best = max(range(len(runs)), key=lambda i: _score(found[i][1]))
     others = tuple(run.factors for i, run in enumerate(runs) if i != best)
     return runs[best]._replace(others=others)
+
+
+def _samples_of(
+    workdir: Path, factors: FittedFactors, warn: Callable[[str], None]
+) -> Samples | None:
+    """The posterior samples of a run; None, and a line to `warn`, if they cannot be used."""
+    try:
+        return samples_of(workdir, factors.model, factors.q)
+    except CheckpointError as error:
+        warn(f"{error}; they are left out")
+        return None
 
 
 def run_of(

@@ -97,13 +97,18 @@ class ProgressLine:
     def __init__(
         self,
         num_steps: int,
+        objective: str = "ELBO",
         *,
         quiet: bool = False,
         console: PlainConsole | None = None,
         seconds_between_lines: float = 1.0,
     ):
-        """Prepares a line for `num_steps` steps; a quiet one prints nothing."""
+        """Prepares a line for `num_steps` steps; a quiet one prints nothing.
+
+        `objective` is the name of the value that is shown, in nats.
+        """
         self._num_steps, self._pause = num_steps, seconds_between_lines
+        self._objective = objective
         self._console = console or PlainConsole(quiet=quiet)
         self._live = self._console.is_terminal
         self._bar = Progress(
@@ -138,11 +143,11 @@ class ProgressLine:
         """Starts the clock of the steps, after loading and compilation."""
         self._started, self._first_step = time.monotonic(), step
 
-    def update(self, step: int, elbo: float) -> None:
-        """Shows a step and its ELBO."""
+    def update(self, step: int, value: float) -> None:
+        """Shows a step, and its ELBO or other objective."""
         now = time.monotonic()
         rate = (step - self._first_step) / max(now - self._started, 1e-9)
-        status = f"ELBO {elbo:,.3f} nats  {rate:,.0f} steps/s"
+        status = f"{self._objective} {value:,.3f} nats  {rate:,.{int(rate < 10)}f} steps/s"
         self._bar.update(self._task, completed=step, status=status)
         if self._live or (now - self._last_line < self._pause and step < self._num_steps):
             return

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,14 +60,23 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
       LostProcessError: if another process has died; the newest checkpoint is kept.
       Interrupted: after SIGTERM or Ctrl-C; all completed steps are saved.
     """
+    return run_fit(config, workdir, lambda say: load_fit(config, say))
+
+
+def run_fit(
+    config: Experiment, workdir: Path, load: Callable[[Callable[[str], None]], Fit]
+) -> Outcome:
+    """As `run_experiment`, for the fit that `load` returns, given a function that prints a line."""
     check_config(config)
     start_devices()
-    with StopSignals() as stop, ProgressLine(config.num_steps, quiet=not _is_main()) as progress:
+    objective = getattr(config.inference, "objective", "ELBO")
+    progress = ProgressLine(config.num_steps, objective, quiet=not _is_main())
+    with StopSignals() as stop, progress:
         started = time.monotonic()
         with _together(workdir), _held(workdir):
             mesh = make_mesh()
             with stop.interruptible("before the first step"):
-                fit = load_fit(config, progress.say)
+                fit = load(progress.say)
                 state = fit.start(mesh)
             return _Run(config, workdir, fit, mesh, progress, stop).to_the_end(state, started)
 
@@ -243,7 +252,8 @@ class _Run:
         if is_logged:
             seen = seen | self._fit.observe(state)
         if is_logged or seen:
-            metrics.write(step, elbo=pause.elbo, **seen)
+            objective = getattr(self._config.inference, "objective", "ELBO")
+            metrics.write(step, **{objective.lower().replace(" ", "_"): pause.elbo}, **seen)
         if step % self._config.save_every == 0 or is_last:
             self._checkpoints.save(step, state.arrays)
         self._progress.update(step, pause.elbo)

@@ -82,7 +82,7 @@ def _lock(workdir: Path) -> TextIO:
 
 
 def _remove_unfinished(workdir: Path) -> None:
-    for folder in (workdir, workdir / "figures"):
+    for folder in (workdir, workdir / "figures", workdir / "draws"):
         for path in folder.glob(f"{UNFINISHED}*"):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -1,0 +1,297 @@
+"""Posterior samples of a finished run: Gibbs chains beside it, in its folder `samples`.
+
+`samples` is the directory of a run of its own, with checkpoints, metrics and a summary, which is
+resumed, refused and interrupted as any run. Its draws are in `samples/draws`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vigamma.data.layout.blocks import block_slots
+from vigamma.data.layout.count_entries import lay_out_entries
+from vigamma.data.layout.count_rows import balanced_order, in_order, padded_rows, with_ones
+from vigamma.data.split_data import SplitData
+from vigamma.devices.host import peak_memory_bytes
+from vigamma.devices.mesh import in_default_float, place
+from vigamma.devices.processes import on_first_process, whole
+from vigamma.diagnostics.chains import (
+    LARGEST_RHAT,
+    SMALLEST_ESS,
+    arviz,
+    check_chains,
+    matched_shares,
+)
+from vigamma.inference.gibbs import ChainData, Gibbs
+from vigamma.inference.train_state import TrainState
+from vigamma.models.factor_model import ROW_LATENTS
+from vigamma.random.keys import key_of_seed
+from vigamma.runs.experiment import Experiment
+from vigamma.runs.fit import OneStart, Report
+from vigamma.runs.fitted import FittedRun, load_run
+from vigamma.runs.loading import load_run_data
+from vigamma.runs.samples import SAMPLES, TRACE, Samples, identity_of_start, load_samples
+from vigamma.runs.train import Outcome, run_fit
+from vigamma.storage.draws import remove_draws, save_draw
+from vigamma.typing import default_float
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_LOGGED = 10
+"""Lines of progress per 100 sweeps."""
+
+
+def sample(
+    workdir: Path,
+    inference: Gibbs | None = None,
+    *,
+    num_sweeps: int = 300,
+    save_every: int = 100,
+    seed: int = 0,
+    data_path: str | None = None,
+) -> Outcome:
+    """Draws from the posterior of a run, or goes on with it from the newest intact checkpoint.
+
+    Args:
+      workdir: of the run; it may not have ended, but its newest checkpoint is sampled from then.
+      inference: the chains; by default `Gibbs()`.
+      num_sweeps: of each chain, burn-in included; finished samples go on if it grows.
+      save_every: sweeps between two checkpoints.
+      seed: of all random numbers.
+      data_path: where the data are now, if they have moved.
+
+    Raises:
+      ConfigError: for a setting that cannot be used, or if ArviZ is not installed.
+      CheckpointError: if the run cannot be read, its data have changed, or the samples are of
+        another run or another setting.
+      NonFiniteError: for NaN or infinity in a sweep.
+      Interrupted: after SIGTERM or Ctrl-C, with all finished sweeps saved.
+    """
+    arviz()
+    chains: Any = Gibbs() if inference is None else inference
+    run = load_run(workdir)
+    config = Experiment(
+        data=run.config.data,
+        model=run.config.model,
+        inference=chains,
+        num_steps=num_sweeps,
+        heldout=run.config.heldout,
+        log_every=max(_MOST_LOGGED // chains.thin, 1) * chains.thin,
+        save_every=save_every,
+        seed=seed,
+    )
+
+    def load(say: Callable[[str], None]) -> SamplingFit:
+        del say
+        return SamplingFit(config, run, load_run_data(run, data_path), workdir / SAMPLES)
+
+    return run_fit(config, workdir / SAMPLES, load)
+
+
+class SamplingFit(OneStart):
+    """The training counts of a run, and chains that start at its posterior.
+
+    Attributes:
+      identity: that of the data, and a checksum of the posterior that the chains start at.
+      names: empty; the names are those of the run.
+      model: the priors, as the run has learned them.
+    """
+
+    def __init__(self, config: Experiment, run: FittedRun, data: SplitData, folder: Path):
+        """Prepares chains; touches nothing. `folder` is the directory of the samples."""
+        self._config, self._q, self._data, self._folder = config, run.factors.q, data, folder
+        self._placed: dict[Mesh, ChainData] = {}
+        self.model = run.factors.model
+        self.names: dict[str, list[str]] = {}
+        self.identity = data.identity | identity_of_start(self.model, self._q)
+
+    @property
+    def _chains(self) -> Any:
+        return self._config.inference
+
+    def start(self, mesh: Mesh, index: int = 0) -> TrainState:
+        """Chains at draws of the posterior of the run, its variances inflated."""
+        del index
+        order = balanced_order(len(self._q["rows"].rate))
+        q = {
+            name: with_ones(
+                jax.tree.map(lambda leaf: leaf[order], gamma) if name in ROW_LATENTS else gamma,
+                padded_rows(len(gamma.rate), mesh.size),
+            )
+            for name, gamma in self._q.items()
+        }
+        return TrainState(
+            self._chains,
+            in_default_float(self.model),
+            jax.tree.map(lambda leaf: leaf.astype(default_float(0).dtype), q),
+            self._chain_data(mesh),
+            key=key_of_seed(self._config.seed),
+            mesh=mesh,
+            fused_steps=self._config.log_every,
+        )
+
+    def _chain_data(self, mesh: Mesh) -> ChainData:
+        if mesh not in self._placed:
+            data, slots = self._data, block_slots(self._config.model.num_factors)
+            train, order = data.split.train, balanced_order(data.split.train.shape[0])
+            missing = None if data.split.missing is None else data.split.missing[order]
+            layout = {"num_shards": mesh.size, "block_slots": slots}
+            entries = lay_out_entries(train[order], data.exposures[order], missing, **layout)
+            rows, columns = self._watched_cells()
+            chain_data = ChainData(entries, in_order_of(order)[rows], columns)
+            self._placed[mesh] = place(chain_data, chain_data.shardings(mesh))
+        return self._placed[mesh]
+
+    def _watched_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Half of them have counts, half are any cells."""
+        rng, train = np.random.default_rng(self._config.seed), self._data.split.train
+        number = self._chains.num_watched
+        entries = rng.integers(train.nnz, size=number // 2)
+        rows, columns = (rng.integers(size, size=number) for size in train.shape)
+        rows[: number // 2] = np.searchsorted(train.indptr, entries, side="right") - 1
+        columns[: number // 2] = train.indices[entries]
+        return rows.astype(np.int32), columns.astype(np.int32)
+
+    def before_the_first_step(
+        self, state: TrainState, say: Callable[[str], None], index: int = 0
+    ) -> None:
+        """Removes draws of earlier samples that were deleted but for them."""
+        del state, say, index
+
+        def remove() -> int:
+            remove_draws(self._folder / "draws")
+            return 0
+
+        on_first_process(remove)
+
+    def next_look(self, step: int) -> float:
+        """The next sweep after which a draw is due."""
+        first = self._chains.burn_in + self._chains.thin
+        return max(first, (step // self._chains.thin + 1) * self._chains.thin)
+
+    def look(self, state: TrainState) -> dict[str, float]:
+        """Saves a draw of every chain, and the trace of the sweeps since the one before."""
+        if state.num_steps < self.next_look(0) or state.num_steps % self._chains.thin:
+            return {}  # the last sweep, when no draw is due
+        arrays = {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
+        arrays[TRACE] = whole(state.arrays.trace)
+
+        def write() -> int:
+            save_draw(self._folder / "draws", state.num_steps, arrays, self.identity)
+            return 0
+
+        on_first_process(write)
+        return {}
+
+    def _unpadded(self, name: str, leaf: jax.Array) -> np.ndarray:
+        is_of_rows = name in ROW_LATENTS
+        size = len(self._q[name].rate)
+        real = np.moveaxis(whole(leaf), 0, 1)[:size]
+        return np.ascontiguousarray(np.moveaxis(in_order(real) if is_of_rows else real, 1, 0))
+
+    def observe(self, state: TrainState) -> dict[str, float]:
+        """Nothing beside the log joint."""
+        del state
+        return {}
+
+    def posterior(self, state: TrainState) -> dict[str, np.ndarray]:
+        """The last draws of all chains, in the order of the counts."""
+        return {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
+
+    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+        """Whether the chains have converged, and how many draws there are."""
+        del ends
+        summary: dict[str, Any] = {
+            "model": type(self._config.model).__name__,
+            "num_chains": self._chains.num_chains,
+            "sweeps": state.num_steps,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        samples = load_samples(self._folder.parent)
+        if samples is None:
+            return Report(summary | {"num_draws": 0}, "Posterior samples: none yet, all burn-in")
+        summary["num_draws"] = samples.num_draws
+        number = self._chains.num_watched
+        rates, sums = np.split(samples.trace, [number], axis=2)
+        checks = {"rates": check_chains(rates), "sums": check_chains(sums)}
+        if len(samples.draws) >= 4:  # R̂ needs two draws in each half of a chain
+            shares, summary["switched"] = self._shares(samples)
+            checks["shares"] = check_chains(shares)
+        for name, check in checks.items():
+            rhat, ess = check.typical
+            summary[name] = {"rhat": rhat, "ess": ess, "is_good": check.is_good}
+        return Report(summary, _table(summary))
+
+    def _shares(self, samples: Samples) -> tuple[np.ndarray, float]:
+        """The largest shares of every factor, by chain, and how often factors had another order."""
+        reference = np.asarray(self._q["columns"].mean)
+        of_chains = [
+            matched_shares([draw["columns"][chain] for draw in samples.draws], reference)
+            for chain in range(self._chains.num_chains)
+        ]
+        shares, switched = zip(*of_chains, strict=True)
+        return np.array(shares), float(np.mean(switched))
+
+    def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:
+        """The seconds of a sweep of all chains."""
+        return {"seconds_per_sweep": seconds_per_step}
+
+    def figures(
+        self, state: TrainState, metrics: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """The traces of the log joint and of some rates."""
+        from vigamma.figures import chains as plotting
+
+        del state, metrics
+        if (samples := load_samples(self._folder.parent)) is not None:
+            number = self._chains.num_watched
+            first = self._chains.burn_in + 1
+            yield "traces", plotting.traces(samples.trace, number, first)
+
+
+def in_order_of(order: np.ndarray) -> np.ndarray:
+    """The place of each row that is stored in this order: the inverse permutation, int32."""
+    places = np.empty(order.size, np.int32)
+    places[order] = np.arange(order.size, dtype=np.int32)
+    return places
+
+
+_LABELS = {
+    "rates": "rates of cells",
+    "sums": "sums of rates, log joint",
+    "shares": "shares of columns in factors",
+}
+
+
+def _table(summary: dict[str, Any]) -> str:
+    lines = [
+        f"Posterior samples: {summary['num_draws']} draws of {summary['num_chains']} chains, "
+        f"{summary['sweeps']} sweeps each",
+        f"  {'for 95 % of quantities':<30} {'R̂ below':>8} {'effective draws above':>22}",
+    ]
+    lines += [
+        f"  {label:<30} {summary[name]['rhat']:>8.3f} {summary[name]['ess']:>22.0f}"
+        for name, label in _LABELS.items()
+        if name in summary
+    ]
+    if summary["rates"]["is_good"]:
+        lines.append("  The chains agree on rates: their intervals can be trusted.")
+    else:
+        lines += [
+            f"  The chains do not agree on rates yet: R̂ below {LARGEST_RHAT:g} and more than "
+            f"{SMALLEST_ESS:g} effective",
+            f"  draws are wanted. Go on with --num_sweeps={_more_sweeps(summary)}.",
+        ]
+    if not summary.get("shares", {"is_good": True})["is_good"] or summary.get("switched", 0) > 0:
+        lines.append("  They do not agree on single factors, which may have several solutions.")
+    return "\n".join(lines)
+
+
+def _more_sweeps(summary: dict[str, Any]) -> int:
+    return 100 * math.ceil(summary["sweeps"] / 50)
