@@ -54,7 +54,7 @@ def allocate_counts(
     """
     num_factors = theta_nk.shape[1]
     theta, beta = padded(theta_nk), padded(beta_mk)
-    words = tuple(jax.random.key_data(key))
+    words = tuple(jax.random.bits(key, (2,), jnp.uint32))  # keys of units are near one another
     sums = jnp.zeros(theta.shape, jnp.int32), jnp.zeros(beta.shape, jnp.int32)
     fits = jnp.zeros(entries.small.counts.shape[1], theta.dtype)
 
@@ -93,10 +93,11 @@ def _with_units(
 
     def add_unit(unit: Array, tables: tuple[Array, Array]) -> tuple[Array, Array]:
         high, low = threefry2x32((key[0], key[1] ^ unit.astype(jnp.uint32)), index)
-        level = fraction(high, low if theta.dtype == jnp.float64 else None, theta.dtype) * rates
+        uniform = fraction(high, low if theta.dtype == jnp.float64 else None, theta.dtype)
+        level = jnp.minimum(uniform, 1 - jnp.finfo(theta.dtype).epsneg) * rates
         level = jax.lax.optimization_barrier(level)  # else computed anew for every group
-        is_above = cumulative[:-1] <= level
-        group = is_above.astype(jnp.int32).sum(axis=0)
+        is_above = cumulative[:-1] <= level[None]
+        group = is_above.sum(axis=0, dtype=jnp.int32)
         below = jnp.where(is_above, cumulative[:-1], 0).max(axis=0, initial=0)
         within = (_group(theta, rows, group) * _group(beta, columns, group)).T
         partial = [within[0]]
