@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vigamma.data.layout.blocks import SparseBlocks
 from vigamma.data.layout.count_entries import CountEntries
 from vigamma.data.layout.count_rows import ROW_MULTIPLE
 from vigamma.devices.mesh import ALONE, Collectives
@@ -78,15 +79,11 @@ def gibbs_sweep(
     first_row = devices.index() * len(theta)
     split = allocate_counts(theta, beta, entries, keys[0], first_row)
 
-    def observed(own: Array, missing: Array | None) -> Array:
-        """Sums over the cells of each row or column that were observed, from those over all."""
-        return own if missing is None else jnp.maximum(own - missing, 0)
-
     total = jnp.where(entries.is_column[:, None], beta, 0).sum(axis=0, keepdims=True)
-    missing = None
     if entries.missing_by_row is not None:
-        missing = sum_over_entries(beta, entries.missing_by_row, len(theta))
-    seen = entries.exposures[:, None] * observed(total, missing)
+        missing = _missing_share(beta, total, entries.missing_by_row, len(theta))
+        total = total * _observed_share(missing, total.dtype)
+    seen = entries.exposures[:, None] * total
     expected = sum_over_factors(jnp.broadcast_to(seen, theta.shape) * theta).sum()
     is_row, is_column = entries.exposures > 0, entries.own_columns(devices)
     log_prior = jnp.where(is_row, _log_prior("row", model.row_prior, latents), 0).sum()
@@ -95,32 +92,57 @@ def gibbs_sweep(
     rows = _side("row", model.row_prior, split.rows, seen, latents, keys[1], devices)
 
     exposed = entries.exposures[:, None] * rows["rows"]
-    total, missing = _total_over_rows(exposed, devices), None
+    seen = _total_over_rows(exposed, devices)[None]
     if entries.missing_by_column is not None:
-        missing = sum_over_entries(exposed, entries.missing_by_column, len(beta))
-        missing = devices.scatter_total(missing)
+        missing = _missing_share(exposed, seen, entries.missing_by_column, len(beta))
+        seen = seen * _observed_share(devices.scatter_total(missing), seen.dtype)
     counts = devices.scatter_total(split.columns)
-    seen = observed(total, missing)
     columns = _side("column", model.column_prior, counts, seen, latents, keys[2], devices)
     return rows | columns, log_joint
-
-
-def _total_over_rows(table: Float[Array, "N K"], devices: Collectives) -> Float[Array, "1 K"]:
-    """The sum over the rows of all devices, to the bit the same for 1, 2, 4, ... 64 of them.
-
-    A difference in the last bit would become another draw, and soon another chain.
-    """
-    num_groups = max(ROW_MULTIPLE // devices.size(), 1)
-    if len(table) % num_groups:
-        num_groups = 1
-    of_groups = table.reshape(num_groups, -1, table.shape[1]).sum(axis=1)
-    return devices.gather(of_groups).sum(axis=0, keepdims=True)
 
 
 def _log_prior(side: str, prior: Prior, latents: Latents) -> Float[Array, " N"]:
     """The log density of the factors of each row or column, and of its rate, in nats."""
     rates = latents.get(f"{side}_rates")
     return prior.log_prob(jnp.log(latents[f"{side}s"]), None if rates is None else jnp.log(rates))
+
+
+def _total_over_rows(table: Array, devices: Collectives) -> Array:
+    """Σ_n table_nk over the rows of all devices, bitwise equal for 1, 2, 4, ... 64 devices.
+
+    A sum of floats depends on its order. Rows are summed in 64 groups of consecutive rows, of which
+    each device has some, and then the groups.
+    """
+    size = devices.size()
+    num_groups = 1 if ROW_MULTIPLE % size else ROW_MULTIPLE // size
+    of_groups = table.reshape(num_groups, -1, table.shape[1]).sum(axis=1)
+    of_groups = jax.lax.optimization_barrier(of_groups)  # else XLA makes one sum of the two
+    return devices.gather(of_groups).sum(axis=0)
+
+
+def _missing_share(table: Array, total: Array, blocks: SparseBlocks, size: int) -> Array:
+    """The sums of the factors of missing cells, as shares of the `total` of each component.
+
+    They are integers, in units of 2^-30 (2^-62 in float64), so that they do not depend on the order
+    in which devices add them. In float32 a unit is less than the rounding of the total.
+    """
+    unit, dtype = _unit(table.dtype)
+    # Without the barrier XLA divides on some numbers of devices, and multiplies on others.
+    scale = jax.lax.optimization_barrier(1 / (total * unit))
+    shares = jnp.round(table * scale).astype(dtype)
+    return sum_over_entries(shares, blocks, size)
+
+
+def _observed_share(missing: Array, dtype: Any) -> Array:
+    """One minus the sums of `_missing_share`."""
+    unit, of_shares = _unit(dtype)
+    whole = jnp.asarray(round(1 / unit), of_shares)
+    return jnp.maximum(whole - missing, 0).astype(dtype) * unit
+
+
+def _unit(dtype: Any) -> tuple[float, Any]:
+    """The unit of shares for this type of factors, and the type of their integers."""
+    return (2.0**-30, jnp.int32) if dtype == jnp.float32 else (2.0**-62, jnp.int64)
 
 
 def _side(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Num
 
 from vigamma.data.layout.blocks import SparseBlocks
 from vigamma.typing import Array, PyTree
@@ -85,8 +85,8 @@ def shares_given(
 
 
 def sum_over_entries(
-    other_mk: Float[Array, "M K"], blocks: SparseBlocks, num_rows: int
-) -> Float[Array, "{num_rows} K"]:
+    other_mk: Num[Array, "M K"], blocks: SparseBlocks, num_rows: int
+) -> Num[Array, "{num_rows} K"]:
     """Σ_{m in row n} other_mk over the entries of each row, whatever their counts."""
     other = padded(other_mk)
 
@@ -128,7 +128,7 @@ def gather(table: Array, columns: Array) -> Array:
     """
     rows = table[columns]
     num_clips = max(math.ceil(_UNROLLED_SIZE / table.shape[1] - _COPY_SIZE), 1)
-    if num_clips <= _MOST_CLIPS:
+    if num_clips <= _MOST_CLIPS and jnp.issubdtype(table.dtype, jnp.floating):
         for i in range(num_clips):
             rows = (
                 jnp.minimum(rows, 1e30 / (i + 1)) if i % 2 else jnp.maximum(rows, 1e-30 * (i + 1))
