@@ -169,7 +169,7 @@ def _side(
 def _draw(key: Key, distribution: Gamma, devices: Collectives) -> Array:
     """Draws with a key for each row of the leading axis, numbered over all devices."""
     size = len(distribution.rate)
-    index = devices.index() * size + jnp.arange(size)
+    index = devices.index() * size + jnp.arange(size, dtype=jnp.int32)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     standard = jax.vmap(gamma)(keys, distribution.concentration)
     return jnp.clip(standard / distribution.rate, SMALLEST, LARGEST)
