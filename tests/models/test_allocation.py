@@ -172,7 +172,8 @@ def test_every_unit_is_in_one_row_sum_and_one_column_sum(num_factors, spread):
 def test_components_with_a_vanishing_share_get_nothing_and_the_others_their_share(size, scale):
     weights = np.full(20, 1e-12)
     weights[[2, 9, 17]] = 0.1, 0.5, 0.4
-    rows, _, _ = draw(np.ones((1000, 20)), scale * weights[None], np.full((1000, 1), size))
+    theta, beta = np.sqrt(scale) * np.ones((1000, 20)), np.sqrt(scale) * weights[None]
+    rows, _, _ = draw(theta, beta, np.full((1000, 1), size))
     assert not np.delete(rows, [2, 9, 17], axis=1).any()
     expected = size * 1000 * weights[[2, 9, 17]]
     z = (rows.sum(axis=0)[[2, 9, 17]] - expected) / np.sqrt(expected)
