@@ -15,7 +15,7 @@ from tests.factors import KINDS, Problem, in_default_precision, make_model, make
 from vigamma import Gamma
 from vigamma.data.layout.count_entries import MOST_UNITS, lay_out_entries
 from vigamma.devices.mesh import make_mesh, place
-from vigamma.inference.gibbs import Gibbs
+from vigamma.inference.gibbs import ChainData, Gibbs
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_gibbs import SMALLEST, draw_start, gibbs_sweep
 from vigamma.models.factor_model import FactorModel
@@ -280,7 +280,7 @@ def test_long_chains_have_the_moments_of_the_exact_posterior(num_factors):
     assert np.abs((means.mean(axis=0) - expected) / error).max() < 4.5
 
 
-ALGORITHM = Gibbs(num_chains=2)
+ALGORITHM = Gibbs(num_chains=2, burn_in=4, thin=4, num_watched=3)
 
 
 @functools.cache
@@ -294,6 +294,15 @@ def larger_problem(kind: str) -> Problem:
     return problem
 
 
+WATCHED = np.array([[3, 149, 77], [0, 39, 8]], np.int32)
+"""As rows and columns are stored."""
+
+
+def chain_data(entries, mesh) -> ChainData:
+    data = ChainData(entries, *WATCHED)
+    return place(data, data.shardings(mesh))
+
+
 def make_state(kind: str, num_devices: int = 1) -> TrainState:
     problem, model = larger_problem(kind), make_model(kind)
     mesh = make_mesh(jax.devices()[:num_devices])
@@ -302,7 +311,7 @@ def make_state(kind: str, num_devices: int = 1) -> TrainState:
         ALGORITHM,
         model,
         problem.initial(model, 9),
-        place(entries, entries.shardings(mesh)),
+        chain_data(entries, mesh),
         key=jax.random.key(0),
         mesh=mesh,
         fused_steps=30,
@@ -340,21 +349,65 @@ def test_a_chain_goes_on_from_where_it_was():
     assert resumed.num_steps == 7
 
 
-def test_each_step_reports_the_likelihood_before_it_and_chains_go_different_ways():
-    state, problem = make_state("flat"), larger_problem("flat")
+def dense_log_joint(problem: Problem, model, latents) -> float:
+    """Of one chain, by SciPy; rows and columns are those of the problem."""
+    sizes = {"row": problem.counts.shape[0], "column": problem.counts.shape[1]}
+    values = {
+        f"{side}{part}": latents[f"{side}{part}"][:size].astype(float)
+        for side, size in sizes.items()
+        for part in ("s", "_rates")
+        if f"{side}{part}" in latents
+    }
+    total = dense_log_likelihood(problem, values["rows"], values["columns"])
+    for side in sizes:
+        prior = getattr(model, f"{side}_prior")
+        rates = float(prior.rate) if f"{side}_rates" not in latents else values[f"{side}_rates"]
+        factors, scale = values[f"{side}s"], 1 / np.broadcast_to(rates, sizes[side])[:, None]
+        total += scipy.stats.gamma.logpdf(factors, float(prior.concentration), scale=scale).sum()
+        if f"{side}_rates" in latents:
+            shape, rate = float(prior.rate.concentration), float(prior.rate.rate)
+            total += scipy.stats.gamma.logpdf(rates, shape, scale=1 / rate).sum()
+    return total
+
+
+@pytest.mark.parametrize(("kind", "num_devices"), [("flat", 1), ("hierarchical", 4)])
+def test_each_step_reports_the_log_joint_before_it_and_chains_go_different_ways(kind, num_devices):
+    state, problem, model = make_state(kind, num_devices), larger_problem(kind), make_model(kind)
     for _ in range(2):
         q = jax.device_get(state.arrays.q)
         expected = [
-            dense_log_likelihood(problem, theta[:150], beta[:40])
-            for theta, beta in zip(q["rows"], q["columns"], strict=True)
+            dense_log_joint(problem, model, {name: value[chain] for name, value in q.items()})
+            for chain in range(2)
         ]
         info = state.step()
-        np.testing.assert_allclose(state.arrays.log_likelihood, expected, rtol=1e-5)
         np.testing.assert_allclose(info.elbo, [np.mean(expected)], rtol=1e-5)
         assert expected[0] != pytest.approx(expected[1], rel=1e-4)
         for name in SIDES:
             first, second = state.arrays.q[name]
             assert (first != second).mean() > 0.99
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_watched_cells_are_traced_after_each_of_the_last_sweeps(num_devices):
+    state, problem = make_state("flat", num_devices), larger_problem("flat")
+    exposures = np.zeros(state.arrays.q["rows"].shape[1])
+    exposures[:150] = problem.exposures
+    for sweep in range(5):
+        state.step()
+        q = jax.device_get(state.arrays.q)
+        for chain in range(2):
+            theta, beta = (q[name][chain].astype(float) for name in SIDES)
+            rows, columns = theta[WATCHED[0]], beta[WATCHED[1]]
+            expected = np.concatenate(
+                [
+                    (rows * columns).sum(axis=1),
+                    rows @ beta[:40].sum(axis=0),
+                    columns @ (exposures @ theta),
+                ]
+            )
+            trace = state.arrays.trace[sweep % ALGORITHM.thin, chain]
+            np.testing.assert_allclose(trace[:-1], expected, rtol=1e-5)
+        assert state.arrays.trace.shape == (ALGORITHM.thin, 2, 10)
 
 
 @pytest.mark.parametrize(("column", "is_seen"), [(39, True), (40, False)])
@@ -367,7 +420,7 @@ def test_what_is_not_finite_in_a_real_column_is_seen(column, is_seen):
     columns = place(columns, state.arrays.q["columns"].sharding)
     state.arrays = state.arrays.replace(q=state.arrays.q | {"columns": columns})
     finite = state.step().finite
-    assert set(finite) == {"log likelihood", "latent rows", "latent columns"}
+    assert set(finite) == {"log joint", "latent rows", "latent columns"}
     assert [bool(ok[0]) for ok in finite.values()] == 3 * [not is_seen]
 
 
@@ -414,14 +467,27 @@ def test_the_chains_of_a_state_start_apart_by_its_key(kind):
             np.testing.assert_array_equal(values[chain], same.q[name][chain])
             assert (values[chain] != other.q[name][chain]).mean() > 0.9
             assert (values[chain] != values[chain - 1]).mean() > 0.9
-    assert (one.log_likelihood == -np.inf).all()
+    assert one.trace.shape == (4, 3, 301)
 
 
 @pytest.mark.parametrize(
     "field",
-    [{"num_chains": 0}, {"inflation": 0.99}, {"inflation": np.inf}, {"inflation": np.nan}],
+    [
+        {"num_chains": 0},
+        {"inflation": 0.99},
+        {"inflation": np.inf},
+        {"inflation": np.nan},
+        {"burn_in": -1},
+        {"thin": 0},
+        {"num_watched": 0},
+    ],
 )
 def test_fields_out_of_range_are_refused(field):
     (name,) = field
     with pytest.raises(ValueError, match=f"{name} must be"):
         Gibbs(**field).num_batches(3)
+
+
+def test_thinning_must_divide_the_burn_in():
+    with pytest.raises(ValueError, match=r"thin must divide burn_in \(10\), got 4"):
+        Gibbs(burn_in=10).num_batches(3)
