@@ -18,6 +18,9 @@ SMALLEST_ESS = 50.0
 """With so many effective draws the 5 % quantile is off by 3 percentage points (standard error)."""
 
 
+_LEAST_DRAWS = 4  # R̂ compares halves of chains
+
+
 class ChainCheck(NamedTuple):
     """R̂ and effective sample sizes of T quantities (Vehtari et al. 2021).
 
@@ -41,16 +44,21 @@ class ChainCheck(NamedTuple):
     def typical(self) -> tuple[float, float]:
         """What 95 % of R̂ stay below, and what 95 % of the effective sample sizes exceed."""
         ess = np.minimum(self.bulk, self.tail)
-        return float(np.quantile(self.rhat, 0.95)), float(np.quantile(ess, 0.05))
+        return float(np.nanquantile(self.rhat, 0.95)), float(np.nanquantile(ess, 0.05))
 
 
-def check_chains(draws: Float[np.ndarray, "C S T"]) -> ChainCheck:
-    """Compares C chains of S draws of T quantities.
+def check_chains(draws: Float[np.ndarray, "C S T"]) -> ChainCheck | None:
+    """Compares C chains of S draws of T quantities; None for a single chain, or below 4 draws.
+
+    Quantities that do not vary, which have no R̂, are left out.
 
     Raises:
       ConfigError: if ArviZ is not installed.
     """
     az = arviz()
+    if draws.shape[0] < 2 or draws.shape[1] < _LEAST_DRAWS:
+        return None
+    draws = draws[:, :, np.ptp(draws, axis=(0, 1)) > 0]
     data = az.convert_to_dataset({"x": np.asarray(draws, np.float64)})
     found = (az.rhat(data), az.ess(data, method="bulk"), az.ess(data, method="tail"))
     return ChainCheck(*(np.atleast_1d(values["x"].to_numpy()) for values in found))

@@ -105,13 +105,16 @@ def load_run(
     workdir: Path,
     warn: Callable[[str], None] = warnings.warn,
     step: WantedStep = "best",
+    with_samples: bool = True,
 ) -> FittedRun:
     """Reads a run of a factorization, finished or not: one checkpoint of each of its starts.
 
     Args:
       workdir: the directory of the run.
       warn: called with a line for each damaged checkpoint that is skipped.
-      step: see `WantedStep`; if it is the step of a checkpoint, only the first start is read.
+      step: see `WantedStep`; if it is the step of a checkpoint, only the first start is read, and
+        no samples.
+      with_samples: whether to read posterior samples, if there are any.
 
     Raises:
       CheckpointError: if there is no such checkpoint, if none is intact, or if it is not of a
@@ -131,7 +134,8 @@ def load_run(
             raise CheckpointError(f"{folder} is not a start of the run in {workdir}")
         runs.append(run_of(workdir, *found[-1], best=is_best))
     if len(runs) == 1:
-        return runs[0]._replace(samples=_samples_of(workdir, runs[0].factors, warn))
+        samples = _samples_of(workdir, runs[0].factors, warn) if with_samples else None
+        return runs[0]._replace(samples=samples)
     best = max(range(len(runs)), key=lambda i: _score(found[i][1]))
     others = tuple(run.factors for i, run in enumerate(runs) if i != best)
     return runs[best]._replace(others=others)

@@ -75,7 +75,7 @@ def sample(
     """
     arviz()
     chains: Any = Gibbs() if inference is None else inference
-    run = load_run(workdir)
+    run = load_run(workdir, with_samples=False)
     config = Experiment(
         data=run.config.data,
         model=run.config.model,
@@ -219,13 +219,11 @@ class SamplingFit(OneStart):
         summary["num_draws"] = samples.num_draws
         number = self._chains.num_watched
         rates, sums = np.split(samples.trace, [number], axis=2)
-        checks = {"rates": check_chains(rates), "sums": check_chains(sums)}
-        if len(samples.draws) >= 4:  # R̂ needs two draws in each half of a chain
-            shares, summary["switched"] = self._shares(samples)
-            checks["shares"] = check_chains(shares)
-        for name, check in checks.items():
-            rhat, ess = check.typical
-            summary[name] = {"rhat": rhat, "ess": ess, "is_good": check.is_good}
+        shares, summary["switched"] = self._shares(samples)
+        for name, values in (("rates", rates), ("sums", sums), ("shares", shares)):
+            if (check := check_chains(values)) is not None:
+                rhat, ess = check.typical
+                summary[name] = {"rhat": rhat, "ess": ess, "is_good": check.is_good}
         return Report(summary, _table(summary))
 
     def _shares(self, samples: Samples) -> tuple[np.ndarray, float]:
@@ -273,14 +271,18 @@ def _table(summary: dict[str, Any]) -> str:
     lines = [
         f"Posterior samples: {summary['num_draws']} draws of {summary['num_chains']} chains, "
         f"{summary['sweeps']} sweeps each",
-        f"  {'for 95 % of quantities':<30} {'R̂ below':>8} {'effective draws above':>22}",
     ]
+    if "rates" in summary:
+        heads = "for 95 % of quantities", "R̂ below", "effective draws above"
+        lines.append(f"  {heads[0]:<30} {heads[1]:>8} {heads[2]:>22}")
     lines += [
         f"  {label:<30} {summary[name]['rhat']:>8.3f} {summary[name]['ess']:>22.0f}"
         for name, label in _LABELS.items()
         if name in summary
     ]
-    if summary["rates"]["is_good"]:
+    if "rates" not in summary:
+        lines.append("  Too few to compare: R̂ takes two chains, and four sweeps after the burn-in.")
+    elif summary["rates"]["is_good"]:
         lines.append("  The chains agree on rates: their intervals can be trusted.")
     else:
         lines += [
