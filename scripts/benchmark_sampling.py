@@ -1,0 +1,212 @@
+"""Measures posterior samples: the coverage of their intervals, and the cost of their sweeps.
+
+python scripts/benchmark_sampling.py --only coverage --shape 200,150,5 --num_sets 4
+python scripts/benchmark_sampling.py --only sweep --counts COUNTS.npz --num_factors 20
+
+Coverage is measured on counts drawn from the model with its priors known: the share of true values
+within the intervals of nominal 50, 80, 90 and 95 %, of the mean-field approximation and of Gibbs
+chains that start at it. Factors are matched to the true ones by their cosines, and their scale is
+fixed: θ is multiplied by Σ_m β_mk, and φ_mk is β_mk / Σ_m β_mk.
+"""
+
+import time
+from collections import defaultdict
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from scipy.sparse import csr_array, load_npz
+
+import vigamma
+from vigamma.data.layout.blocks import block_slots
+from vigamma.data.layout.count_entries import lay_out_entries
+from vigamma.data.layout.count_rows import balanced_order, in_order, lay_out_rows, padded_rows
+from vigamma.devices.host import use_all_cores
+from vigamma.devices.mesh import make_mesh, place
+from vigamma.diagnostics.recovery import matched_factors
+from vigamma.inference.gibbs import ChainData
+from vigamma.models.factor_model import random_perturbations, without_padding
+from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.typing import default_float
+
+_ONLY = flags.DEFINE_enum("only", None, ["coverage", "sweep"], "What to measure.", required=True)
+_SHAPE = flags.DEFINE_list("shape", ["200", "150", "5"], "N, M and K of simulated counts.")
+_MEANS = flags.DEFINE_list("means", ["0.1", "1", "3"], "Mean counts of a cell.")
+_NUM_SETS = flags.DEFINE_integer("num_sets", 4, "Data sets of each kind.", lower_bound=1)
+_SWEEPS = flags.DEFINE_integer("num_sweeps", 200, "Sweeps of each chain.")
+_BURN_IN = flags.DEFINE_integer("burn_in", 100, "Sweeps before the first one that counts.")
+_COUNTS = flags.DEFINE_string("counts", None, "A matrix, .npz of SciPy; synthetic without it.")
+_NONZEROS = flags.DEFINE_integer("nonzeros", 8_700_000, "Of synthetic counts, 50,000 × 20,000.")
+_FACTORS = flags.DEFINE_integer("num_factors", 20, "K of --only sweep.")
+
+_LEVELS = 0.5, 0.8, 0.9, 0.95
+_NUM_CELLS = 4000
+_TOP = 10
+
+
+class Problem:
+    """Counts, laid out for sweeps and for chains on all devices."""
+
+    def __init__(self, counts: csr_array, model, num_factors: int, seed: int = 0):
+        """Lays them out; the model has its priors."""
+        self.counts, self.model, self.mesh = counts, model, make_mesh()
+        num_rows, num_columns = counts.shape
+        order, exposures = balanced_order(num_rows), np.ones(num_rows)
+        layout = {"num_shards": self.mesh.size, "block_slots": block_slots(num_factors)}
+        self.rows = lay_out_rows(counts[order], exposures, None, **layout)
+        cells = np.zeros((2, vigamma.Gibbs.num_watched), np.int32)
+        self.entries = ChainData(lay_out_entries(counts[order], exposures, None, **layout), *cells)
+        sizes = (padded_rows(size, self.mesh.size) for size in (num_rows, num_columns))
+        self._start = random_perturbations([seed, 0], counts, tuple(sizes), num_factors)
+
+    def fit(self, tolerance: float) -> vigamma.TrainState:
+        """Coordinate ascent, before its first sweep."""
+        rows, q = place(self.rows, self.rows.shardings(self.mesh)), self.model.initial(self._start)
+        inference = vigamma.CoordinateAscent(tolerance=tolerance)
+        return vigamma.TrainState(inference, self.model, q, rows, mesh=self.mesh)
+
+    def chains(self, fit: vigamma.TrainState, chains: vigamma.Gibbs, seed: int):
+        """Chains at the end of a fit, before their first sweep."""
+        q = jax.device_get(fit.arrays.q)
+        entries = place(self.entries, self.entries.shardings(self.mesh))
+        key = jax.random.key(seed)
+        return vigamma.TrainState(chains, self.model, q, entries, key=key, mesh=self.mesh)
+
+
+def model_of(kind: str, mean: float, num_factors: int) -> vigamma.FactorModel:
+    """Priors under which a cell has this mean count."""
+    scale = np.sqrt(mean / num_factors)
+
+    def prior(shape: float):
+        if kind == "flat":
+            return FixedRatePrior(default_float(shape), default_float(shape / scale))
+        rate = vigamma.Gamma(default_float(2.0), default_float(scale / shape))
+        return RandomRatePrior(default_float(shape), rate)
+
+    return vigamma.FactorModel(prior(0.5), prior(0.3))
+
+
+def drawn(problem: Problem, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Draws of θ and β, (D, N, K) and (D, M, K), of the mean-field approximation and of chains."""
+    fit = problem.fit(1e-6)
+    fit.step(2000)
+    inference = vigamma.Gibbs(burn_in=_BURN_IN.value, thin=2)
+    chains, kept = problem.chains(fit, inference, seed), []
+    if _BURN_IN.value:
+        chains.step(_BURN_IN.value)
+    while chains.num_steps + inference.thin <= _SWEEPS.value:
+        chains.step(inference.thin)
+        kept.append(jax.device_get(chains.arrays.q))
+    num_rows, num_columns = problem.counts.shape
+    rows, columns = (np.concatenate([q[side] for q in kept]) for side in ("rows", "columns"))
+    rows = np.stack([in_order(values) for values in rows[:, :num_rows]])
+    q, rng = without_padding(fit.arrays.q, problem.counts.shape, True), np.random.default_rng(seed)
+    variational = (
+        rng.standard_gamma(q[side].concentration, (len(rows), *q[side].rate.shape)) / q[side].rate
+        for side in ("rows", "columns")
+    )
+    return {"mean-field": tuple(variational), "sampled": (rows, columns[:, :num_columns])}
+
+
+def coverage(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The share of true values within the intervals of each level."""
+    shares = []
+    for level in _LEVELS:
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        low, high = np.quantile(draws, ends, axis=0, method="weibull")
+        shares.append(((low <= truth) & (truth <= high)).mean())
+    return np.array(shares)
+
+
+def coverages(problem: Problem, theta, beta, draws, seed: int) -> dict[str, np.ndarray]:
+    """Of every quantity, given the true factors and draws of them."""
+    rng, (rows, columns) = np.random.default_rng(seed), draws
+    counts = problem.counts.toarray()
+    n, m = (rng.integers(size, size=_NUM_CELLS) for size in counts.shape)
+
+    def of_cells(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.einsum("dek,dek->de", rows[:, n], columns[:, m]), (theta[n] * beta[m]).sum(axis=1)
+
+    found = {"rates of cells": coverage(*of_cells(n, m))}
+    values, truth = of_cells(n, m)
+    for fifth, of_fifth in enumerate(np.array_split(np.argsort(values.mean(axis=0)), 5), start=1):
+        found[f"rates, fifth {fifth}"] = coverage(values[:, of_fifth], truth[of_fifth])
+    unseen = np.where(counts > 0, -1, rows.mean(axis=0) @ columns.mean(axis=0).T)
+    best = np.argsort(-unseen, axis=1)[:, :_TOP]
+    found["ten best unseen"] = coverage(
+        *of_cells(np.repeat(np.arange(len(best)), _TOP), best.ravel())
+    )
+    sums = np.einsum("dnk,dk->dn", rows, columns.sum(axis=1))
+    found["row sums"] = coverage(sums, theta @ beta.sum(axis=0))
+    new = rng.poisson(truth), rng.poisson(values)
+    low, high = np.quantile(new[1], [0.05, 0.95], axis=0)
+    found["new counts of cells"] = np.array(
+        [np.nan, np.nan, np.mean((low <= new[0]) & (new[0] <= high)), np.nan]
+    )
+    match, scale = matched_factors(columns.mean(axis=0), beta), columns.sum(axis=1, keepdims=True)
+    found["θ, factors matched"] = coverage((rows * scale)[:, :, match], theta * beta.sum(axis=0))
+    found["φ, factors matched"] = coverage((columns / scale)[:, :, match], beta / beta.sum(axis=0))
+    return found
+
+
+def measure_coverage() -> None:
+    """Prints a table for each kind of model and mean count."""
+    num_rows, num_columns, num_factors = map(int, _SHAPE.value)
+    for kind in ("flat", "hierarchical"):
+        for mean in map(float, _MEANS.value):
+            tables = defaultdict(list)
+            for seed in range(_NUM_SETS.value):
+                model = model_of(kind, mean, num_factors)
+                key = jax.random.key(seed)
+                truth = model.generate_prior(key, num_rows, num_columns, num_factors)
+                theta, beta, counts = (np.asarray(values) for values in truth)
+                problem = Problem(csr_array(counts.astype(np.int32)), model, num_factors, seed)
+                for name, draws in drawn(problem, seed).items():
+                    for quantity, shares in coverages(problem, theta, beta, draws, seed).items():
+                        tables[quantity, name].append(shares)
+            print(f"\n{kind}, mean count {mean:g}, {_NUM_SETS.value} data sets")
+            print(f"  {'nominal':<32}" + "".join(f"{100 * level:>7.0f} %" for level in _LEVELS))
+            for (quantity, name), shares in sorted(tables.items()):
+                line = "".join(f"{100 * share:>7.1f} %" for share in np.mean(shares, axis=0))
+                print(f"  {quantity + ', ' + name:<32}{line}", flush=True)
+
+
+def measure_sweeps() -> None:
+    """Prints the milliseconds of sweeps of coordinate ascent and of a chain, turn by turn."""
+    if _COUNTS.value:
+        counts = load_npz(_COUNTS.value)
+    else:
+        sizes = {"num_rows": 50_000, "num_columns": 20_000, "num_factors": 20}
+        counts = vigamma.SyntheticFactors(num_nonzeros=_NONZEROS.value, **sizes).load().counts
+    counts = vigamma.check_sparse_counts(counts)
+    spec = vigamma.PoissonFactorization(num_factors=_FACTORS.value)
+    model = spec.build(counts, np.ones(counts.shape[0]), 0)
+    problem = Problem(counts, model, _FACTORS.value)
+    fit = problem.fit(0)
+    fit.step(20)
+    chains = problem.chains(fit, vigamma.Gibbs(num_chains=1), 0)
+    chains.step(5)
+    for _ in range(5):
+        seconds = []
+        for state in (fit, chains):
+            started = time.perf_counter()
+            state.step(10)
+            seconds.append((time.perf_counter() - started) / 10)
+        ratio = seconds[1] / seconds[0]
+        print(
+            f"coordinate ascent {1e3 * seconds[0]:.0f} ms, Gibbs {1e3 * seconds[1]:.0f} ms a sweep: "
+            f"{ratio:.2f} times",
+            flush=True,
+        )
+
+
+def main(argv):
+    """Measures."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    use_all_cores()
+    measure_coverage() if _ONLY.value == "coverage" else measure_sweeps()
+
+
+if __name__ == "__main__":
+    app.run(main)
