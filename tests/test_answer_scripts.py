@@ -1,11 +1,13 @@
 """The commands that answer from a run, from flags to exit status."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from tests.command import ROOT, call, start
+from tests.command import ROOT, call, run, start
 from tests.fitted_runs import names
 from tests.test_train_factors import experiment
 from vigamma import (
@@ -223,3 +225,59 @@ def test_a_process_ends_with_the_status(workdir, tmp_path):
 def test_help_begins_with_an_example(script):
     docstring = (ROOT / "scripts" / f"{script}.py").read_text(encoding="utf-8").split('"""')[1]
     assert f"python scripts/{script}.py --workdir checkpoints/" in docstring
+
+
+@pytest.fixture
+def sampled(workdir, tmp_path):
+    """A copy of that run, without samples yet, and the flags of few of them."""
+    flags = ("--num_chains=2", "--burn_in=4", "--thin=2")
+    return shutil.copytree(workdir, tmp_path / "sampled"), flags
+
+
+def test_a_run_is_sampled_and_recommends_by_its_samples(sampled):
+    folder, flags = sampled
+    user = "--user=user 3\\, é"
+    status, before, err = run("recommend.py", "--workdir", folder, user)
+    assert (status, err) == (0, "")
+    assert "of the mean-field approximation" in before
+    status, out, err = run("sample.py", "--workdir", folder, *flags, "--num_sweeps=14")
+    assert (status, err) == (0, "")
+    assert "Posterior samples: 10 draws of 2 chains, 14 sweeps each" in out
+    assert out.endswith(f"written: {folder / 'samples'}\n")
+    status, after, err = run("recommend.py", "--workdir", folder, user)
+    assert (status, err) == (0, "")
+    assert "90 % intervals of 10 posterior samples" in after
+    status, variational, _ = run(
+        "recommend.py", "--workdir", folder, user, "--intervals=variational"
+    )
+    assert (status, variational) == (0, before)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--thin=3"], "config.inference.thin must divide burn_in (4), got 3"),
+        (["--num_sweeps=4"], "has completed 6 steps already"),
+        (["--seed=1"], "seed: 0 → 1"),
+        (["--num_chains=0"], "flag --num_chains=0: "),
+        (["--workdir=nowhere"], "nowhere"),
+    ],
+)
+def test_samples_that_cannot_be_are_refused_in_a_line(sampled, flags, message):
+    folder, few = sampled
+    arguments = ("sample.py", "--workdir", folder, *few, "--num_sweeps=6")
+    if message.startswith(("has", "seed")):
+        assert run(*arguments)[0] == 0
+    status, _, err = run(*arguments, *flags)
+    assert status != 0
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_recommendations_by_samples_need_some(sampled):
+    folder, _ = sampled
+    status, _, err = run(
+        "recommend.py", "--workdir", folder, "--user=user 3\\, é", "--intervals=sampled"
+    )
+    assert status == 1
+    assert "the run has no posterior samples" in err

@@ -134,26 +134,36 @@ def statistics(kind: str, latents) -> dict[str, np.ndarray]:
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-def p_values(kind: str, after) -> dict[str, float]:
-    """Whether latents after sweeps are draws from the prior again, and go with their counts.
-
-    (latents, counts) is a draw from the joint distribution before the sweeps, so that it must be
-    one after them (Geweke 2004). The factors of all rows and replicates are independent.
-    """
-    before, _, _ = prior_draws(kind)
-    model, found = make_model(kind), {}
+def prior_levels(kind: str, latents) -> dict[str, np.ndarray]:
+    """P(X ≤ value) by the prior of each latent, given its rate: all uniform and independent."""
+    model, levels = make_model(kind), {}
     for side, name in SIDES.items():
         prior = jax.tree.map(to_numpy, getattr(model, name))
         rate = prior.rate
         if kind == "hierarchical":
-            rates = after[f"{side[:-1]}_rates"]
+            rates = latents[f"{side[:-1]}_rates"]
             of_rates = scipy.stats.gamma(prior.rate.concentration, scale=1 / prior.rate.rate)
-            found[f"rates of {side}"] = scipy.stats.kstest(of_rates.cdf(rates.ravel()), "uniform")
+            levels[f"rates of {side}"] = of_rates.cdf(rates)[:, :, None]
             rate = rates[:, :, None]
-        levels = scipy.stats.gamma(prior.concentration, scale=1 / rate).cdf(after[side])
-        found[side] = scipy.stats.kstest(levels.ravel(), "uniform")
+        factors = scipy.stats.gamma(prior.concentration, scale=1 / rate)
+        levels[side] = factors.cdf(latents[side])
+    return levels
+
+
+def p_values(kind: str, after) -> dict[str, float]:
+    """Whether latents after sweeps are draws from the prior again, and go with their counts.
+
+    (latents, counts) is a draw from the joint distribution before the sweeps, so that it must be
+    one after them (Geweke 2004).
+    """
+    levels = prior_levels(kind, after)
+    found = {name: scipy.stats.kstest(leaf.ravel(), "uniform") for name, leaf in levels.items()}
+    for (one, a), (other, b) in itertools.combinations(levels.items(), 2):
+        a, b = (leaf[:, :NUM_COLUMNS].mean(axis=2).ravel() for leaf in (a, b))
+        found[f"{one} and {other}"] = scipy.stats.pearsonr(a, b)
+    before = statistics(kind, prior_draws(kind)[0])
     found |= {
-        name: scipy.stats.ttest_rel(statistics(kind, before)[name], values)
+        name: scipy.stats.ttest_rel(before[name], values)
         for name, values in statistics(kind, after).items()
     }
     return {name: float(test.pvalue) for name, test in found.items()}
@@ -410,15 +420,46 @@ def test_watched_cells_are_traced_after_each_of_the_last_sweeps(num_devices):
         assert state.arrays.trace.shape == (ALGORITHM.thin, 2, 10)
 
 
+def test_every_sweep_and_every_chain_has_random_numbers_of_its_own():
+    state = make_state("flat")
+    start = jax.tree.map(lambda leaf: np.stack([leaf[0]] * 2), jax.device_get(state.arrays.q))
+
+    def after_step(number: int):
+        arrays = make_state("flat").arrays
+        q = place(start, jax.tree.map(lambda leaf: leaf.sharding, arrays.q))
+        state.arrays = arrays.replace(q=q, step=place(np.uint32(number), arrays.step.sharding))
+        state.step()
+        return jax.device_get(state.arrays.q)
+
+    first, again, second = after_step(0), after_step(0), after_step(1)
+    for name in SIDES:
+        np.testing.assert_array_equal(first[name], again[name])
+        for one, other in ((first[name][0], first[name][1]), (first[name], second[name])):
+            assert (one != other).mean() > 0.99
+
+
+def with_nan(state: TrainState, name: str, column: int) -> None:
+    """Puts it into the second chain."""
+    values = np.array(state.arrays.q[name])
+    values[1, column] = np.nan
+    values = place(values, state.arrays.q[name].sharding)
+    state.arrays = state.arrays.replace(q=state.arrays.q | {name: values})
+
+
+def test_what_is_not_finite_on_one_device_alone_is_seen():
+    state = make_state("hierarchical", 4)
+    with_nan(state, "column_rates", 39)
+    finite = state.step().finite
+    bad = {name for name, ok in finite.items() if not ok[0]}
+    assert bad == {"latent columns", "latent column_rates"}
+    assert len(finite) == 5
+
+
 @pytest.mark.parametrize(("column", "is_seen"), [(39, True), (40, False)])
 def test_what_is_not_finite_in_a_real_column_is_seen(column, is_seen):
     """And padding does not matter."""
     state = make_state("flat", 4)
-    q = jax.device_get(state.arrays.q)
-    columns = np.array(q["columns"])
-    columns[1, column] = np.nan
-    columns = place(columns, state.arrays.q["columns"].sharding)
-    state.arrays = state.arrays.replace(q=state.arrays.q | {"columns": columns})
+    with_nan(state, "columns", column)
     finite = state.step().finite
     assert set(finite) == {"log joint", "latent rows", "latent columns"}
     assert [bool(ok[0]) for ok in finite.values()] == 3 * [not is_seen]
