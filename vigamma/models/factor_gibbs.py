@@ -116,7 +116,7 @@ def _total_over_rows(table: Array, devices: Collectives) -> Array:
     size = devices.size()
     num_groups = 1 if ROW_MULTIPLE % size else ROW_MULTIPLE // size
     of_groups = table.reshape(num_groups, -1, table.shape[1]).sum(axis=1)
-    of_groups = jax.lax.optimization_barrier(of_groups)  # else XLA makes one sum of the two
+    of_groups = jax.lax.optimization_barrier(of_groups)  # so that XLA keeps two sums
     return devices.gather(of_groups).sum(axis=0)
 
 
