@@ -182,8 +182,8 @@ def _print(table, which, samples=None):
     print(f"{_RUN.workdir}, {which}; {100 * _INTERVAL.value:g} % intervals {kind}")
     if samples is None:
         print(
-            "of the mean-field approximation: on simulated counts its 90 % intervals covered 74 to "
-            "79 % of the true rates"
+            "(mean-field intervals are too narrow: in simulations those of 90 % held 75 % of the "
+            "true rates; see scripts/sample.py)"
         )
     if table.empty:
         print("nothing is left to recommend: every item has been seen")

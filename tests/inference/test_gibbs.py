@@ -451,7 +451,7 @@ def test_what_is_not_finite_on_one_device_alone_is_seen():
     with_nan(state, "column_rates", 39)
     finite = state.step().finite
     bad = {name for name, ok in finite.items() if not ok[0]}
-    assert bad == {"latent columns", "latent column_rates"}
+    assert bad == {"log joint", "latent columns", "latent column_rates"}
     assert len(finite) == 5
 
 
