@@ -102,7 +102,7 @@ def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
     with ProgressLine(150, console=PlainConsole(file=stream, width=120)) as progress:
         progress.start(100)
         progress.update(110, -1.0)
-    assert "5 steps/s  8 s left" in stream.getvalue()
+    assert "5.0 steps/s  8 s left" in stream.getvalue()
 
 
 def test_a_live_line_on_a_terminal():

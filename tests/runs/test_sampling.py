@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import xarray
 
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import (
@@ -17,6 +18,7 @@ from vigamma import (
     HeldOut,
     HierarchicalPoissonFactorization,
     SyntheticFactors,
+    export,
     load_run,
     load_run_data,
     load_samples,
@@ -183,6 +185,18 @@ def test_recommendations_use_the_samples(workdir):
     assert again.equals(variational)
     with pytest.raises(ConfigError, match="has no posterior samples"):
         recommend(run._replace(samples=None), ["3"], intervals="sampled")
+
+
+def test_arviz_gets_the_chains(workdir, tmp_path):
+    sample(workdir, CHAINS, num_sweeps=10)
+    run = load_run(workdir)
+    (path,) = export(run, tmp_path / "draws.nc")
+    with xarray.open_dataset(path, group="posterior", engine="h5netcdf") as found:
+        assert found.attrs["draws"] == "sampled"
+        for name, latent in {"theta": "rows", "beta": "columns", "row_rates": "row_rates"}.items():
+            for chain, draw in ((0, 0), (1, 2)):
+                expected = run.samples.draws[draw][latent][chain]
+                np.testing.assert_array_equal(found[name][chain, draw], expected)
 
 
 def test_seen_items_are_left_out_of_sampled_recommendations(workdir):

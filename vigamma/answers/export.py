@@ -13,7 +13,8 @@
 .nc       an ArviZ InferenceData of posterior draws of `theta` (chain, draw, row, factor), `beta`
           (chain, draw, column, factor), and of `row_rates` and `column_rates` if the model has
           them, with names as coordinates; one chain per start, its factors matched to those of the
-          best start; extra `arviz`.
+          best start; extra `arviz`. If the run has posterior samples, the chains and draws are
+          theirs, all of them.
 
 Formats with only one posterior hold that of the best start.
 """
@@ -132,25 +133,32 @@ def _write_h5ad(run: FittedRun, path: Path) -> list[Path]:
 def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path]:
     xarray = _needed("xarray", "arviz")
     _needed("h5netcdf", "arviz")
-    factors = run.factors
+    factors, samples = run.factors, run.samples
     starts = [_in_order_of(factors.q, start.q) for start in run.starts]
     rng = np.random.default_rng(seed)
+
+    def drawn(latent: str) -> np.ndarray:
+        if samples is not None:
+            return np.stack([draw[latent] for draw in samples.draws], axis=1)
+        return _draws(rng, [q[latent] for q in starts], draws)
+
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for latent, name in {"rows": "theta", "columns": "beta"}.items():
         dims = "chain", "draw", latent.removesuffix("s"), "factor"
-        variables[name] = dims, _draws(rng, [q[latent] for q in starts], draws)
+        variables[name] = dims, drawn(latent)
     for latent in ("row_rates", "column_rates"):
         if latent in factors.q:
-            of_rates = "chain", "draw", latent.removesuffix("_rates")
-            variables[latent] = of_rates, _draws(rng, [q[latent] for q in starts], draws)
+            variables[latent] = ("chain", "draw", latent.removesuffix("_rates")), drawn(latent)
+    num_chains, num_draws = variables["theta"][1].shape[:2]
     coords = {
-        "chain": np.arange(len(starts)),
-        "draw": np.arange(draws),
+        "chain": np.arange(num_chains),
+        "draw": np.arange(num_draws),
         "row": _names(factors, "row"),
         "column": _names(factors, "column"),
         "factor": np.arange(factors.q["rows"].rate.shape[1]),
     }
-    attributes = {"inference_library": "vigamma", "step": run.step, "seed": seed}
+    kind = "variational" if samples is None else "sampled"
+    attributes = {"inference_library": "vigamma", "step": run.step, "seed": seed, "draws": kind}
     dataset = xarray.Dataset(variables, coords, attributes)
     with replacing(path) as partial:
         dataset.to_netcdf(partial, group="posterior", engine="h5netcdf")

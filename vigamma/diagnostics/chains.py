@@ -1,5 +1,6 @@
 """Whether Markov chains have converged, by ArviZ's rank-normalized R̂ and effective sample sizes."""
 
+import importlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 
 from vigamma.diagnostics.recovery import matched_factors
-from vigamma.errors import ConfigError
 
 LARGEST_RHAT = 1.1
 """The classical limit (Gelman & Rubin 1992), here for the rank-normalized R̂ of single rates. The
@@ -50,10 +50,7 @@ class ChainCheck(NamedTuple):
 def check_chains(draws: Float[np.ndarray, "C S T"]) -> ChainCheck | None:
     """Compares C chains of S draws of T quantities; None for a single chain, or below 4 draws.
 
-    Quantities that do not vary, which have no R̂, are left out.
-
-    Raises:
-      ConfigError: if ArviZ is not installed.
+    Quantities that do not vary, which have no R̂, are left out. Raises ImportError without ArviZ.
     """
     az = arviz()
     if draws.shape[0] < 2 or draws.shape[1] < _LEAST_DRAWS:
@@ -90,14 +87,7 @@ def matched_shares(
 
 
 def arviz() -> Any:
-    """The module; raises ConfigError if it is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import arviz as az
-    except ImportError:
-        raise ConfigError(
-            "posterior samples are checked by ArviZ, which is not installed: "
-            "pip install 'vigamma[arviz]'"
-        ) from None
-    return az
+    """Imports ArviZ, without the warnings that it greets with; raises ImportError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("arviz")

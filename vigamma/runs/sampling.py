@@ -27,6 +27,7 @@ from vigamma.diagnostics.chains import (
     check_chains,
     matched_shares,
 )
+from vigamma.errors import ConfigError
 from vigamma.inference.gibbs import ChainData, Gibbs
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import ROW_LATENTS
@@ -73,7 +74,7 @@ def sample(
       NonFiniteError: for NaN or infinity in a sweep.
       Interrupted: after SIGTERM or Ctrl-C, with all finished sweeps saved.
     """
-    arviz()
+    _need_arviz()
     chains: Any = Gibbs() if inference is None else inference
     run = load_run(workdir, with_samples=False)
     config = Experiment(
@@ -92,6 +93,16 @@ def sample(
         return SamplingFit(config, run, load_run_data(run, data_path), workdir / SAMPLES)
 
     return run_fit(config, workdir / SAMPLES, load)
+
+
+def _need_arviz() -> None:
+    try:
+        arviz()
+    except ImportError as error:
+        raise ConfigError(
+            "posterior samples are checked by ArviZ, which is not installed: "
+            "pip install 'vigamma[arviz]'"
+        ) from error
 
 
 class SamplingFit(OneStart):
