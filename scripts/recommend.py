@@ -20,6 +20,7 @@ import pandas as pd
 from absl import app, flags
 
 import vigamma
+from vigamma.answers.recommendation import samples_for
 from vigamma.answers.tables import aligned, csv_file, write_csv
 from vigamma.command_line import RunFlags, exit_status
 from vigamma.counts.names import read_names, split_names
@@ -98,8 +99,8 @@ def _answer(console):
         run = _RUN.load(console)
         tables = _known(run, console.print)
     if output is None:
-        sampled = _USER.value and run.samples is not None and _INTERVALS.value != "variational"
-        _print(pd.concat(tables, ignore_index=True), run.which, run.samples if sampled else None)
+        samples = samples_for(run, _INTERVALS.value) if _USER.value else None
+        _print(pd.concat(tables, ignore_index=True), run.which, samples)
     else:
         num_lines = write_csv(tables, Path(output))
         print(f"written: {output}, {num_lines:,} recommendations")

@@ -199,6 +199,19 @@ def test_arviz_gets_the_chains(workdir, tmp_path):
                 np.testing.assert_array_equal(found[name][chain, draw], expected)
 
 
+def test_the_best_of_several_starts_is_sampled_where_that_is_asked_for(tmp_path):
+    workdir = tmp_path / "starts"
+    run_experiment(dataclasses.replace(CONFIG, num_starts=2), workdir)
+    mixture = recommend(load_run(workdir), ["3"], top=3)
+    sample(workdir, CHAINS, num_sweeps=8)
+    run = load_run(workdir)
+    assert recommend(run, ["3"], top=3).equals(mixture)
+    table = recommend(run, ["3"], top=3, intervals="sampled")
+    theta, beta = run.samples.taken("rows", [3])[:, 0], run.samples.taken("columns", slice(None))
+    rates = np.einsum("dk,dmk->m", theta.astype(float), beta) / len(theta)
+    np.testing.assert_allclose(table["rate"], np.sort(rates)[::-1][:3], rtol=1e-5)
+
+
 def test_seen_items_are_left_out_of_sampled_recommendations(workdir):
     sample(workdir, CHAINS, num_sweeps=8)
     run = load_run(workdir)

@@ -133,7 +133,7 @@ def _write_h5ad(run: FittedRun, path: Path) -> list[Path]:
 def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path]:
     xarray = _needed("xarray", "arviz")
     _needed("h5netcdf", "arviz")
-    factors, samples = run.factors, run.samples
+    factors, samples = run.factors, None if run.others else run.samples
     starts = [_in_order_of(factors.q, start.q) for start in run.starts]
     rng = np.random.default_rng(seed)
 

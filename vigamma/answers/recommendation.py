@@ -74,7 +74,7 @@ def recommend(
       seed: the seed of the draws, which also depend on the user, but not on the other users.
       intervals: "sampled", of the posterior samples of the run, as are means and ranks then;
         "variational", of the mean-field approximation, which are too narrow; by default of the
-        samples if there are any.
+        samples if there are any, and the run has a single start.
 
     Returns:
       one row per user and rank: user, rank, item, rate, sd, low, high.
@@ -208,9 +208,10 @@ def samples_for(run: FittedRun, intervals: Intervals | None) -> Samples | None:
     """
     if intervals == "sampled" and run.samples is None:
         raise ConfigError(
-            "the run has no posterior samples of a single start: scripts/sample.py draws them"
+            "the run has no posterior samples of its best start: scripts/sample.py draws them"
         )
-    return None if intervals == "variational" else run.samples
+    is_wanted = intervals == "sampled" or (intervals is None and not run.others)
+    return run.samples if is_wanted else None
 
 
 def _of_samples(

@@ -54,7 +54,7 @@ class FittedRun(NamedTuple):
       factors: the factorization; of several starts the best one, by validation or ELBO.
       identity: what the checkpoint shares with every run that resumes it.
       others: the factorizations of the other starts.
-      samples: draws from the posterior, if there are any and the run has a single start.
+      samples: draws from the posterior by chains that start at `factors`, if there are any.
     """
 
     config: Experiment
@@ -133,12 +133,10 @@ def load_run(
         if (identity := {**found[-1][2]}).pop("start", None) != index or identity != found[0][2]:
             raise CheckpointError(f"{folder} is not a start of the run in {workdir}")
         runs.append(run_of(workdir, *found[-1], best=is_best))
-    if len(runs) == 1:
-        samples = _samples_of(workdir, runs[0].factors, warn) if with_samples else None
-        return runs[0]._replace(samples=samples)
     best = max(range(len(runs)), key=lambda i: _score(found[i][1]))
     others = tuple(run.factors for i, run in enumerate(runs) if i != best)
-    return runs[best]._replace(others=others)
+    samples = _samples_of(workdir, runs[best].factors, warn) if with_samples else None
+    return runs[best]._replace(others=others, samples=samples)
 
 
 def _samples_of(
