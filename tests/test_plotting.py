@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from vigamma import Gamma
+from vigamma.diagnostics.sbc import check_ranks
+from vigamma.figures import checks
 from vigamma.figures import posteriors as plotting
 
 
@@ -52,3 +54,20 @@ def test_the_dial_moves_from_the_prior_to_the_data(gammas):
     assert peaks == sorted(peaks)
     first, *_ = axes.get_legend().get_texts()
     assert first.get_text() == "prior, no image"
+
+
+def test_ranks_are_drawn_with_the_names_of_those_outside_their_band(tmp_path):
+    rng = np.random.default_rng(0)
+    ranks = rng.integers(21, size=(200, 4))
+    ranks[:, 1] = ranks[:, 1] // 2 + 5
+    ranks[:, 2] = ranks[:, 2] // 2
+    found = check_ranks(ranks, 20, 0.999)
+    figure = checks.sbc(found, ["a", "too wide", "too large", "b"])
+    (axes,) = figure.axes
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(names) == ["band", "inside", "too large", "too wide"]
+    for line, ecdf in zip(axes.lines[1:], found.ecdf.T, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(22) - 0.5)
+        np.testing.assert_allclose(line.get_ydata()[1:-1], ecdf - np.arange(1, 21) / 21)
+        assert line.get_ydata()[[0, -1]].tolist() == [0, 0]
+    assert pixels(figure, tmp_path)[..., :3].std() > 0.02

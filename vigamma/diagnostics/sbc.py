@@ -132,14 +132,17 @@ def check_ranks(
     if ranks.size and not 0 <= ranks.min() <= ranks.max() <= num_draws:
         raise ValueError(f"ranks must be from 0 to {num_draws}, got {ranks.min()} to {ranks.max()}")
     ecdf = np.array([(ranks <= i).sum(axis=0) for i in range(num_draws)]) / len(ranks)
-    is_inside = (band.lower[:, None] <= ecdf) & (ecdf <= band.upper[:, None])
-    return RankCheck(ecdf, band, is_inside.all(axis=0))
+    is_inside = np.asarray((band.lower[:, None] <= ecdf) & (ecdf <= band.upper[:, None]))
+    return RankCheck(ecdf, band, np.all(is_inside, axis=0))
 
 
 def _quantiles(num_ranks: int, expected: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """The `tail` and 1 - `tail` quantiles of Binomial(N, z_i), as integers."""
-    binomial = scipy.stats.binom(num_ranks, expected)
-    return binomial.ppf(tail).astype(int), binomial.isf(tail).astype(int)
+    """The `tail` and 1 - `tail` quantiles of Binomial(N, z_i), as integers.
+
+    The upper ones mirror the lower ones, as the search for the tail may end at a jump of both.
+    """
+    lower = scipy.stats.binom.ppf(tail, num_ranks, expected).astype(int)
+    return lower, num_ranks - lower[::-1]
 
 
 def _probability_inside(num_ranks: int, lower: np.ndarray, upper: np.ndarray) -> float:

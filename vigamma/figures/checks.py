@@ -1,18 +1,20 @@
 """Figures of predictive checks and of calibration, small enough to be placed side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vigamma.diagnostics.calibration import Calibration
 from vigamma.diagnostics.predictive_checks import PredictiveChecks
+from vigamma.diagnostics.sbc import RankCheck
 from vigamma.figures.posteriors import plain
 
 _DATA, _MODEL = "#b3402a", "#4a7fb0"
 _SIZE = (5.2, 3.1)
+_STYLES = [(c, style) for c in (_DATA, "#d99a2b", "#5a2a6e") for style in ("-", "--", "-.", ":")]
 
 
 def check_figures(checks: PredictiveChecks) -> Iterator[tuple[str, Figure]]:
@@ -85,6 +87,46 @@ def calibration(found: Calibration) -> Figure:
     axes.set(xscale="log", xlabel="predicted count of a cell", ylabel="observed / expected counts")
     margin = 1.15 * max(np.abs(np.concatenate([low, high]) - 1).max(), 0.1)
     axes.set_ylim(max(0, 1 - margin), 1 + margin)
+    plain(axes)
+    return figure
+
+
+def sbc(found: RankCheck, names: Sequence[str]) -> Figure:
+    """ECDFs of ranks minus that of uniform ranks, with their band; those outside are named.
+
+    Args:
+      found: the check of some quantities.
+      names: their names.
+    """
+    figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+    axes = figure.subplots()
+    num_draws, band = len(found.ecdf), found.band
+    # Ranks i are from i - 1/2 to i + 1/2; at both ends all ECDFs are equal.
+    edges = np.arange(num_draws + 2) - 0.5
+
+    def steps(values: np.ndarray) -> np.ndarray:
+        return np.pad(values - band.expected, 1)
+
+    axes.fill_between(
+        edges, steps(band.lower), steps(band.upper), color=_MODEL, alpha=0.25, lw=0, label="band"
+    )
+    axes.axhline(0, color="0.45", ls=":", lw=1.2)
+    label, num_outside = "inside", 0
+    for name, ecdf, is_inside in zip(names, found.ecdf.T, found.is_inside, strict=True):
+        if is_inside:
+            axes.plot(edges, steps(ecdf), color=_MODEL, lw=1, label=label)
+            label = "_nolegend_"
+        else:
+            color, style = _STYLES[num_outside % len(_STYLES)]
+            axes.plot(edges, steps(ecdf), color=color, ls=style, lw=1.5, label=name)
+            num_outside += 1
+    axes.set(
+        xlabel=f"rank of the true value among {num_draws} draws",
+        ylabel="ECDF minus uniform ECDF",
+        xlim=(edges[0], edges[-1]),
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     plain(axes)
     return figure
 
