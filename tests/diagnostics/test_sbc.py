@@ -158,7 +158,7 @@ def test_invalid_draws_are_refused(truth, draws, message):
         rank_of(truth, draws, np.random.default_rng(0))
 
 
-# Gibbs sampling. Of draws 10 sweeps apart no quantity has an autocorrelation above 0.07.
+# Gibbs sampling. At 10 sweeps the autocorrelations are at most 0.07, as means over data sets.
 BURN_IN, THIN, NUM_GIBBS_DRAWS = 60, 15, 20
 TOGETHER = 0.99
 """The probability that all quantities of a model are inside."""
