@@ -242,6 +242,7 @@ def test_gibbs_sampling_is_calibrated(kind):
     assert all(found.values()), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_gibbs_sampling_with_a_wrong_conditional_is_not(name, monkeypatch):
     kind, prior, method = MISTAKES[name]

@@ -119,11 +119,10 @@ def test_samples_that_go_on_are_those_that_were_never_cut(workdir, tmp_path, cut
     np.testing.assert_array_equal(load_samples(workdir).trace, load_samples(whole).trace)
 
 
-@pytest.mark.parametrize("num_devices", [1, 2])
-def test_any_number_of_devices_draws_the_same(workdir, tmp_path, monkeypatch, num_devices):
+def test_one_device_draws_the_same_as_four(workdir, tmp_path, monkeypatch):
     other = shutil.copytree(workdir, tmp_path / "other")
     sample(workdir, CHAINS, num_sweeps=8)
-    monkeypatch.setattr(train, "make_mesh", lambda: make_mesh(jax.devices()[:num_devices]))
+    monkeypatch.setattr(train, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
     sample(other, CHAINS, num_sweeps=8)
     jax.tree.map(np.testing.assert_array_equal, values(workdir), values(other))
 
