@@ -24,7 +24,7 @@ from vigamma.terminal.console import complain, end_with_a_closed_pipe
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
 _SWEEPS = flags.DEFINE_integer(
-    "num_sweeps", 300, "Sweeps of each chain, with burn-in.", lower_bound=1
+    "num_sweeps", 400, "Sweeps of each chain, with burn-in.", lower_bound=1
 )
 _CHAINS = flags.DEFINE_integer("num_chains", 4, "Chains, side by side.", lower_bound=1)
 _BURN_IN = flags.DEFINE_integer("burn_in", 100, "Sweeps before the draws begin.", lower_bound=0)

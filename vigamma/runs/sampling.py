@@ -44,15 +44,15 @@ from vigamma.typing import default_float
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_LOGGED = 10
-"""Lines of progress per 100 sweeps."""
+_SWEEPS_PER_LINE = 10
+"""Sweeps between lines of `metrics.jsonl`, rounded down to a multiple of those between draws."""
 
 
 def sample(
     workdir: Path,
     inference: Gibbs | None = None,
     *,
-    num_sweeps: int = 300,
+    num_sweeps: int = 400,
     save_every: int = 100,
     seed: int = 0,
     data_path: str | None = None,
@@ -83,7 +83,7 @@ def sample(
         inference=chains,
         num_steps=num_sweeps,
         heldout=run.config.heldout,
-        log_every=max(_MOST_LOGGED // chains.thin, 1) * chains.thin,
+        log_every=max(_SWEEPS_PER_LINE // chains.thin, 1) * chains.thin,
         save_every=save_every,
         seed=seed,
     )
@@ -155,7 +155,8 @@ class SamplingFit(OneStart):
             layout = {"num_shards": mesh.size, "block_slots": slots}
             entries = lay_out_entries(train[order], data.exposures[order], missing, **layout)
             rows, columns = self._watched_cells()
-            chain_data = ChainData(entries, in_order_of(order)[rows], columns)
+            place_of_row = np.argsort(order)
+            chain_data = ChainData(entries, place_of_row[rows].astype(np.int32), columns)
             self._placed[mesh] = place(chain_data, chain_data.shardings(mesh))
         return self._placed[mesh]
 
@@ -262,13 +263,6 @@ class SamplingFit(OneStart):
             number = self._chains.num_watched
             first = self._chains.burn_in + 1
             yield "traces", plotting.traces(samples.trace, number, first)
-
-
-def in_order_of(order: np.ndarray) -> np.ndarray:
-    """The place of each row that is stored in this order: the inverse permutation, int32."""
-    places = np.empty(order.size, np.int32)
-    places[order] = np.arange(order.size, dtype=np.int32)
-    return places
 
 
 _LABELS = {
