@@ -235,6 +235,7 @@ def gibbs_check(kind: str) -> dict[str, bool]:
     return dict(zip(quantities, found.is_inside.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gibbs_sampling_is_calibrated(kind):
     """300 data sets with exposures and missing cells; chains that start far from the truth."""
