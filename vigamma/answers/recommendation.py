@@ -238,20 +238,23 @@ def _of_samples(
         theta = samples.taken("rows", indices[block])[:, owner].astype(np.float64)
         rates = (theta * samples.taken("columns", item)).sum(axis=2)
         low, high = np.quantile(rates, tails, axis=0, method="weibull")
-        tables.append(
-            pd.DataFrame(
-                {
-                    "user": users[block][owner],
-                    "rank": rank + 1,
-                    "item": options.column_names[item].astype(object),
-                    "rate": rates.mean(axis=0),
-                    "sd": rates.std(axis=0, ddof=1),
-                    "low": low,
-                    "high": high,
-                }
-            )
-        )
+        values = {"rate": rates.mean(axis=0), "sd": rates.std(axis=0, ddof=1)}
+        values |= {"low": low, "high": high}
+        tables.append(_table(users[block][owner], rank, item, values, options))
     return pd.concat(tables, ignore_index=True)
+
+
+def _table(
+    users: np.ndarray,
+    rank: np.ndarray,
+    item: np.ndarray,
+    values: dict[str, np.ndarray],
+    options: _Options,
+) -> pd.DataFrame:
+    """The table of `recommend`: `rank` counts from 0, `item` are numbers of columns."""
+    names = options.column_names[item].astype(object)
+    table: dict[str, Any] = {"user": users, "rank": rank + 1, "item": names}
+    return pd.DataFrame(table | values)
 
 
 def _options(run: FittedRun, top: int, interval: float, draws: int, seed: int) -> _Options:
@@ -293,16 +296,8 @@ def _blocks(
         else:
             shapes = (centers / deviations) ** 2
             low, high = (gammaincinv(shapes, tail) * centers / shapes for tail in tails)
-        table: dict[str, Any] = {
-            "user": users[block][owner],
-            "rank": rank + 1,
-            "item": options.column_names[item].astype(object),
-            "rate": centers,
-            "sd": deviations,
-            "low": low,
-            "high": high,
-        }
-        yield block.stop, pd.DataFrame(table)
+        values = {"rate": centers, "sd": deviations, "low": low, "high": high}
+        yield block.stop, _table(users[block][owner], rank, item, values, options)
 
 
 def _quantiles_of_draws(
