@@ -127,8 +127,8 @@ def coverages(problem: Problem, theta, beta, draws, seed: int) -> dict[str, np.n
     def of_cells(n: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.einsum("dek,dek->de", rows[:, n], columns[:, m]), (theta[n] * beta[m]).sum(axis=1)
 
-    found = {"rates of cells": coverage(*of_cells(n, m))}
     values, truth = of_cells(n, m)
+    found = {"rates of cells": coverage(values, truth)}
     for fifth, of_fifth in enumerate(np.array_split(np.argsort(values.mean(axis=0)), 5), start=1):
         found[f"rates, fifth {fifth}"] = coverage(values[:, of_fifth], truth[of_fifth])
     unseen = np.where(counts > 0, -1, rows.mean(axis=0) @ columns.mean(axis=0).T)

@@ -35,7 +35,7 @@ def main(argv):
 
 def _answer(console):
     with console.status("loading the run"):
-        run = _RUN.load(console)
+        run = _RUN.load(console, with_samples=True)
     with console.status("writing"):
         paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
     print(f"written: {' and '.join(map(str, paths))}")

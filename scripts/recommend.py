@@ -96,7 +96,7 @@ def _answer(console):
     if _ALL_USERS.value and output is None:
         output = _RUN.workdir / "recommendations.csv"
     with console.status("loading the run and its counts"):
-        run = _RUN.load(console)
+        run = _RUN.load(console, with_samples=bool(_USER.value))
         tables = _known(run, console.print)
     if output is None:
         samples = samples_for(run, _INTERVALS.value) if _USER.value else None

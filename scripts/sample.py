@@ -11,16 +11,15 @@ if __name__ == "__main__":  # the imports below take seconds; a signal may come 
 
     early_signals.leave_on_signals()
 
-import sys
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 
 import vigamma
+from vigamma.command_line import status_of_run
 from vigamma.devices.host import use_all_cores
 from vigamma.runs.experiment import parse_flags
-from vigamma.terminal.console import complain, end_with_a_closed_pipe
+from vigamma.terminal.console import end_with_a_closed_pipe
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
 _SWEEPS = flags.DEFINE_integer(
@@ -39,28 +38,21 @@ def main(argv):
     """Samples, and prints whether the chains agree."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    try:
-        use_all_cores()
-        outcome = vigamma.sample(
-            Path(_WORKDIR.value),
-            vigamma.Gibbs(num_chains=_CHAINS.value, burn_in=_BURN_IN.value, thin=_THIN.value),
-            num_sweeps=_SWEEPS.value,
-            save_every=_SAVE_EVERY.value,
-            seed=_SEED.value,
-            data_path=_DATA_PATH.value,
-        )
-    except vigamma.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    except vigamma.RunError as error:
-        complain(error)
-        return 1
-    finally:
-        early_signals.ignore_signals()  # all is written, and the exit status stands
-    if jax.process_index() == 0:
-        print(outcome.table)
-        print(f"written: {Path(_WORKDIR.value) / vigamma.SAMPLES}")
-    return 0
+    return status_of_run(_run, early_signals.ignore_signals)
+
+
+def _run():
+    use_all_cores()
+    workdir = Path(_WORKDIR.value)
+    outcome = vigamma.sample(
+        workdir,
+        vigamma.Gibbs(num_chains=_CHAINS.value, burn_in=_BURN_IN.value, thin=_THIN.value),
+        num_sweeps=_SWEEPS.value,
+        save_every=_SAVE_EVERY.value,
+        seed=_SEED.value,
+        data_path=_DATA_PATH.value,
+    )
+    return outcome, workdir / vigamma.SAMPLES
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ if __name__ == "__main__":  # the imports below take seconds, in which a signal 
 
     early_signals.leave_on_signals()
 
-import os
 import signal
-import sys
 from pathlib import Path
 
 import jax
@@ -15,9 +13,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import vigamma
+from vigamma.command_line import status_of_run
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.runs.experiment import load_config, parse_flags
-from vigamma.terminal.console import complain, end_with_a_closed_pipe
+from vigamma.terminal.console import end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
@@ -52,28 +51,16 @@ def main(argv):
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS.value,
             shutdown_timeout_seconds=_HEARTBEAT_SECONDS.value,
         )
-    try:
-        name, config = load_config(flags.FLAGS["config"])
-        workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
-        if config.inference.spreads_over_cores:
-            use_all_cores()
-            keep_freed_memory()
-        outcome = vigamma.run_experiment(config, workdir)
-    except vigamma.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    except vigamma.LostProcessError as error:
-        complain(error)
-        os._exit(1)  # the normal exit waits for the lost process
-    except vigamma.RunError as error:
-        complain(error)
-        return 1
-    finally:
-        early_signals.ignore_signals()  # all is written, and the exit status is final
-    if jax.process_index() == 0:
-        print(outcome.table)
-        print(f"written: {workdir}")
-    return 0
+    return status_of_run(_run, early_signals.ignore_signals)
+
+
+def _run():
+    name, config = load_config(flags.FLAGS["config"])
+    workdir = Path(_WORKDIR.value or Path("checkpoints") / name)
+    if config.inference.spreads_over_cores:
+        use_all_cores()
+        keep_freed_memory()
+    return vigamma.run_experiment(config, workdir), workdir
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Shared parts of the scripts that query a run: flags, one-line errors and exit statuses."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 from absl import flags, logging
 from rich.console import Console
 
 from vigamma.devices.mesh import start_devices
-from vigamma.errors import Interrupted, RunError
+from vigamma.errors import Interrupted, LostProcessError, RunError
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.runs.signals import StopSignals
+from vigamma.runs.train import Outcome
 from vigamma.terminal.console import (
     PlainConsole,
     PrintableText,
@@ -53,9 +56,41 @@ class RunFlags:
         word = self._step.value
         return int(word) if word.isdecimal() else "newest" if word == "newest" else "best"
 
-    def load(self, console: Console) -> FittedRun:
-        """Loads the run and prints a line per damaged checkpoint; raises what `load_run` raises."""
-        return load_run(self.workdir, console.print, self.step)
+    def load(self, console: Console, with_samples: bool = False) -> FittedRun:
+        """Loads the run and prints a line per damaged checkpoint; raises what `load_run` raises.
+
+        Samples, which take seconds to read and check, are for the scripts that ask for them.
+        """
+        return load_run(self.workdir, console.print, self.step, with_samples)
+
+
+def status_of_run(run: Callable[[], tuple[Outcome, Path]], at_the_end: Callable[[], None]) -> int:
+    """Calls `run`, prints its outcome and its directory, and returns the exit status.
+
+    Of several processes the first one prints. `at_the_end` is called when all is written, or an
+    error is printed: the status is final.
+
+    Returns:
+      0, 1 after a RunError, or 128 + the signal number. After a LostProcessError the process ends
+      here, with status 1.
+    """
+    try:
+        outcome, workdir = run()
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
+    except LostProcessError as error:
+        complain(error)
+        os._exit(1)  # the normal exit waits for the lost process
+    except RunError as error:
+        complain(error)
+        return 1
+    finally:
+        at_the_end()
+    if jax.process_index() == 0:
+        print(outcome.table)
+        print(f"written: {workdir}")
+    return 0
 
 
 def exit_status(answer: Callable[[Console], None]) -> int:

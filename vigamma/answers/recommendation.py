@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
 from vigamma.counts.names import indices_of
-from vigamma.diagnostics.ranking import highest, rate_blocks
+from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
@@ -48,6 +48,11 @@ class _Options(NamedTuple):
     draws: int
     seed: int
     column_names: np.ndarray
+
+    @property
+    def tails(self) -> np.ndarray:
+        """The probabilities below the two ends of an interval."""
+        return np.array([1 - self.interval, 1 + self.interval]) / 2
 
 
 def recommend(
@@ -222,7 +227,6 @@ def _of_samples(
     options: _Options,
 ) -> pd.DataFrame:
     """The table of `recommend`, with means, standard deviations and quantiles of the draws."""
-    tails = np.array([1 - options.interval, 1 + options.interval]) / 2
     num_columns, tables = len(options.column_names), []
     size = max(_RATES_AT_ONCE // num_columns, 1)
     for start in range(0, len(indices), size):
@@ -233,11 +237,11 @@ def _of_samples(
                 means += rows[indices[block]] @ columns.T
         means /= samples.num_draws
         if seen is not None:
-            means[seen[block].nonzero()] = -np.inf
+            exclude(means, seen[block])
         owner, rank, item = highest(means, options.top)
         theta = samples.taken("rows", indices[block])[:, owner].astype(np.float64)
         rates = (theta * samples.taken("columns", item)).sum(axis=2)
-        low, high = np.quantile(rates, tails, axis=0, method="weibull")
+        low, high = np.quantile(rates, options.tails, axis=0, method="weibull")
         values = {"rate": rates.mean(axis=0), "sd": rates.std(axis=0, ddof=1)}
         values |= {"low": low, "high": high}
         tables.append(_table(users[block][owner], rank, item, values, options))
@@ -279,7 +283,6 @@ def _blocks(
     `rows` are the factors of the users in every start; `indices` seed the draws of each user.
     """
     columns = [start.q["columns"] for start in run.starts]
-    tails = np.array([1 - options.interval, 1 + options.interval]) / 2
     sides_of = zip(rows, columns, strict=True)
     means = [(np.asarray(q.mean), np.asarray(beta.mean)) for q, beta in sides_of]
     for block, rates in rate_blocks(*mixture_means(means), seen):
@@ -292,16 +295,16 @@ def _blocks(
         centers, deviations = mixture_moments(of_starts[:, 0], of_starts[:, 1])
         if options.draws:
             keys = indices[block][owner]
-            low, high = _quantiles_of_draws(sides, keys, tails, options).T
+            low, high = _quantiles_of_draws(sides, keys, options).T
         else:
             shapes = (centers / deviations) ** 2
-            low, high = (gammaincinv(shapes, tail) * centers / shapes for tail in tails)
+            low, high = (gammaincinv(shapes, tail) * centers / shapes for tail in options.tails)
         values = {"rate": centers, "sd": deviations, "low": low, "high": high}
         yield block.stop, _table(users[block][owner], rank, item, values, options)
 
 
 def _quantiles_of_draws(
-    sides: Sequence[tuple[Gamma, Gamma]], keys: np.ndarray, tails: np.ndarray, options: _Options
+    sides: Sequence[tuple[Gamma, Gamma]], keys: np.ndarray, options: _Options
 ) -> np.ndarray:
     """The quantiles of every rate, shape (E, 2); all rates of a user share its draws of θ.
 
@@ -318,7 +321,7 @@ def _quantiles_of_draws(
             (theta * _draws(rng, _taken(columns, i), size)).sum(axis=1)
             for theta, (_, columns) in zip(thetas, sides, strict=True)
         ]
-        quantiles[i] = np.quantile(rates, tails)
+        quantiles[i] = np.quantile(rates, options.tails)
     return quantiles
 
 

@@ -27,10 +27,14 @@ def rate_blocks(
         block = slice(start, min(start + size, num_rows))
         rates = (theta[block].astype(np.float64) @ beta.T).astype(np.float32)
         if left_out is not None:
-            begin, end = left_out.indptr[[block.start, block.stop]]
-            lengths = np.diff(left_out.indptr[block.start : block.stop + 1])
-            rates[np.repeat(np.arange(len(rates)), lengths), left_out.indices[begin:end]] = -np.inf
+            exclude(rates, left_out[block])
         yield block, rates
+
+
+def exclude(rates: Float32[np.ndarray, "B M"], left_out: csr_array) -> None:
+    """Sets the rates at the entries that `left_out`, (B, M), stores to -inf."""
+    rows = np.repeat(np.arange(len(rates)), np.diff(left_out.indptr))
+    rates[rows, left_out.indices] = -np.inf
 
 
 def highest(rates: Float32[np.ndarray, "B M"], top: int) -> tuple[Indices, Indices, Indices]:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-_MOST_RATES = 4
+_RATES_OF_EACH_KIND = 2
 
 
 def traces(trace: Float[np.ndarray, "C S T"], num_cells: int, first_sweep: int) -> Figure:
@@ -17,7 +17,7 @@ def traces(trace: Float[np.ndarray, "C S T"], num_cells: int, first_sweep: int) 
       first_sweep: the number of the first sweep of the trace.
     """
     half = num_cells // 2
-    cells = [*range(min(_MOST_RATES // 2, half)), *range(half, min(half + 2, num_cells))]
+    cells = [*range(half)[:_RATES_OF_EACH_KIND], *range(half, num_cells)[:_RATES_OF_EACH_KIND]]
     figure = Figure(figsize=(7.5, 1.5 * (len(cells) + 1)), layout="constrained")
     panels = figure.subplots(len(cells) + 1, 1, sharex=True)
     sweeps = first_sweep + np.arange(trace.shape[1])

@@ -80,11 +80,6 @@ class BlackBoxFit(OneStart):
             self._laid_out[mesh] = Minibatches.of_arrays(self._rows, **layout)
         return self._laid_out[mesh]
 
-    def observe(self, state: TrainState) -> dict[str, float]:
-        """No further metrics."""
-        del state
-        return {}
-
     def posterior(self, state: TrainState) -> dict[str, Gamma]:
         """The distributions of the latents by name, rows in the order of the data, in NumPy."""
         rows, batches = row_latents_of(self.model), self._batches(state.mesh)

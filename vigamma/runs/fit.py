@@ -101,6 +101,11 @@ class OneStart:
         del state
         return {}
 
+    def observe(self, state: TrainState) -> dict[str, float]:
+        """Nothing."""
+        del state
+        return {}
+
     def end(self, state: TrainState) -> None:
         """None: there is no other start."""
         del state

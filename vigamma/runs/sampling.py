@@ -6,6 +6,7 @@ resumed, refused and interrupted as any run. Its draws are in `samples/draws`.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +190,6 @@ class SamplingFit(OneStart):
 
     def look(self, state: TrainState) -> dict[str, float]:
         """Saves a draw of every chain, and the trace of the sweeps since the one before."""
-        if state.num_steps < self.next_look(0) or state.num_steps % self._chains.thin:
-            return {}  # the last sweep, when no draw is due
         arrays = {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
         arrays[TRACE] = whole(state.arrays.trace)
 
@@ -207,11 +206,6 @@ class SamplingFit(OneStart):
         real = np.moveaxis(whole(leaf), 0, 1)[:size]
         return np.ascontiguousarray(np.moveaxis(in_order(real) if is_of_rows else real, 1, 0))
 
-    def observe(self, state: TrainState) -> dict[str, float]:
-        """Nothing beside the log joint."""
-        del state
-        return {}
-
     def posterior(self, state: TrainState) -> dict[str, np.ndarray]:
         """The last draws of all chains, in the order of the counts."""
         return {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
@@ -225,7 +219,7 @@ class SamplingFit(OneStart):
             "sweeps": state.num_steps,
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        samples = load_samples(self._folder.parent)
+        samples = self._samples
         if samples is None:
             return Report(summary | {"num_draws": 0}, "Posterior samples: none yet, all burn-in")
         summary["num_draws"] = samples.num_draws
@@ -237,6 +231,11 @@ class SamplingFit(OneStart):
                 rhat, ess = check.typical
                 summary[name] = {"rhat": rhat, "ess": ess, "is_good": check.is_good}
         return Report(summary, _table(summary))
+
+    @cached_property
+    def _samples(self) -> Samples | None:
+        """All draws, read and checked once, when the last sweep is done."""
+        return load_samples(self._folder.parent)
 
     def _shares(self, samples: Samples) -> tuple[np.ndarray, float]:
         """The largest shares of every factor, by chain, and how often factors had another order."""
@@ -259,10 +258,10 @@ class SamplingFit(OneStart):
         from vigamma.figures import chains as plotting
 
         del state, metrics
-        if (samples := load_samples(self._folder.parent)) is not None:
+        if self._samples is not None:
             number = self._chains.num_watched
             first = self._chains.burn_in + 1
-            yield "traces", plotting.traces(samples.trace, number, first)
+            yield "traces", plotting.traces(self._samples.trace, number, first)
 
 
 _LABELS = {

@@ -69,8 +69,7 @@ def run_fit(
     """As `run_experiment`, for the fit that `load` returns, given a function that prints a line."""
     check_config(config)
     start_devices()
-    objective = getattr(config.inference, "objective", "ELBO")
-    progress = ProgressLine(config.num_steps, objective, quiet=not _is_main())
+    progress = ProgressLine(config.num_steps, _objective(config), quiet=not _is_main())
     with StopSignals() as stop, progress:
         started = time.monotonic()
         with _together(workdir), _held(workdir):
@@ -252,8 +251,8 @@ class _Run:
         if is_logged:
             seen = seen | self._fit.observe(state)
         if is_logged or seen:
-            objective = getattr(self._config.inference, "objective", "ELBO")
-            metrics.write(step, **{objective.lower().replace(" ", "_"): pause.elbo}, **seen)
+            name = _objective(self._config).lower().replace(" ", "_")
+            metrics.write(step, **{name: pause.elbo}, **seen)
         if step % self._config.save_every == 0 or is_last:
             self._checkpoints.save(step, state.arrays)
         self._progress.update(step, pause.elbo)
@@ -294,6 +293,11 @@ class _Run:
         metrics = read_metrics(self._folder / "metrics.jsonl")
         for name, figure in self._fit.figures(state, metrics):
             plotting.save(figure, directory / f"{name}.png")
+
+
+def _objective(config: Experiment) -> str:
+    """The name of the value that the steps of its algorithm report, in nats."""
+    return getattr(config.inference, "objective", "ELBO")
 
 
 def _is_main() -> bool:

@@ -33,6 +33,7 @@ from vigamma.storage.manifest import (
     commit,
     discard,
     is_sealed,
+    numbered_folders,
     read_manifest,
     set_aside,
     size_on_disk,
@@ -206,8 +207,7 @@ def read_checkpoint(
 
 def saved_steps(workdir: Path) -> list[int]:
     """The steps of all checkpoints, in ascending order, intact or not."""
-    names = [path.name for path in workdir.glob("*") if path.name.isdecimal() and path.is_dir()]
-    return sorted(int(name) for name in names if name == str(int(name)))
+    return numbered_folders(workdir)
 
 
 def _candidates(workdir: Path, wanted: int | None) -> list[int]:

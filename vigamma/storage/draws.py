@@ -1,6 +1,5 @@
 """Posterior draws on disk: a sealed folder per draw, `<folder>/<step>/*.npy`."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,14 @@ import numpy as np
 
 from vigamma.errors import CheckpointError
 from vigamma.storage.atomic_files import UNFINISHED, room
-from vigamma.storage.manifest import DamageError, check_files, commit, discard, read_manifest
+from vigamma.storage.manifest import (
+    DamageError,
+    check_files,
+    commit,
+    discard,
+    numbered_folders,
+    read_manifest,
+)
 
 
 def save_draw(
@@ -47,9 +53,7 @@ def save_draw(
 
 def saved_draws(folder: Path) -> list[int]:
     """The sweeps of the draws in a folder, ascending."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(name) for name in os.listdir(folder) if name.isdecimal())
+    return numbered_folders(folder)
 
 
 def read_draw(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

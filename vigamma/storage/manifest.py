@@ -56,6 +56,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def numbered_folders(parent: Path) -> list[int]:
+    """The numbers of the folders in `parent` that are named by one, ascending, sealed or not."""
+    names = [path.name for path in parent.glob("*") if path.name.isdecimal() and path.is_dir()]
+    return sorted(int(name) for name in names if name == str(int(name)))
+
+
 def is_sealed(folder: Path) -> bool:
     """Whether the folder has a manifest, intact or not."""
     return (folder / MANIFEST).is_file()

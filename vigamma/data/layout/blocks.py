@@ -85,6 +85,14 @@ def make_blocks(shards: Sequence[scipy.sparse.csr_array], block_slots: int) -> S
     )
 
 
+def make_blocks_both_ways(
+    shards: Sequence[scipy.sparse.csr_array], block_slots: int
+) -> tuple[SparseBlocks, SparseBlocks]:
+    """As `make_blocks`, of the matrices and of their transposes."""
+    transposes = [scipy.sparse.csr_array(shard.T.tocsr()) for shard in shards]
+    return make_blocks(shards, block_slots), make_blocks(transposes, block_slots)
+
+
 def make_whole_row_blocks(
     counts: scipy.sparse.csr_array, block_slots: int, multiple: int
 ) -> tuple[SparseBlocks, np.ndarray]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Integer
 from scipy.sparse import csr_array
 
-from vigamma.data.layout.blocks import SparseBlocks, make_blocks
+from vigamma.data.layout.blocks import SparseBlocks, make_blocks_both_ways
 from vigamma.data.layout.count_rows import own_columns, padded_rows, row_constants, row_shards
 from vigamma.devices.mesh import Collectives, by_rows, replicated
 from vigamma.typing import Array, Leaf, PyTree, Record
@@ -99,8 +99,7 @@ def lay_out_entries(
     missing_blocks: tuple[SparseBlocks | None, SparseBlocks | None] = (None, None)
     if missing is not None:
         cells = row_shards(missing, num_padded, num_shards)
-        transposed = [csr_array(shard.T.tocsr()) for shard in cells]
-        missing_blocks = make_blocks(cells, block_slots), make_blocks(transposed, block_slots)
+        missing_blocks = make_blocks_both_ways(cells, block_slots)
 
     def of_rows(values: np.ndarray) -> np.ndarray:
         return np.pad(values, (0, num_padded - values.size)).astype(jnp.result_type(float))

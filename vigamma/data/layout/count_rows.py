@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
-from vigamma.data.layout.blocks import SparseBlocks, make_blocks
+from vigamma.data.layout.blocks import SparseBlocks, make_blocks_both_ways
 from vigamma.devices.mesh import Collectives, by_rows, replicated
 from vigamma.typing import Array, Leaf, PyTree, Record
 
@@ -168,8 +168,7 @@ def lay_out_batches(
             for batch in _interleaved(matrix, num_batches)
             for shard in row_shards(batch, size, num_shards)
         ]
-        by_row = make_blocks(shards, block_slots)
-        by_column = make_blocks([csr_array(shard.T.tocsr()) for shard in shards], block_slots)
+        by_row, by_column = make_blocks_both_ways(shards, block_slots)
         return in_batches(by_row), in_batches(by_column)
 
     def of_rows(values: np.ndarray) -> np.ndarray:
