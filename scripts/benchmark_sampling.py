@@ -1,7 +1,8 @@
-"""Measures posterior samples: the coverage of their intervals, and the cost of their sweeps.
+"""Measures posterior samples: coverage of intervals, cost of sweeps, bounds of the evidence.
 
 python scripts/benchmark_sampling.py --only coverage --shape 200,150,5 --num_sets 4
 python scripts/benchmark_sampling.py --only sweep --counts COUNTS.npz --num_factors 20
+python scripts/benchmark_sampling.py --only evidence --shape 50,40,3 --num_sets 2
 
 Coverage is measured on counts drawn from the model with its priors known: the share of true values
 within the intervals of nominal 50, 80, 90 and 95 %, of the mean-field approximation and of Gibbs
@@ -25,11 +26,14 @@ from vigamma.devices.host import use_all_cores
 from vigamma.devices.mesh import make_mesh, place
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.inference.gibbs import ChainData
+from vigamma.models.factor_gibbs import SMALLEST
 from vigamma.models.factor_model import random_perturbations, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 from vigamma.typing import default_float
 
-_ONLY = flags.DEFINE_enum("only", None, ["coverage", "sweep"], "What to measure.", required=True)
+_ONLY = flags.DEFINE_enum(
+    "only", None, ["coverage", "sweep", "evidence"], "What to measure.", required=True
+)
 _SHAPE = flags.DEFINE_list("shape", ["200", "150", "5"], "N, M and K of simulated counts.")
 _MEANS = flags.DEFINE_list("means", ["0.1", "1", "3"], "Mean counts of a cell.")
 _NUM_SETS = flags.DEFINE_integer("num_sets", 4, "Data sets of each kind.", lower_bound=1)
@@ -38,6 +42,7 @@ _BURN_IN = flags.DEFINE_integer("burn_in", 100, "Sweeps before the first one tha
 _COUNTS = flags.DEFINE_string("counts", None, "A matrix, .npz of SciPy; synthetic without it.")
 _NONZEROS = flags.DEFINE_integer("nonzeros", 8_700_000, "Of synthetic counts, 50,000 × 20,000.")
 _FACTORS = flags.DEFINE_integer("num_factors", 20, "K of --only sweep.")
+_STEPS = flags.DEFINE_integer("num_steps", 2000, "Steps of a chain of --only evidence.")
 
 _LEVELS = 0.5, 0.8, 0.9, 0.95
 _NUM_CELLS = 4000
@@ -194,12 +199,51 @@ def measure_sweeps() -> None:
         )
 
 
+def measure_evidence() -> None:
+    """Prints the ELBO, the bounds of the log evidence, and the gap of the ELBO."""
+    num_rows, num_columns, num_factors = map(int, _SHAPE.value)
+    print("nats                            ELBO      lower      upper   between   gap of the ELBO")
+    for kind in ("flat", "hierarchical"):
+        for mean in map(float, _MEANS.value):
+            for seed in range(_NUM_SETS.value):
+                model, key = model_of(kind, mean, num_factors), jax.random.key(seed)
+                drawn = model.generate_prior(key, num_rows, num_columns, num_factors)
+                counts = csr_array(np.asarray(drawn[2], np.int32))
+                problem = Problem(counts, model, num_factors, seed)
+                fit = problem.fit(1e-7)
+                fit.step(5000)
+                q = without_padding(fit.arrays.q, counts.shape, True)
+                elbo = float(model.elbo(fit.arrays.q, problem.rows))
+                truth = with_rates(model, *drawn[:2], jax.random.fold_in(key, 1))
+                bounds = vigamma.log_evidence_bounds(
+                    model, q, counts, truth, key=key, num_steps=_STEPS.value
+                )
+                print(
+                    f"{kind:<13} mean {mean:<4g} {elbo:>11.2f} {bounds.lower:>10.2f} "
+                    f"{bounds.upper:>10.2f} {bounds.upper - bounds.lower:>9.2f} "
+                    f"{bounds.lower - elbo:>8.1f} to {bounds.upper - elbo:.1f}",
+                    flush=True,
+                )
+
+
+def with_rates(model: vigamma.FactorModel, theta, beta, key) -> dict[str, np.ndarray]:
+    """The latents that counts were drawn with, with rates of the priors, as a single draw."""
+    latents = {"rows": theta, "columns": beta}
+    for side, prior in (("row", model.row_prior), ("column", model.column_prior)):
+        factors = latents[f"{side}s"]
+        rates = prior.rates_given(factors.sum(axis=1), factors.shape[1])
+        if rates is not None:
+            latents[f"{side}_rates"] = rates.sample(jax.random.fold_in(key, len(side)))
+    return {name: np.maximum(values, SMALLEST)[None] for name, values in latents.items()}
+
+
 def main(argv):
     """Measures."""
     del argv
     logging.set_verbosity(logging.WARNING)
     use_all_cores()
-    measure_coverage() if _ONLY.value == "coverage" else measure_sweeps()
+    measures = {"coverage": measure_coverage, "sweep": measure_sweeps, "evidence": measure_evidence}
+    measures[_ONLY.value]()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,13 @@ def main(argv):
         with StopSignals() as stop, stop.interruptible(where):
             is_named = any(choices.values())
             candidates = vigamma.model_grid(config.model, **choices) if is_named else None
-            outcome = vigamma.search(config, candidates, say=lambda line: print(line, flush=True))
+
+            def say(line):
+                # Libraries catch exceptions, also what a signal raises within them.
+                stop.raise_if_requested(where)
+                print(line, flush=True)
+
+            outcome = vigamma.search(config, candidates, say=say)
             command = _command(flag, outcome.changes)
             workdir.mkdir(parents=True, exist_ok=True)
             write_search(outcome, workdir, command)

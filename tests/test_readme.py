@@ -64,6 +64,8 @@ def test_the_other_commands_run(folder):
         flags = [str(ROOT / word) if word.startswith("configs/") else word for word in words[2:]]
         if words[1] == "scripts/train.py":
             flags += ["--config.num_steps=60", "--config.log_every=10"]
+        elif words[1] == "scripts/sample.py":
+            flags += ["--num_sweeps=40", "--burn_in=20"]
         status, out, err = run(words[1].removeprefix("scripts/"), *flags, cwd=folder)
         assert status == 0, words
         assert not err or words[1] == "scripts/report.py", words  # its progress

@@ -30,6 +30,7 @@ from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
 from vigamma.inference.adam import Adam
+from vigamma.inference.annealing import EvidenceBounds, log_evidence_bounds
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.gradient_ascent import GradientAscent, MeanField
@@ -73,6 +74,7 @@ __all__ = [
     "DigitCounts",
     "Digits",
     "DomainKnowledge",
+    "EvidenceBounds",
     "Experiment",
     "FactorModel",
     "Fitted",
@@ -114,6 +116,7 @@ __all__ = [
     "load_run",
     "load_run_data",
     "load_samples",
+    "log_evidence_bounds",
     "log_prob",
     "model_grid",
     "read_new_rows",
