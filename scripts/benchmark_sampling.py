@@ -241,7 +241,8 @@ def main(argv):
     """Measures."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    use_all_cores()
+    if _ONLY.value != "evidence":  # whose ELBO is of a single device
+        use_all_cores()
     measures = {"coverage": measure_coverage, "sweep": measure_sweeps, "evidence": measure_evidence}
     measures[_ONLY.value]()
 

@@ -39,6 +39,7 @@ from vigamma.families.poisson import Poisson
 from vigamma.models.allocation import allocate_counts
 from vigamma.models.factor_gibbs import LARGEST, SMALLEST, Latents, draw_start
 from vigamma.models.factor_model import FactorModel, Posterior
+from vigamma.models.factor_priors import Prior
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, Record
 
@@ -86,6 +87,9 @@ class _Path(Record):
         """c_nm."""
         return self.q["rows"].mean @ self.q["columns"].mean.T
 
+    def _prior(self, side: str) -> Prior:
+        return getattr(self.model, f"{side}_prior")
+
     def log_ratio(self, latents: Latents, t: Array, other: Array) -> Float[Array, ""]:
         """log f_other - log f_t, in nats; small differences are not lost in large terms."""
         difference = latents["rows"] @ latents["columns"].T - self.background
@@ -95,9 +99,10 @@ class _Path(Record):
         of_counts = jnp.where(is_seen, self.counts * jnp.log1p(change / rates), 0).sum()
         logs = {name: jnp.log(values) for name, values in latents.items()}
         of_q = sum(self.q[name].log_prob_from_log(logs[name]).sum() for name in logs)
-        of_rows = self.model.row_prior.log_prob(logs["rows"], logs.get("row_rates"))
-        of_columns = self.model.column_prior.log_prob(logs["columns"], logs.get("column_rates"))
-        of_prior = of_rows.sum() + of_columns.sum()
+        of_prior = sum(
+            self._prior(side).log_prob(logs[f"{side}s"], logs.get(f"{side}_rates")).sum()
+            for side in ("row", "column")
+        )
         return of_counts - (self.scales * change).sum() + (other - t) * (of_prior - of_q)
 
     def sweep(self, latents: Latents, t: Array, key: Key, is_reverse: bool) -> Latents:
@@ -125,9 +130,8 @@ class _Path(Record):
             exposure = self.scales @ latents["columns"]
         else:
             exposure = self.scales.T @ latents["rows"]
-        prior = getattr(self.model, f"{side}_prior")
         rates = latents.get(f"{side}_rates")
-        given = prior.factors_given(jnp.zeros_like(exposure), exposure, rates)
+        given = self._prior(side).factors_given(jnp.zeros_like(exposure), exposure, rates)
         between = _between(self.q[f"{side}s"], given, t)
         shares = counts.astype(exposure.dtype)
         return {f"{side}s": _draw(key, Gamma(between.concentration + shares, between.rate))}
@@ -135,8 +139,7 @@ class _Path(Record):
     def _rates(self, side: str, t: Array, key: Key, latents: Latents) -> Latents:
         """A draw of the rates of a side given its factors, if the model has them."""
         factors, name = latents[f"{side}s"], f"{side}_rates"
-        prior = getattr(self.model, f"{side}_prior")
-        given = prior.rates_given(factors.sum(axis=1), factors.shape[1])
+        given = self._prior(side).rates_given(factors.sum(axis=1), factors.shape[1])
         return {} if given is None else {name: _draw(key, _between(self.q[name], given, t))}
 
 
@@ -229,7 +232,7 @@ def _path(
     slots = block_slots(q["rows"].rate.shape[1])
     entries = lay_out_entries(counts, exposures, None, num_shards=1, block_slots=slots)
     model, q = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), (model, q))
-    return _Path(model, q, entries, counts.toarray().astype(dtype), scales)
+    return _Path(model, q, entries, jnp.asarray(counts.toarray(), dtype), jnp.asarray(scales))
 
 
 def _log_likelihood_of_background(path: _Path) -> float:
