@@ -20,7 +20,7 @@ import pandas as pd
 from absl import app, flags
 
 import vigamma
-from vigamma.answers.recommendation import samples_for
+from vigamma.answers.intervals import INTERVALS, MEAN_FIELD_INTERVALS, samples_for
 from vigamma.answers.tables import aligned, csv_file, write_csv
 from vigamma.command_line import RunFlags, exit_status
 from vigamma.counts.names import read_names, split_names
@@ -45,7 +45,7 @@ _DRAWS = flags.DEFINE_integer(
 _INTERVALS = flags.DEFINE_enum(
     "intervals",
     None,
-    ["variational", "sampled"],
+    INTERVALS,
     "Of --user: sampled, by the draws of scripts/sample.py, the default where there are any; or "
     "variational, of the mean-field approximation.",
 )
@@ -182,10 +182,7 @@ def _print(table, which, samples=None):
         kind = f"of {samples.num_draws:,} posterior samples"
     print(f"{_RUN.workdir}, {which}; {100 * _INTERVAL.value:g} % intervals {kind}")
     if samples is None:
-        print(
-            "(mean-field intervals are too narrow: in simulations those of 90 % held 75 % of the "
-            "true rates; see scripts/sample.py)"
-        )
+        print(MEAN_FIELD_INTERVALS.format(held=75, values="rates"))
     if table.empty:
         print("nothing is left to recommend: every item has been seen")
     for user, own in table.groupby("user", sort=False):

@@ -253,6 +253,12 @@ def test_a_run_is_sampled_and_recommends_by_its_samples(sampled):
         "recommend.py", "--workdir", folder, user, "--intervals=variational"
     )
     assert (status, variational) == (0, before)
+    status, topics, err = run("topics.py", "--workdir", folder)
+    assert (status, err) == (0, "")
+    assert "90 % intervals of 10 posterior samples" in topics
+    assert "too narrow" not in topics
+    status, topics, _ = run("topics.py", "--workdir", folder, "--intervals=variational")
+    assert "mean-field intervals are too narrow" in topics
 
 
 @pytest.mark.parametrize(

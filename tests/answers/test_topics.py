@@ -5,8 +5,9 @@ import pytest
 import scipy.stats
 
 from tests.fitted_runs import NUM_COLUMNS, NUM_ROWS, random_run, scaled
-from vigamma import topics
+from vigamma import ConfigError, Gamma, topics
 from vigamma.answers.topics import _surest
+from vigamma.runs.samples import Samples
 
 RUN = random_run()
 EXPOSURES = np.linspace(0.5, 2, NUM_ROWS)
@@ -73,8 +74,6 @@ def test_columns_are_the_best_by_mean_and_by_the_lower_end_of_the_lift():
 
 def test_the_promising_columns_hold_the_surest_ones():
     """Among thousands of columns, of shapes from a posterior with many rare ones."""
-    from vigamma import Gamma
-
     rng = np.random.default_rng(0)
     shapes = 0.3 + rng.pareto(0.7, 20_000)
     beta = Gamma(shapes, rng.gamma(2.0, size=20_000))
@@ -87,8 +86,6 @@ def test_the_promising_columns_hold_the_surest_ones():
 
 
 def test_a_column_is_promising_by_its_lift_and_by_how_sure_it_is():
-    from vigamma import Gamma
-
     shapes = np.full(1000, 0.02)  # of which all that Wilson & Hilferty say is 0
     lifts = np.linspace(1, 2, 1000)
     lifts[:150] = np.linspace(90, 100, 150)  # large, and by chance
@@ -118,3 +115,78 @@ def test_the_table_shows_every_factor_and_name():
     assert all(name in text for name in found.columns["name"])
     with pytest.raises(ValueError, match="top must be at least 1"):
         topics(RUN, top=0)
+
+
+NUM_DRAWS = 400
+
+
+def run_with_samples(is_switched: bool):
+    """A run with draws from its posterior; factors are told apart in each, as shapes are large."""
+    rng, q = np.random.default_rng(3), dict(RUN.factors.q)
+    for side in ("rows", "columns"):
+        q[side] = Gamma(400 * q[side].concentration, 400 * q[side].rate)
+    draws = []
+    for _ in range(NUM_DRAWS):
+        draw = {
+            side: rng.gamma(q[side].concentration, 1 / q[side].rate, (2, *q[side].rate.shape))
+            for side in ("rows", "columns")
+        }
+        orders = [rng.permutation(3) for _ in range(2)]
+        if is_switched:
+            draw = {
+                side: np.stack([c[:, o] for c, o in zip(chains, orders, strict=True)])
+                for side, chains in draw.items()
+            }
+        draws.append(draw)
+    samples = Samples(draws, np.zeros((2, NUM_DRAWS, 4)))
+    return RUN._replace(factors=RUN.factors._replace(q=q), samples=samples)
+
+
+def test_topics_of_draws_from_the_posterior_are_those_of_the_posterior():
+    run = run_with_samples(is_switched=False)
+    options = {"top": NUM_COLUMNS, "interval": 0.8, "exposures": EXPOSURES}
+    sampled, expected = topics(run, **options), topics(run, intervals="variational", **options)
+    assert (sampled.num_draws, expected.num_draws) == (2 * NUM_DRAWS, 0)
+    both = sampled.weights.merge(expected.weights, on="factor", suffixes=("", "_expected"))
+    keys = ["factor", "order", "name"]
+    columns = sampled.columns.merge(expected.columns, on=keys, suffixes=("", "_expected"))
+    assert (len(both), len(columns)) == (3, 2 * 3 * NUM_COLUMNS)
+    for table, name in ((both, "weight"), (columns, "mean")):
+        ends = ("low", "high") if name == "weight" else ("mean_low", "mean_high")
+        width = table[f"{ends[1]}_expected"] - table[f"{ends[0]}_expected"]
+        for value in (name, *ends):
+            # Standard errors of means and of 10 % quantiles of 800 draws are below a 40th.
+            assert (abs(table[value] - table[f"{value}_expected"]) < 5 / 40 * width).all()
+    # Intervals of the mean-field lift leave out what the sum over factors adds.
+    np.testing.assert_allclose(columns["lift"], columns["lift_expected"], rtol=0.2)
+
+
+def test_topics_do_not_depend_on_the_order_of_the_factors_in_the_draws():
+    found, again = (topics(run_with_samples(is_switched)) for is_switched in (False, True))
+    assert found.table() == again.table()
+    assert found.table().startswith("3 factors; 90 % intervals of 800 posterior samples\n")
+
+
+def test_lifts_of_draws_are_quantiles_of_the_lifts_of_each_draw():
+    run = run_with_samples(is_switched=False)
+    theta, beta = (
+        np.concatenate([draw[side] for draw in run.samples.draws]) for side in ("rows", "columns")
+    )
+    expected = theta.sum(axis=1) * beta.sum(axis=1)
+    weights = expected / expected.sum(axis=1, keepdims=True)
+    shares = beta / beta.sum(axis=1, keepdims=True)
+    lifts = shares / (shares * weights[:, None]).sum(axis=2, keepdims=True)
+    low, high = np.quantile(lifts, [0.05, 0.95], axis=0, method="weibull")
+    found = topics(run, top=5).columns
+    for k in range(3):
+        own = found[(found.factor == k) & (found.order == "lift")]
+        best = np.argsort(-low[:, k])[:5]
+        assert own["name"].tolist() == [f"column {m}, é" for m in best]
+        for name, table in (("lift", lifts.mean(axis=0)), ("lift_low", low), ("lift_high", high)):
+            np.testing.assert_allclose(own[name], table[best, k], rtol=1e-5)
+
+
+def test_sampled_topics_need_samples():
+    with pytest.raises(ConfigError, match="no posterior samples"):
+        topics(RUN, intervals="sampled")
+    assert topics(RUN).num_draws == 0

@@ -17,16 +17,16 @@ standard deviations and intervals are those of the mixture, and include differen
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
+from vigamma.answers.intervals import Intervals, samples_for
 from vigamma.counts.names import indices_of
 from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
-from vigamma.errors import ConfigError
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.models.factor_model import Posterior
@@ -34,8 +34,6 @@ from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Samples
 from vigamma.terminal.pace import Pace
-
-Intervals = Literal["variational", "sampled"]
 
 _RATES_AT_ONCE = 2**24  # 64 MiB
 
@@ -204,19 +202,6 @@ def moments_of_rates(rows: Gamma, columns: Gamma) -> tuple[np.ndarray, np.ndarra
     means = (a / rows.rate) * (c / columns.rate)
     variances = means**2 * (1 / a + 1 / c + 1 / (a * c))
     return means.sum(axis=1), np.sqrt(variances.sum(axis=1))
-
-
-def samples_for(run: FittedRun, intervals: Intervals | None) -> Samples | None:
-    """The samples that intervals are made from; None for variational ones.
-
-    Raises ConfigError if samples are wanted that the run does not have.
-    """
-    if intervals == "sampled" and run.samples is None:
-        raise ConfigError(
-            "the run has no posterior samples of its best start: scripts/sample.py draws them"
-        )
-    is_wanted = intervals == "sampled" or (intervals is None and not run.others)
-    return run.samples if is_wanted else None
 
 
 def _of_samples(
