@@ -29,6 +29,7 @@ from vigamma.counts.names import indices_of
 from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
+from vigamma.inference.row_samples import sample_rows
 from vigamma.models.factor_model import Posterior
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
@@ -36,6 +37,8 @@ from vigamma.runs.samples import Samples
 from vigamma.terminal.pace import Pace
 
 _RATES_AT_ONCE = 2**24  # 64 MiB
+
+_USERS_AT_ONCE = 2**12  # bounds the size of the yielded tables
 
 
 class _Options(NamedTuple):
@@ -108,10 +111,12 @@ def recommend_all(
     draws: int = 0,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
+    intervals: Intervals = "variational",
 ) -> Iterator[pd.DataFrame]:
     """Yields the table of `recommend` in blocks of users; by default for all users, without draws.
 
-    `say` is called now and then with a line of progress.
+    `say` is called now and then with a line of progress. Intervals are variational unless samples
+    are asked for: the rates of all cells in every draw take as many times as long as draws are.
     """
     names, rows = run.factors.row_names, [start.q["rows"] for start in run.starts]
     indices = np.arange(len(names)) if users is None else indices_of(names, users, "user")
@@ -120,6 +125,14 @@ def recommend_all(
         seen = None if seen is None else seen[indices]
     options = _options(run, top, interval, draws, seed)
     pace = Pace(indices.size, "users", say)
+    if (samples := samples_for(run, intervals)) is not None:
+        for first in range(0, indices.size, _USERS_AT_ONCE):
+            block = slice(first, min(first + _USERS_AT_ONCE, indices.size))
+            users_here = names[indices[block]].astype(object)
+            seen_here = None if seen is None else seen[block]
+            yield _of_samples(samples, users_here, indices[block], seen_here, options)
+            pace.update(block.stop)
+        return
     for done, table in _blocks(run, rows, names[indices].astype(object), indices, seen, options):
         pace.update(done)
         yield table
@@ -136,10 +149,12 @@ def recommend_new(
     interval: float = 0.9,
     draws: int = 10_000,
     seed: int = 0,
+    intervals: Intervals | None = None,
 ) -> pd.DataFrame:
     """The table of `recommend` for users that were not in the run, given their counts.
 
-    Their factors are found by coordinate ascent with the columns held fixed; see `fold_in`.
+    Their factors are found by coordinate ascent with the columns held fixed, see `fold_in`; with
+    posterior samples by Gibbs sampling given each draw of the columns, see `sample_rows`.
 
     Args:
       run: from `load_run`.
@@ -151,7 +166,16 @@ def recommend_new(
       interval: the probability of the credible intervals.
       draws: as for `recommend`.
       seed: the seed of the draws.
+      intervals: as for `recommend`.
+
+    Raises:
+      ConfigError: for sampled intervals of a run without samples.
     """
+    if (samples := samples_for(run, intervals)) is not None:
+        options, names = _options(run, top, interval, draws, seed), np.array(users, object)
+        of_new = samples_of_new(run, samples, counts, exposures, seed)
+        seen = None if include_seen else counts
+        return _of_samples(of_new, names, np.arange(len(names)), seen, options)
     q = posterior_of_new(run, counts, exposures)
     seen = None if include_seen else counts
     return recommend_folded(
@@ -164,6 +188,16 @@ def posterior_of_new(
 ) -> list[Posterior]:
     """The posterior of rows that were not in the run, by `fold_in`, in every start."""
     return [fold_in(start.model, start.q["columns"], counts, exposures) for start in run.starts]
+
+
+def samples_of_new(
+    run: FittedRun, samples: Samples, counts: csr_array, exposures: np.ndarray | None, seed: int
+) -> Samples:
+    """Samples of rows that were not in the run, in place of its own rows; see `sample_rows`."""
+    factors, columns = run.factors, [draw["columns"] for draw in samples.draws]
+    rows = sample_rows(factors.model, factors.q["columns"], columns, counts, exposures, [seed])
+    draws = [own | {"columns": beta} for own, beta in zip(rows, columns, strict=True)]
+    return samples._replace(draws=draws)
 
 
 def recommend_folded(

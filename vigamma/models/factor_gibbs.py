@@ -101,6 +101,24 @@ def gibbs_sweep(
     return rows | columns, log_joint
 
 
+def row_sweep(
+    model: FactorModel, rows: Latents, beta: Array, entries: CountEntries, key: Key
+) -> Latents:
+    """Draws the latents of rows once given those of the columns, on a single device.
+
+    Args:
+      model: the priors.
+      rows: their current values, "rows" (N, K) and, if the model has them, "row_rates" (N,).
+      beta: the factors of the columns, without padding; shape (M, K).
+      entries: the counts, without missing cells.
+      key: a Threefry key.
+    """
+    keys = jax.random.split(key)
+    counts = allocate_counts(rows["rows"], beta, entries, keys[0]).rows
+    exposure = entries.exposures[:, None] * beta.sum(axis=0, keepdims=True)
+    return _side("row", model.row_prior, counts, exposure, rows, keys[1], ALONE)
+
+
 def _log_prior(side: str, prior: Prior, latents: Latents) -> Float[Array, " N"]:
     """The log density of the factors of each row or column, and of its rate, in nats."""
     rates = latents.get(f"{side}_rates")

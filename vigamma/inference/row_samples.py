@@ -1,0 +1,94 @@
+"""Posterior samples of new rows, given those of the columns of a fit, by Gibbs sampling."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse import csr_array
+
+from vigamma.data.layout.blocks import block_slots
+from vigamma.data.layout.count_entries import CountEntries, lay_out_entries
+from vigamma.data.layout.count_rows import with_ones
+from vigamma.families.gamma import Gamma
+from vigamma.inference.fold_in import fold_in
+from vigamma.models.factor_gibbs import SMALLEST, Latents, draw_start, row_sweep
+from vigamma.models.factor_model import FactorModel
+from vigamma.random.keys import key_of_seed
+from vigamma.typing import Array
+
+_SWEEPS = 5
+"""Between two draws, whose columns differ little."""
+
+_BURN_IN = 50
+
+
+def sample_rows(
+    model: FactorModel,
+    columns: Gamma,
+    draws: Iterable[Float[np.ndarray, "C M K"]],
+    counts: csr_array,
+    exposures: np.ndarray | None = None,
+    seed: Sequence[int] = (0,),
+) -> list[Latents]:
+    """Draws θ of new rows from p(θ | x, β), at each draw of β of C chains in turn.
+
+    A chain of rows starts at a draw of their variational posterior, see `fold_in`, and makes some
+    sweeps over z and θ at each draw of β. What new rows say about β is neglected, as by `fold_in`.
+
+    Args:
+      model: the model of the fit.
+      columns: their variational posterior; shape (M, K).
+      draws: of β, a draw of every chain at a time, in the order in which the chains made them.
+      counts: canonical counts of the new rows; shape (U, M).
+      exposures: e_n; shape (U,); by default 1.
+      seed: of all random numbers; those of a row depend on its number, but not on other rows.
+
+    Returns:
+      for each of `draws`, "rows" (C, U, K) and, if the model has them, "row_rates" (C, U).
+    """
+    num_rows = counts.shape[0]
+    q = fold_in(model, columns, counts, exposures)
+    exposures = np.ones(num_rows) if exposures is None else exposures
+    slots = block_slots(columns.rate.shape[1])
+    entries = lay_out_entries(counts, exposures, None, num_shards=1, block_slots=slots)
+    q = {name: with_ones(gamma, len(entries.exposures)) for name, gamma in q.items()}
+    dtype = jnp.result_type(float)
+    model = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), model)
+    keys, found, rows = {}, [], {}
+    for i, beta in enumerate(draws):
+        num_chains = len(beta)
+        for chain in range(num_chains):
+            if i == 0:
+                rows[chain] = draw_start(q, [*seed, chain], 1.0)
+                keys[chain] = key_of_seed(
+                    int(np.random.default_rng([*seed, chain]).integers(2**31))
+                )
+            columns_now = np.maximum(np.asarray(beta[chain], dtype), SMALLEST)
+            num_sweeps = _SWEEPS if i else _BURN_IN
+            key = jax.random.fold_in(keys[chain], i)
+            rows[chain] = _sweeps(model, rows[chain], columns_now, entries, key, num_sweeps)
+        found.append(
+            {
+                name: np.stack([np.asarray(rows[c][name])[:num_rows] for c in range(num_chains)])
+                for name in q
+            }
+        )
+    return found
+
+
+@jax.jit
+def _sweeps(
+    model: FactorModel,
+    rows: Latents,
+    beta: Array,
+    entries: CountEntries,
+    key: Array,
+    num_sweeps: Array | int,
+) -> Latents:
+    sweep = partial(row_sweep, model, beta=beta, entries=entries)
+    return jax.lax.fori_loop(
+        0, num_sweeps, lambda i, rows: sweep(rows, key=jax.random.fold_in(key, i)), rows
+    )
