@@ -46,8 +46,8 @@ _INTERVALS = flags.DEFINE_enum(
     "intervals",
     None,
     INTERVALS,
-    "Of --user: sampled, by the draws of scripts/sample.py, the default where there are any; or "
-    "variational, of the mean-field approximation.",
+    "sampled, by the draws of scripts/sample.py, the default for --user and a list of --counts "
+    "where there are any; or variational, of the mean-field approximation, the default for many.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
 _INCLUDE_SEEN = flags.DEFINE_bool("include_seen", False, "Items with a count may come as well.")
@@ -96,10 +96,11 @@ def _answer(console):
     if _ALL_USERS.value and output is None:
         output = _RUN.workdir / "recommendations.csv"
     with console.status("loading the run and its counts"):
-        run = _RUN.load(console, with_samples=bool(_USER.value))
-        tables = _known(run, console.print)
+        intervals = _intervals(bool(_USER.value))
+        run = _RUN.load(console, with_samples=intervals != "variational")
+        tables = _known(run, console.print, intervals)
     if output is None:
-        samples = samples_for(run, _INTERVALS.value) if _USER.value else None
+        samples = samples_for(run, intervals)
         _print(pd.concat(tables, ignore_index=True), run.which, samples)
     else:
         num_lines = write_csv(tables, Path(output))
@@ -109,8 +110,9 @@ def _answer(console):
 def _answer_new(console):
     """Prints or writes the recommendations of --counts; a matrix, which may be large, to a file."""
     with console.status("loading the run and the counts"):
-        run = _RUN.load(console)
+        run = _RUN.load(console, with_samples=_INTERVALS.value != "variational")
         new = vigamma.read_new_rows(run, Path(_COUNTS.value))
+        intervals = _intervals(new.is_list)
         for note in new.notes:
             console.print(note)
         exposures = None
@@ -124,6 +126,7 @@ def _answer_new(console):
         include_seen=_INCLUDE_SEEN.value,
         with_scores=_SCORES.value is not None,
         say=console.print,
+        intervals=intervals,
         **_options(_FEW_DRAWN if new.is_list else 0),
     )
     output = _OUTPUT.value
@@ -135,7 +138,8 @@ def _answer_new(console):
         answers, printed = itertools.tee(answers)
     _write(answers, written)
     if output is None:
-        _print(pd.concat([block.recommendations for block in printed]), run.which)
+        table = pd.concat([block.recommendations for block in printed])
+        _print(table, run.which, samples_for(run, intervals))
 
 
 def _write(answers, paths):
@@ -152,17 +156,23 @@ def _write(answers, paths):
         print(f"written: {path}, {num_lines[name]:,} {name if name != 'factors' else 'rows'}")
 
 
-def _known(run, say):
+def _intervals(are_few):
+    """The value of the flag; for many rows the intervals that take no draws, unless it is set."""
+    return _INTERVALS.value or (None if are_few else "variational")
+
+
+def _known(run, say, intervals):
     """The recommendations for rows of the run, in blocks."""
     seen = None
     if not _INCLUDE_SEEN.value:
         seen = vigamma.load_run_data(run, _DATA_PATH.value).counts
     if _USER.value:
         users = split_names(run.factors.row_names, _USER.value)
-        options = _options(_FEW_DRAWN) | {"intervals": _INTERVALS.value}
+        options = _options(_FEW_DRAWN) | {"intervals": intervals}
         return [vigamma.recommend(run, users, seen=seen, **options)]
     users = None if _ALL_USERS.value else read_names(Path(_USERS.value))
-    return vigamma.recommend_all(run, users, seen=seen, say=say, **_options(0))
+    options = _options(0) | {"intervals": intervals}
+    return vigamma.recommend_all(run, users, seen=seen, say=say, **options)
 
 
 def _options(draws):
@@ -175,7 +185,7 @@ def _options(draws):
     }
 
 
-def _print(table, which, samples=None):
+def _print(table, which, samples):
     draws = _options(0 if _USERS.value else _FEW_DRAWN)["draws"]
     kind = f"of {draws:,} draws, seed {_SEED.value}" if draws else "of Gammas with that mean and sd"
     if samples is not None:

@@ -235,7 +235,7 @@ def sampled(workdir, tmp_path):
     return shutil.copytree(workdir, tmp_path / "sampled"), flags
 
 
-def test_a_run_is_sampled_and_recommends_by_its_samples(sampled):
+def test_a_run_is_sampled_and_answers_by_its_samples(sampled):
     folder, flags = sampled
     user = "--user=user 3, é"
     status, before, err = run("recommend.py", "--workdir", folder, user)
@@ -253,6 +253,22 @@ def test_a_run_is_sampled_and_recommends_by_its_samples(sampled):
         "recommend.py", "--workdir", folder, user, "--intervals=variational"
     )
     assert (status, variational) == (0, before)
+    (folder / "one.txt").write_text("film 1, é\t3\nfilm 9, é\t1\n", encoding="utf-8")
+    new = ("recommend.py", "--workdir", folder, f"--counts={folder / 'one.txt'}")
+    status, out, _ = run(*new)
+    assert status == 0
+    assert "90 % intervals of 10 posterior samples" in out
+    assert "too narrow" in run(*new, "--intervals=variational")[1]
+    many = ("recommend.py", "--workdir", folder, "--all_users", "--top=3")
+    tables = {}
+    for kind in ("variational", "sampled"):
+        output = folder / f"{kind}.csv"
+        assert run(*many, f"--output={output}", f"--intervals={kind}")[0] == 0
+        tables[kind] = pd.read_csv(output)
+    assert (tables["sampled"].user == tables["variational"].user).all()
+    own = tables["sampled"][tables["sampled"].user == "user 3, é"]
+    listed = run("recommend.py", "--workdir", folder, user, "--top=3")[1]
+    assert all(f"{rate:.4g}"[:4] in listed for rate in own.rate)
     status, topics, err = run("topics.py", "--workdir", folder)
     assert (status, err) == (0, "")
     assert "90 % intervals of 10 posterior samples" in topics

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from vigamma.answers.export import factor_table
-from vigamma.answers.recommendation import posterior_of_new, recommend_folded
+from vigamma.answers.intervals import Intervals, samples_for
+from vigamma.answers.recommendation import posterior_of_new, recommend_folded, recommend_new
 from vigamma.data.files import SparseCounts
 from vigamma.data.new_counts import NewCounts, read_new_counts
 from vigamma.errors import ConfigError
@@ -77,6 +78,7 @@ def answer_new_rows(
     seed: int = 0,
     with_scores: bool = True,
     say: Callable[[str], None] = lambda _: None,
+    intervals: Intervals | None = "variational",
 ) -> Iterator[NewRowAnswers]:
     """Yields the answers for rows that were not in the run, in blocks of rows.
 
@@ -96,20 +98,35 @@ def answer_new_rows(
       seed: the seed of the draws, which also depend on the number of the row.
       with_scores: whether to score the rows, which takes twice as long as their factors.
       say: called now and then with a line of progress.
+      intervals: of the recommendations, as for `recommend_new`; "sampled" takes as many times as
+        long as there are draws. Factors and scores are variational.
 
     Raises:
-      ConfigError: if scores are requested and there is only one column.
+      ConfigError: if scores are requested and there is only one column, or for sampled intervals of
+        a run without samples.
     """
     if with_scores and counts.shape[1] < 2:
         raise ConfigError("a score needs two columns or more, to predict one from another")
     all_names = np.asarray(names, object)
     pace = Pace(all_names.size, "rows", say)
     options: dict[str, Any] = {"top": top, "interval": interval, "draws": draws, "seed": seed}
+    is_sampled = samples_for(run, intervals) is not None
     for block, q, scores in _folded(run, counts, all_names, exposures, with_scores):
-        seen = None if include_seen else counts[block]
-        recommendations = recommend_folded(
-            run, q, all_names[block], seen=seen, first=block.start, **options
-        )
+        if is_sampled:
+            recommendations = recommend_new(
+                run,
+                counts[block],
+                all_names[block],
+                exposures=None if exposures is None else exposures[block],
+                include_seen=include_seen,
+                intervals="sampled",
+                **options,
+            )
+        else:
+            seen = None if include_seen else counts[block]
+            recommendations = recommend_folded(
+                run, q, all_names[block], seen=seen, first=block.start, **options
+            )
         factors = factor_table(all_names[block], q[0]["rows"], q[0].get("row_rates"))
         yield NewRowAnswers(recommendations, factors, scores)
         pace.update(block.stop)

@@ -111,7 +111,7 @@ def recommend_all(
     draws: int = 0,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
-    intervals: Intervals = "variational",
+    intervals: Intervals | None = "variational",
 ) -> Iterator[pd.DataFrame]:
     """Yields the table of `recommend` in blocks of users; by default for all users, without draws.
 
@@ -141,7 +141,7 @@ def recommend_all(
 def recommend_new(
     run: FittedRun,
     counts: csr_array,
-    users: Sequence[str] = ("new",),
+    users: Sequence[str] | np.ndarray = ("new",),
     *,
     exposures: np.ndarray | None = None,
     include_seen: bool = False,
