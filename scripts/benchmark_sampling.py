@@ -1,6 +1,7 @@
 """Measures posterior samples: coverage of intervals, cost of sweeps, bounds of the evidence.
 
 python scripts/benchmark_sampling.py --only coverage --shape 200,150,5 --num_sets 4
+python scripts/benchmark_sampling.py --only new_rows --num_sets 2
 python scripts/benchmark_sampling.py --only sweep --counts COUNTS.npz --num_factors 20
 python scripts/benchmark_sampling.py --only evidence --shape 50,40,3 --num_sets 2
 
@@ -25,14 +26,16 @@ from vigamma.data.layout.count_rows import balanced_order, in_order, lay_out_row
 from vigamma.devices.host import use_all_cores
 from vigamma.devices.mesh import make_mesh, place
 from vigamma.diagnostics.recovery import matched_factors
+from vigamma.inference.fold_in import fold_in
 from vigamma.inference.gibbs import ChainData
+from vigamma.inference.row_samples import sample_rows
 from vigamma.models.factor_gibbs import SMALLEST
 from vigamma.models.factor_model import random_perturbations, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 from vigamma.typing import default_float
 
 _ONLY = flags.DEFINE_enum(
-    "only", None, ["coverage", "sweep", "evidence"], "What to measure.", required=True
+    "only", None, ["coverage", "new_rows", "sweep", "evidence"], "What to measure.", required=True
 )
 _SHAPE = flags.DEFINE_list("shape", ["200", "150", "5"], "N, M and K of simulated counts.")
 _MEANS = flags.DEFINE_list("means", ["0.1", "1", "3"], "Mean counts of a cell.")
@@ -47,6 +50,7 @@ _STEPS = flags.DEFINE_integer("num_steps", 2000, "Steps of a chain of --only evi
 _LEVELS = 0.5, 0.8, 0.9, 0.95
 _NUM_CELLS = 4000
 _TOP = 10
+_NUM_NEW = 100
 
 
 class Problem:
@@ -105,7 +109,10 @@ def drawn(problem: Problem, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray
     num_rows, num_columns = problem.counts.shape
     rows, columns = (np.concatenate([q[side] for q in kept]) for side in ("rows", "columns"))
     rows = np.stack([in_order(values) for values in rows[:, :num_rows]])
-    q, rng = without_padding(fit.arrays.q, problem.counts.shape, True), np.random.default_rng(seed)
+    q, rng = (
+        without_padding(fit.arrays.q, problem.counts.shape, True),
+        np.random.defaultnp.random.default_rng(seed),
+    )
     variational = (
         rng.standard_gamma(q[side].concentration, (len(rows), *q[side].rate.shape)) / q[side].rate
         for side in ("rows", "columns")
@@ -125,7 +132,7 @@ def coverage(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def coverages(problem: Problem, theta, beta, draws, seed: int) -> dict[str, np.ndarray]:
     """Of every quantity, given the true factors and draws of them."""
-    rng, (rows, columns) = np.random.default_rng(seed), draws
+    rng, (rows, columns) = np.random.defaultnp.random.default_rng(seed), draws
     counts = problem.counts.toarray()
     n, m = (rng.integers(size, size=_NUM_CELLS) for size in counts.shape)
 
@@ -168,6 +175,54 @@ def measure_coverage() -> None:
             for (quantity, name), shares in sorted(tables.items()):
                 line = "".join(f"{100 * share:>7.1f} %" for share in np.mean(shares, axis=0))
                 print(f"  {quantity + ', ' + name:<32}{line}", flush=True)
+
+
+def measure_new_rows() -> None:
+    """Prints the coverage of the rates of rows that are not in a fit, by fold-in and by samples."""
+    num_rows, num_columns, num_factors = map(int, _SHAPE.value)
+    print(f"rates of {_NUM_NEW} new rows" + "".join(f"{100 * level:>7.0f} %" for level in _LEVELS))
+    for kind in ("flat", "hierarchical"):
+        for mean in map(float, _MEANS.value):
+            tables = defaultdict(list)
+            for seed in range(_NUM_SETS.value):
+                model, key = model_of(kind, mean, num_factors), jax.random.key(seed)
+                truth = model.generate_prior(key, num_rows + _NUM_NEW, num_columns, num_factors)
+                theta, beta, counts = (np.asarray(values) for values in truth)
+                known, new = np.split(counts.astype(np.int32), [num_rows])
+                problem, rng = (
+                    Problem(csr_array(known), model, num_factors, seed),
+                    np.random.default_rng(seed),
+                )
+                n, m = (rng.integers(size, size=_NUM_CELLS) for size in new.shape)
+                rates = (theta[num_rows:][n] * beta[m]).sum(axis=1)
+                for name, draws in drawn_new(problem, csr_array(new), seed).items():
+                    rows, columns = draws
+                    values = np.einsum("dek,dek->de", rows[:, n], columns[:, m])
+                    tables[name].append(coverage(values, rates))
+            for name, shares in tables.items():
+                line = "".join(f"{100 * share:>7.1f} %" for share in np.mean(shares, axis=0))
+                print(f"  {f'{kind}, {mean:g}, {name}':<20}{line}", flush=True)
+
+
+def drawn_new(problem: Problem, new: csr_array, seed: int):
+    """Draws of θ of new rows and of β, by fold-in and by `sample_rows`."""
+    fit, num_columns = problem.fit(1e-6), problem.counts.shape[1]
+    fit.step(2000)
+    q = without_padding(fit.arrays.q, problem.counts.shape, True)
+    chains = problem.chains(fit, vigamma.Gibbs(burn_in=_BURN_IN.value), seed)
+    chains.step(_BURN_IN.value)
+    betas = []
+    while chains.num_steps + 4 <= _SWEEPS.value:
+        chains.step(4)
+        betas.append(jax.device_get(chains.arrays.q)["columns"][:, :num_columns])
+    rows = sample_rows(problem.model, q["columns"], betas, new, seed=[seed])
+    rng, folded = np.random.default_rng(seed), fold_in(problem.model, q["columns"], new)
+    variational = (
+        rng.standard_gamma(of_side.concentration, (400, *of_side.rate.shape)) / of_side.rate
+        for of_side in (folded["rows"], q["columns"])
+    )
+    sampled = np.concatenate([draw["rows"] for draw in rows]), np.concatenate(betas)
+    return {"fold-in": tuple(variational), "sampled": sampled}
 
 
 def measure_sweeps() -> None:
@@ -243,7 +298,12 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     if _ONLY.value != "evidence":  # whose ELBO is of a single device
         use_all_cores()
-    measures = {"coverage": measure_coverage, "sweep": measure_sweeps, "evidence": measure_evidence}
+    measures = {
+        "coverage": measure_coverage,
+        "sweep": measure_sweeps,
+        "evidence": measure_evidence,
+        "new_rows": measure_new_rows,
+    }
     measures[_ONLY.value]()
 
 
