@@ -99,25 +99,27 @@ def drawn(problem: Problem, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray
     """Draws of θ and β, (D, N, K) and (D, M, K), of the mean-field approximation and of chains."""
     fit = problem.fit(1e-6)
     fit.step(2000)
-    inference = vigamma.Gibbs(burn_in=_BURN_IN.value, thin=2)
-    chains, kept = problem.chains(fit, inference, seed), []
-    if _BURN_IN.value:
-        chains.step(_BURN_IN.value)
-    while chains.num_steps + inference.thin <= _SWEEPS.value:
-        chains.step(inference.thin)
-        kept.append(jax.device_get(chains.arrays.q))
+    kept = draws_of_chains(problem, fit, 2, seed)
     num_rows, num_columns = problem.counts.shape
     rows, columns = (np.concatenate([q[side] for q in kept]) for side in ("rows", "columns"))
     rows = np.stack([in_order(values) for values in rows[:, :num_rows]])
-    q, rng = (
-        without_padding(fit.arrays.q, problem.counts.shape, True),
-        np.random.defaultnp.random.default_rng(seed),
-    )
+    q, rng = without_padding(fit.arrays.q, problem.counts.shape, True), np.random.default_rng(seed)
     variational = (
         rng.standard_gamma(q[side].concentration, (len(rows), *q[side].rate.shape)) / q[side].rate
         for side in ("rows", "columns")
     )
     return {"mean-field": tuple(variational), "sampled": (rows, columns[:, :num_columns])}
+
+
+def draws_of_chains(problem: Problem, fit: vigamma.TrainState, thin: int, seed: int) -> list:
+    """The latents of chains that start at the end of a fit, after the burn-in."""
+    chains, kept = problem.chains(fit, vigamma.Gibbs(burn_in=_BURN_IN.value, thin=thin), seed), []
+    if _BURN_IN.value:
+        chains.step(_BURN_IN.value)
+    while chains.num_steps + thin <= _SWEEPS.value:
+        chains.step(thin)
+        kept.append(jax.device_get(chains.arrays.q))
+    return kept
 
 
 def coverage(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -132,7 +134,7 @@ def coverage(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def coverages(problem: Problem, theta, beta, draws, seed: int) -> dict[str, np.ndarray]:
     """Of every quantity, given the true factors and draws of them."""
-    rng, (rows, columns) = np.random.defaultnp.random.default_rng(seed), draws
+    rng, (rows, columns) = np.random.default_rng(seed), draws
     counts = problem.counts.toarray()
     n, m = (rng.integers(size, size=_NUM_CELLS) for size in counts.shape)
 
@@ -189,10 +191,8 @@ def measure_new_rows() -> None:
                 truth = model.generate_prior(key, num_rows + _NUM_NEW, num_columns, num_factors)
                 theta, beta, counts = (np.asarray(values) for values in truth)
                 known, new = np.split(counts.astype(np.int32), [num_rows])
-                problem, rng = (
-                    Problem(csr_array(known), model, num_factors, seed),
-                    np.random.default_rng(seed),
-                )
+                problem = Problem(csr_array(known), model, num_factors, seed)
+                rng = np.random.default_rng(seed)
                 n, m = (rng.integers(size, size=_NUM_CELLS) for size in new.shape)
                 rates = (theta[num_rows:][n] * beta[m]).sum(axis=1)
                 for name, draws in drawn_new(problem, csr_array(new), seed).items():
@@ -209,13 +209,9 @@ def drawn_new(problem: Problem, new: csr_array, seed: int):
     fit, num_columns = problem.fit(1e-6), problem.counts.shape[1]
     fit.step(2000)
     q = without_padding(fit.arrays.q, problem.counts.shape, True)
-    chains = problem.chains(fit, vigamma.Gibbs(burn_in=_BURN_IN.value), seed)
-    chains.step(_BURN_IN.value)
-    betas = []
-    while chains.num_steps + 4 <= _SWEEPS.value:
-        chains.step(4)
-        betas.append(jax.device_get(chains.arrays.q)["columns"][:, :num_columns])
-    rows = sample_rows(problem.model, q["columns"], betas, new, seed=[seed])
+    kept = draws_of_chains(problem, fit, 4, seed)
+    betas = [q["columns"][:, :num_columns] for q in kept]
+    rows = sample_rows(problem.model, q["columns"], betas, new, seed=seed)
     rng, folded = np.random.default_rng(seed), fold_in(problem.model, q["columns"], new)
     variational = (
         rng.standard_gamma(of_side.concentration, (400, *of_side.rate.shape)) / of_side.rate

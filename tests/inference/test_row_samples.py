@@ -19,7 +19,7 @@ def draws_of(kind: str, counts: np.ndarray, betas: list[np.ndarray], seed: int =
     columns = Gamma(np.full(shape, 50.0), 50 / np.mean(betas, axis=0))
     stacked = [np.stack([beta, beta]) for beta in betas]
     return sample_rows(
-        make_model(kind), columns, stacked, csr_array(counts), EXPOSURES[: len(counts)], [seed]
+        make_model(kind), columns, stacked, csr_array(counts), EXPOSURES[: len(counts)], seed
     )
 
 

@@ -38,8 +38,6 @@ from vigamma.terminal.pace import Pace
 
 _RATES_AT_ONCE = 2**24  # 64 MiB
 
-_USERS_AT_ONCE = 2**12  # bounds the size of the yielded tables
-
 
 class _Options(NamedTuple):
     """The options of `recommend`, and the names of the columns."""
@@ -90,14 +88,13 @@ def recommend(
       UnknownNameError: for a user that does not exist.
     """
     indices = indices_of(run.factors.row_names, users, "user")
-    if (samples := samples_for(run, intervals)) is not None:
-        options = _options(run, top, interval, draws, seed)
-        seen = None if seen is None else seen[indices]
-        return _of_samples(samples, np.array(users, object), indices, seen, options)
-    rows = [_taken(start.q["rows"], indices) for start in run.starts]
-    options = _options(run, top, interval, draws, seed)
+    options, named = _options(run, top, interval, draws, seed), np.array(users, object)
     seen = None if seen is None else seen[indices]
-    blocks = _blocks(run, rows, np.array(users, object), indices, seen, options)
+    if (samples := samples_for(run, intervals)) is not None:
+        blocks = _sampled_blocks(samples, named, indices, seen, options)
+    else:
+        rows = [_taken(start.q["rows"], indices) for start in run.starts]
+        blocks = _blocks(run, rows, named, indices, seen, options)
     return pd.concat([table for _, table in blocks], ignore_index=True)
 
 
@@ -125,15 +122,12 @@ def recommend_all(
         seen = None if seen is None else seen[indices]
     options = _options(run, top, interval, draws, seed)
     pace = Pace(indices.size, "users", say)
+    named = names[indices].astype(object)
     if (samples := samples_for(run, intervals)) is not None:
-        for first in range(0, indices.size, _USERS_AT_ONCE):
-            block = slice(first, min(first + _USERS_AT_ONCE, indices.size))
-            users_here = names[indices[block]].astype(object)
-            seen_here = None if seen is None else seen[block]
-            yield _of_samples(samples, users_here, indices[block], seen_here, options)
-            pace.update(block.stop)
-        return
-    for done, table in _blocks(run, rows, names[indices].astype(object), indices, seen, options):
+        blocks = _sampled_blocks(samples, named, indices, seen, options)
+    else:
+        blocks = _blocks(run, rows, named, indices, seen, options)
+    for done, table in blocks:
         pace.update(done)
         yield table
 
@@ -175,7 +169,8 @@ def recommend_new(
         options, names = _options(run, top, interval, draws, seed), np.array(users, object)
         of_new = samples_of_new(run, samples, counts, exposures, seed)
         seen = None if include_seen else counts
-        return _of_samples(of_new, names, np.arange(len(names)), seen, options)
+        blocks = _sampled_blocks(of_new, names, np.arange(len(names)), seen, options)
+        return pd.concat([table for _, table in blocks], ignore_index=True)
     q = posterior_of_new(run, counts, exposures)
     seen = None if include_seen else counts
     return recommend_folded(
@@ -195,7 +190,7 @@ def samples_of_new(
 ) -> Samples:
     """Samples of rows that were not in the run, in place of its own rows; see `sample_rows`."""
     factors, columns = run.factors, [draw["columns"] for draw in samples.draws]
-    rows = sample_rows(factors.model, factors.q["columns"], columns, counts, exposures, [seed])
+    rows = sample_rows(factors.model, factors.q["columns"], columns, counts, exposures, seed)
     draws = [own | {"columns": beta} for own, beta in zip(rows, columns, strict=True)]
     return samples._replace(draws=draws)
 
@@ -238,18 +233,18 @@ def moments_of_rates(rows: Gamma, columns: Gamma) -> tuple[np.ndarray, np.ndarra
     return means.sum(axis=1), np.sqrt(variances.sum(axis=1))
 
 
-def _of_samples(
+def _sampled_blocks(
     samples: Samples,
     users: np.ndarray,
     indices: np.ndarray,
     seen: csr_array | None,
     options: _Options,
-) -> pd.DataFrame:
-    """The table of `recommend`, with means, standard deviations and quantiles of the draws."""
-    num_columns, tables = len(options.column_names), []
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """As `_blocks`, with means, standard deviations and quantiles of the draws."""
+    num_columns = len(options.column_names)
     size = max(_RATES_AT_ONCE // num_columns, 1)
     for start in range(0, len(indices), size):
-        block = slice(start, start + size)
+        block = slice(start, min(start + size, len(indices)))
         means = np.zeros((len(indices[block]), num_columns), np.float32)
         for draw in samples.draws:
             for rows, columns in zip(draw["rows"], draw["columns"], strict=True):
@@ -263,8 +258,7 @@ def _of_samples(
         low, high = np.quantile(rates, options.tails, axis=0, method="weibull")
         values = {"rate": rates.mean(axis=0), "sd": rates.std(axis=0, ddof=1)}
         values |= {"low": low, "high": high}
-        tables.append(_table(users[block][owner], rank, item, values, options))
-    return pd.concat(tables, ignore_index=True)
+        yield block.stop, _table(users[block][owner], rank, item, values, options)
 
 
 def _table(

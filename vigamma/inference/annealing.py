@@ -37,7 +37,7 @@ from vigamma.diagnostics.recovery import matched_factors
 from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.models.allocation import allocate_counts
-from vigamma.models.factor_gibbs import LARGEST, SMALLEST, Latents, draw_start
+from vigamma.models.factor_gibbs import LARGEST, SMALLEST, Latents, draw_starts
 from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.models.factor_priors import Prior
 from vigamma.random.keys import threefry_key
@@ -189,8 +189,8 @@ def log_evidence_bounds(
     log_orders = math.lgamma(reference.shape[1] + 1)
 
     seed = jax.random.key_data(key).tolist()
-    starts = [draw_start(path.q, [*seed, chain], 1.0) for chain in range(num_chains)]
-    last, log_w = _run(path, _stacked(starts), keys[0], num_steps, is_reverse=False)
+    starts = draw_starts(path.q, seed, num_chains)
+    last, log_w = _run(path, starts, keys[0], num_steps, is_reverse=False)
     forward = log_constant + np.asarray(log_w, np.float64)
     is_matched = np.array([_is_in_order(beta, reference) for beta in np.asarray(last["columns"])])
     of_one_order = np.where(is_matched, forward + log_orders, -np.inf)

@@ -13,7 +13,7 @@ from vigamma.data.layout.count_entries import CountEntries
 from vigamma.devices.mesh import ALONE, Collectives, by_rows, replicated
 from vigamma.families.gamma import Gamma
 from vigamma.inference.finite import all_finite
-from vigamma.models.factor_gibbs import Latents, draw_start, gibbs_sweep
+from vigamma.models.factor_gibbs import Latents, draw_starts, gibbs_sweep
 from vigamma.models.factor_model import FactorModel
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, Leaf, PyTree, Record, spec
@@ -114,8 +114,7 @@ class Gibbs:
         del num_batches, validates
         key = threefry_key(key)
         seed = jax.random.key_data(key).tolist()
-        starts = [draw_start(q, [*seed, chain], self.inflation) for chain in range(self.num_chains)]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
+        stacked = draw_starts(q, seed, self.num_chains, self.inflation)
         shape = self.thin, self.num_chains, 3 * self.num_watched + 1
         return ChainState(
             step=jnp.uint32(0),

@@ -1,7 +1,6 @@
 """Posterior samples of new rows, given those of the columns of a fit, by Gibbs sampling."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +13,10 @@ from vigamma.data.layout.count_entries import CountEntries, lay_out_entries
 from vigamma.data.layout.count_rows import with_ones
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
-from vigamma.models.factor_gibbs import SMALLEST, Latents, draw_start, row_sweep
+from vigamma.models.factor_gibbs import SMALLEST, Latents, draw_starts, row_sweep
 from vigamma.models.factor_model import FactorModel
 from vigamma.random.keys import key_of_seed
-from vigamma.typing import Array
+from vigamma.typing import Array, Key
 
 _SWEEPS = 5
 """Between two draws, whose columns differ little."""
@@ -31,7 +30,7 @@ def sample_rows(
     draws: Iterable[Float[np.ndarray, "C M K"]],
     counts: csr_array,
     exposures: np.ndarray | None = None,
-    seed: Sequence[int] = (0,),
+    seed: int = 0,
 ) -> list[Latents]:
     """Draws θ of new rows from p(θ | x, β), at each draw of β of C chains in turn.
 
@@ -57,25 +56,14 @@ def sample_rows(
     q = {name: with_ones(gamma, len(entries.exposures)) for name, gamma in q.items()}
     dtype = jnp.result_type(float)
     model = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), model)
-    keys, found, rows = {}, [], {}
-    for i, beta in enumerate(draws):
-        num_chains = len(beta)
-        for chain in range(num_chains):
-            if i == 0:
-                rows[chain] = draw_start(q, [*seed, chain], 1.0)
-                keys[chain] = key_of_seed(
-                    int(np.random.default_rng([*seed, chain]).integers(2**31))
-                )
-            columns_now = np.maximum(np.asarray(beta[chain], dtype), SMALLEST)
-            num_sweeps = _SWEEPS if i else _BURN_IN
-            key = jax.random.fold_in(keys[chain], i)
-            rows[chain] = _sweeps(model, rows[chain], columns_now, entries, key, num_sweeps)
-        found.append(
-            {
-                name: np.stack([np.asarray(rows[c][name])[:num_rows] for c in range(num_chains)])
-                for name in q
-            }
-        )
+    rows: Latents = {}
+    found, key = [], key_of_seed(seed)
+    for i, of_chains in enumerate(draws):
+        rows = rows or draw_starts(q, [seed], len(of_chains))
+        beta = np.maximum(np.asarray(of_chains, dtype), SMALLEST)
+        num_sweeps = _SWEEPS if i else _BURN_IN
+        rows = _sweeps(model, rows, beta, entries, jax.random.fold_in(key, i), num_sweeps)
+        found.append({name: np.asarray(leaf)[:, :num_rows] for name, leaf in rows.items()})
     return found
 
 
@@ -83,12 +71,19 @@ def sample_rows(
 def _sweeps(
     model: FactorModel,
     rows: Latents,
-    beta: Array,
+    beta: Float[Array, "C M K"],
     entries: CountEntries,
-    key: Array,
+    key: Key,
     num_sweeps: Array | int,
 ) -> Latents:
-    sweep = partial(row_sweep, model, beta=beta, entries=entries)
-    return jax.lax.fori_loop(
-        0, num_sweeps, lambda i, rows: sweep(rows, key=jax.random.fold_in(key, i)), rows
-    )
+    """Sweeps over the rows of every chain."""
+
+    def of_chain(chain: tuple[Latents, Array, Key]) -> Latents:
+        rows, beta, key = chain
+
+        def sweep(i: Array, rows: Latents) -> Latents:
+            return row_sweep(model, rows, beta, entries, jax.random.fold_in(key, i))
+
+        return jax.lax.fori_loop(0, num_sweeps, sweep, rows)
+
+    return jax.lax.map(of_chain, (rows, beta, jax.random.split(key, len(beta))))

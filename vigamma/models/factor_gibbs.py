@@ -54,6 +54,14 @@ def draw_start(q: dict[str, Gamma], seed: Sequence[int], inflation: float) -> La
     return drawn
 
 
+def draw_starts(
+    q: dict[str, Gamma], seed: Sequence[int], num_chains: int, inflation: float = 1.0
+) -> Latents:
+    """Draws of `draw_start`, a seed [*seed, c] for chain c, with a leading axis of chains."""
+    starts = [draw_start(q, [*seed, chain], inflation) for chain in range(num_chains)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
+
+
 def gibbs_sweep(
     model: FactorModel,
     latents: Latents,
