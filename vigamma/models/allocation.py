@@ -51,11 +51,16 @@ def allocate_counts(
       entries: the counts of these rows.
       key: a Threefry key.
       first_row: the number, among all rows, of the first row of this device.
+
+    Raises:
+      ValueError: if a table of factors, padded to whole vector registers, has 2^31 numbers or more.
     """
     num_factors = theta_nk.shape[1]
     theta, beta = padded(theta_nk), padded(beta_mk)
+    if max(theta.size, beta.size) >= 2**31:
+        raise ValueError("posterior samples need fewer than 2^31 factors on each device")
     words = tuple(jax.random.bits(key, (2,), jnp.uint32))  # keys of units are near one another
-    sums = jnp.zeros(theta.shape, jnp.int32), jnp.zeros(beta.shape, jnp.int32)
+    sums = jnp.zeros(theta.size, jnp.int32), jnp.zeros(beta.size, jnp.int32)
     fits = jnp.zeros(entries.small.counts.shape[1], theta.dtype)
 
     def add_small(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
@@ -65,7 +70,8 @@ def allocate_counts(
         return _with_binomials(sums, block, theta_nk, beta_mk, words, first_row), None
 
     rows, columns, fits = jax.lax.scan(add_small, (*sums, fits), entries.small)[0]
-    rows, columns = rows[:, :num_factors], columns[:, :num_factors]
+    rows = rows.reshape(theta.shape)[:, :num_factors]
+    columns = columns.reshape(beta.shape)[:, :num_factors]
     fit = fits.sum()
     if entries.large.counts.size:
         fits = jnp.zeros(entries.large.counts.shape[1], theta.dtype)
@@ -87,15 +93,18 @@ def _with_units(
     num_groups = theta.shape[1] // LANES
     weights = gather(theta, rows) * gather(beta, columns)
     up_to_group = jnp.repeat(jnp.triu(jnp.ones((num_groups,) * 2, theta.dtype)), LANES, axis=0)
-    cumulative = jnp.einsum("jg,sj->gs", up_to_group, weights, precision="highest")
+    cumulative = jnp.einsum("sj,jg->sg", weights, up_to_group, precision="highest")
+    cumulative = jax.lax.optimization_barrier(cumulative).T  # as a product, it takes twice the time
     rates = cumulative[-1]
     index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
 
-    def add_unit(unit: Array, tables: tuple[Array, Array]) -> tuple[Array, Array]:
+    def level_of(unit: Array) -> Array:
         high, low = threefry2x32((key[0], key[1] ^ unit.astype(jnp.uint32)), index)
         uniform = fraction(high, low if theta.dtype == jnp.float64 else None, theta.dtype)
-        level = jnp.minimum(uniform, 1 - jnp.finfo(theta.dtype).epsneg) * rates
-        level = jax.lax.optimization_barrier(level)  # else computed anew for every group
+        return jnp.minimum(uniform, 1 - jnp.finfo(theta.dtype).epsneg) * rates
+
+    def add_unit(unit: Array, carry: _Sums) -> _Sums:
+        of_rows, of_columns, level = carry
         is_above = cumulative[:-1] <= level[None]
         group = is_above.sum(axis=0, dtype=jnp.int32)
         below = jnp.where(is_above, cumulative[:-1], 0).max(axis=0, initial=0)
@@ -108,14 +117,16 @@ def _with_units(
         level = jnp.minimum(level - below, largest)
         lane = sum((sum_ <= level).astype(jnp.int32) for sum_ in partial[:-1])
         component = LANES * group + lane
-        is_unit = unit < counts
-        of_rows, of_columns = tables
+        one = (unit < counts).astype(jnp.int32)
         return (
-            of_rows.at[jnp.where(is_unit, rows, len(theta)), component].add(1, mode="drop"),
-            of_columns.at[jnp.where(is_unit, columns, len(beta)), component].add(1, mode="drop"),
+            _with_added(of_rows, rows * theta.shape[1] + component, one),
+            _with_added(of_columns, columns * theta.shape[1] + component, one),
+            level_of(unit + 1),  # carried, as it is computed anew for each use within an iteration
         )
 
-    of_rows, of_columns = jax.lax.fori_loop(0, counts.max(), add_unit, sums[:2])
+    of_rows, of_columns, _ = jax.lax.fori_loop(
+        0, counts.max(), add_unit, (*sums[:2], level_of(jnp.int32(0)))
+    )
     return of_rows, of_columns, sums[2] + _fit(counts, rates)
 
 
@@ -149,6 +160,10 @@ def _with_binomials(
         of_columns.at[columns].add(drawn.T),
         fits + _fit(block.counts, rest[:, 0]),
     )
+
+
+def _with_added(table: Array, index: Array, values: Array) -> Array:
+    return table.at[index].add(values, mode="promise_in_bounds")
 
 
 def _group(table: Array, rows: Array, group: Array) -> Array:

@@ -8,6 +8,10 @@ and so are those of random rates (Zhou, Hannah, Dunson & Carin 2012; Gopalan, Ho
 Sums over m and n are over observed cells. Rows are sharded over devices, and each device draws its
 own columns. Every draw depends on the key and the number of its row or column alone, so that any
 number of devices draws the same.
+
+In three sweeps of four, those factors of a row or column whose conditional has a shape of at least
+1 take a step of `random.reflection` instead of a draw. The conditionals stay invariant, and a rate
+of 20 Newsgroups with 20 components moves as far in half the sweeps.
 """
 
 from collections.abc import Sequence
@@ -26,8 +30,10 @@ from vigamma.families.gamma import Gamma
 from vigamma.models.allocation import allocate_counts
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import Prior
-from vigamma.models.kernels import sum_over_entries, sum_over_factors
+from vigamma.models.kernels import elementwise, sum_over_entries, sum_over_factors
 from vigamma.random import gamma
+from vigamma.random.bits import Words, fraction, threefry2x32
+from vigamma.random.reflection import SMALLEST_SHAPE, reflected_gamma
 from vigamma.typing import Array, Key
 
 Latents = dict[str, Any]
@@ -36,6 +42,12 @@ device, "columns" (M, K) of its columns, and the rates, (N,) and (M,), where the
 
 SMALLEST, LARGEST = 1e-29, 1e29
 """The range of the kernels. A factor of 1e-29 adds nothing to a rate, in float32 or float64."""
+
+_REFLECTED = 0.75
+"""The part of rows whose factors are reflected. At 1, and with large counts, a chain would move to
+and fro between two values of each factor."""
+
+_ROW = 0xFFFFFFFF  # a counter that no component reaches
 
 
 def draw_start(q: dict[str, Gamma], seed: Sequence[int], inflation: float) -> Latents:
@@ -129,8 +141,10 @@ def row_sweep(
 
 def _log_prior(side: str, prior: Prior, latents: Latents) -> Float[Array, " N"]:
     """The log density of the factors of each row or column, and of its rate, in nats."""
-    rates = latents.get(f"{side}_rates")
-    return prior.log_prob(jnp.log(latents[f"{side}s"]), None if rates is None else jnp.log(rates))
+    factors = latents[f"{side}s"]
+    log_sums = sum_over_factors(elementwise(jnp.log, factors))
+    sums, rates = sum_over_factors(factors), latents.get(f"{side}_rates")
+    return prior.log_prob_from_sums(sums, log_sums, factors.shape[1], rates)
 
 
 def _total_over_rows(table: Array, devices: Collectives) -> Array:
@@ -181,21 +195,54 @@ def _side(
     devices: Collectives,
 ) -> Latents:
     """Draws the factors of rows or columns, then their rates."""
-    keys = jax.random.split(key)
-    counts = counts.astype(latents[f"{side}s"].dtype)
+    keys = jax.random.split(key, 3)
+    old = latents[f"{side}s"]
     rates = latents.get(f"{side}_rates")
-    factors = _draw(keys[0], prior.factors_given(counts, exposure, rates), devices)
+    conditional = prior.factors_given(counts.astype(old.dtype), exposure, rates)
+    drawn = _draw(keys[0], conditional, devices)
+    factors = _reflected(keys[1], old, drawn, conditional, devices)
     new_rates = prior.rates_given(sum_over_factors(factors), counts.shape[1])
     new = {f"{side}s": factors}
     if new_rates is not None:
-        new[f"{side}_rates"] = _draw(keys[1], new_rates, devices)
+        new[f"{side}_rates"] = _draw(keys[2], new_rates, devices)
     return new
 
 
 def _draw(key: Key, distribution: Gamma, devices: Collectives) -> Array:
     """Draws with a key for each row of the leading axis, numbered over all devices."""
-    size = len(distribution.rate)
-    index = devices.index() * size + jnp.arange(size, dtype=jnp.int32)
+    index = _index(len(distribution.rate), devices)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     standard = jax.vmap(gamma)(keys, distribution.concentration)
     return jnp.clip(standard / distribution.rate, SMALLEST, LARGEST)
+
+
+def _reflected(
+    key: Key, old: Array, drawn: Array, conditional: Gamma, devices: Collectives
+) -> Array:
+    """The draws, or where a row is to be reflected and shapes allow it, steps from old values."""
+    words = tuple(jax.random.bits(key, (2,), jnp.uint32))
+    row = _index(len(old), devices).astype(jnp.uint32)
+    is_reflected = _uniform(words, row, jnp.uint32(_ROW), old.dtype) <= _REFLECTED
+
+    def step(*cells: Array) -> Array:
+        old, drawn, a, rate, row, component, is_reflected = cells
+        uniform = _uniform(words, row, component, old.dtype)
+        standard = reflected_gamma(old * rate, jnp.maximum(a, SMALLEST_SHAPE), uniform)
+        reflected = jnp.clip(standard / rate, SMALLEST, LARGEST)
+        return jnp.where(is_reflected & (a >= SMALLEST_SHAPE), reflected, drawn)
+
+    component = jnp.arange(old.shape[1], dtype=jnp.uint32)
+    tables = old, drawn, conditional.concentration, conditional.rate
+    of_rows = row[:, None], component, is_reflected[:, None]
+    return elementwise(step, *tables, *(jnp.broadcast_to(x, old.shape) for x in of_rows))
+
+
+def _uniform(words: Words, high: Array, low: Array, dtype: Any) -> Array:
+    """A uniform number in (0, 1] for each counter (high, low)."""
+    bits = threefry2x32(words, (high, low))
+    return fraction(bits[0], bits[1] if dtype == jnp.float64 else None, dtype)
+
+
+def _index(size: int, devices: Collectives) -> Array:
+    """The numbers, over all devices, of the rows of this device."""
+    return devices.index() * size + jnp.arange(size, dtype=jnp.int32)

@@ -93,6 +93,13 @@ class FixedRatePrior(Record):
         prior = Gamma(self.concentration, self.rate)
         return prior.log_prob_from_log(log_factors).sum(axis=1)
 
+    def log_prob_from_sums(
+        self, sums: Float[Array, " N"], log_sums: Float[Array, " N"], num_factors: int, rates: None
+    ) -> Float[Array, " N"]:
+        """log p(θ) in nats, from Σ_k θ_nk and Σ_k log θ_nk."""
+        del rates
+        return _log_prob_from_sums(self.concentration, self.rate, sums, log_sums, num_factors)
+
     def generate(self, key: Key, num_rows: int, num_factors: int) -> Float[Array, "N K"]:
         """Draws log θ."""
         return self.initial(num_rows, num_factors)[0].log_sample(key)
@@ -166,6 +173,13 @@ class RandomRatePrior(Record):
         of_factors = prior.log_prob_from_log(log_factors).sum(axis=1)
         return of_factors + self.rate.log_prob_from_log(log_rates)
 
+    def log_prob_from_sums(
+        self, sums: Float[Array, " N"], log_sums: Float[Array, " N"], num_factors: int, rates: Array
+    ) -> Float[Array, " N"]:
+        """log p(θ, ξ) in nats, from Σ_k θ_nk, Σ_k log θ_nk and ξ_n."""
+        of_factors = _log_prob_from_sums(self.concentration, rates, sums, log_sums, num_factors)
+        return of_factors + self.rate.log_prob_from_log(jnp.log(rates))
+
     def generate(self, key: Key, num_rows: int, num_factors: int) -> Float[Array, "N K"]:
         """Draws log θ, with rates drawn first."""
         key_rates, key_factors = jax.random.split(key)
@@ -188,6 +202,13 @@ def _filled(prior: Gamma | FixedRatePrior, shape: tuple[int, ...]) -> Gamma:
 def _conditional(concentration: Array, rate: Array, shares: Array, exposure: Array) -> Gamma:
     rate = rate + exposure
     return Gamma(concentration + shares, jnp.broadcast_to(rate, shares.shape))
+
+
+def _log_prob_from_sums(
+    concentration: Array, rate: Array, sums: Array, log_sums: Array, num_factors: int
+) -> Array:
+    of_each = concentration * jnp.log(rate) - gammaln(concentration)
+    return num_factors * of_each + (concentration - 1) * log_sums - rate * sums
 
 
 def _statistics(factors: Gamma, rate_n: Array, log_rate_n: Array, is_row: Array) -> PriorStatistics:
