@@ -1,4 +1,4 @@
-"""`scripts/train.py`, but every step is noted in a file as soon as it has been saved."""
+"""`train.py` or `sample.py`, but every step is noted in a file as soon as it has been saved."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ MOST_BYTES = "TESTS_MOST_BYTES_OF_A_FILE"
 
 
 def main() -> None:
-    noted = Path(sys.argv.pop(1))
+    script, noted = sys.argv.pop(1), Path(sys.argv.pop(1))
     if most_bytes := os.environ.get(MOST_BYTES):
         resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(most_bytes),))
     save = checkpointing.Checkpointer.save
@@ -25,7 +25,7 @@ def main() -> None:
 
     checkpointing.Checkpointer.save = save_and_note
     sys.path.insert(0, str(ROOT / "scripts"))
-    sys.argv[0] = str(ROOT / "scripts" / "train.py")
+    sys.argv[0] = str(ROOT / "scripts" / script)
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -28,14 +28,16 @@ FACTORS = (
 KINDS = {"zero": ZERO, "factors": FACTORS}
 
 
-def start_acknowledged(workdir: Path, *flags, **variables: str) -> subprocess.Popen:
+def start_acknowledged(
+    workdir: Path, *flags, script: str = "train.py", **variables: str
+) -> subprocess.Popen:
     """Starts a run that notes every step in `<workdir>.saved` as soon as it has been saved.
 
     Further arguments become variables of its environment.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.acknowledged", f"{workdir}.saved", *map(str, flags),
-         "--workdir", str(workdir)],
+        [sys.executable, "-m", "tests.faults.acknowledged", script, f"{workdir}.saved",
+         *map(str, flags), "--workdir", str(workdir)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env=environment() | {"PYTHONPATH": str(ROOT)} | variables,
     )  # fmt: skip

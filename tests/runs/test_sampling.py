@@ -119,6 +119,16 @@ def test_samples_that_go_on_are_those_that_were_never_cut(workdir, tmp_path, cut
     np.testing.assert_array_equal(load_samples(workdir).trace, load_samples(whole).trace)
 
 
+def test_draws_after_the_newest_checkpoint_are_drawn_again(workdir, tmp_path):
+    """As after a kill: draws are saved more often than checkpoints."""
+    sample(workdir, CHAINS, num_sweeps=12, save_every=4)
+    whole = shutil.copytree(workdir, tmp_path / "whole")
+    shutil.rmtree(workdir / "samples" / "12")
+    (workdir / "samples" / "draws" / "10" / "rows.npy").unlink()
+    sample(workdir, CHAINS, num_sweeps=12, save_every=4)
+    jax.tree.map(np.testing.assert_array_equal, values(workdir), values(whole))
+
+
 def test_one_device_draws_the_same_as_four(workdir, tmp_path, monkeypatch):
     other = shutil.copytree(workdir, tmp_path / "other")
     sample(workdir, CHAINS, num_sweeps=8)

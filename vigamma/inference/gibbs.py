@@ -75,7 +75,7 @@ class Gibbs:
     """
 
     num_chains: int = 4
-    burn_in: int = 100
+    burn_in: int = 40
     thin: int = 4
     inflation: float = 2.0
     num_watched: int = 100

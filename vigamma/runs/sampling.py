@@ -53,8 +53,8 @@ def sample(
     workdir: Path,
     inference: Gibbs | None = None,
     *,
-    num_sweeps: int = 400,
-    save_every: int = 100,
+    num_sweeps: int = 240,
+    save_every: int = 80,
     seed: int = 0,
     data_path: str | None = None,
 ) -> Outcome:

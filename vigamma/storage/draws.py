@@ -36,11 +36,11 @@ def save_draw(
     partial, final = folder / f"{UNFINISHED}{step}", folder / str(step)
     try:
         shutil.rmtree(partial, ignore_errors=True)
+        if final.exists():
+            discard(final)
         partial.mkdir(parents=True)
         for name, array in arrays.items():
             np.save(partial / f"{name}.npy", array)
-        if final.exists():
-            discard(final)
         commit(partial, final, {"step": step, "identity": dict(identity)})
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
