@@ -20,11 +20,12 @@ import pandas as pd
 from absl import app, flags
 
 import vigamma
-from vigamma.answers.intervals import INTERVALS, MEAN_FIELD_INTERVALS, samples_for
+from vigamma.answers.intervals import MEAN_FIELD_INTERVALS, samples_for
 from vigamma.answers.tables import aligned, csv_file, write_csv
 from vigamma.command_line import RunFlags, exit_status
 from vigamma.counts.names import read_names, split_names
 from vigamma.runs.experiment import parse_flags
+from vigamma.runs.samples import INTERVALS
 
 _FEW_DRAWN = 10_000  # the default of --draws for few rows
 

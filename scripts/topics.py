@@ -11,10 +11,11 @@ from pathlib import Path
 from absl import app, flags
 
 import vigamma
-from vigamma.answers.intervals import INTERVALS, MEAN_FIELD_INTERVALS
+from vigamma.answers.intervals import MEAN_FIELD_INTERVALS
 from vigamma.answers.tables import write_csv
 from vigamma.command_line import RunFlags, exit_status
 from vigamma.runs.experiment import parse_flags
+from vigamma.runs.samples import INTERVALS
 
 _RUN = RunFlags()
 _TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)

@@ -272,6 +272,71 @@ def test_intervals_hold_what_they_promise(counts, fitted):
         fitted.components_interval(1.0)
 
 
+@pytest.fixture(scope="module")
+def sampled(counts):
+    return PoissonFactorizer(3, random_state=0).fit(counts).sample_posterior(counts, 120, 2, 0)
+
+
+def test_sampled_intervals_are_of_the_matched_draws(counts, sampled):
+    assert sampled.samples_.num_draws == 2 * 20
+    beta = sampled.samples_.taken("columns", slice(None))
+    match = sampled.samples_.matches(sampled.components_.T)
+    beta = np.array([draw[:, order].T for draw, order in zip(beta, match, strict=True)])
+    lower, upper = sampled.components_interval(0.9)
+    np.testing.assert_allclose(lower, np.quantile(beta, 0.05, axis=0, method="weibull"), rtol=1e-5)
+    np.testing.assert_allclose(upper, np.quantile(beta, 0.95, axis=0, method="weibull"), rtol=1e-5)
+    variational = sampled.components_interval(0.9, intervals="variational")
+    assert not np.allclose(lower, variational[0], rtol=0.01)
+    lower, upper = sampled.transform_interval(counts[:7])
+    assert lower.shape == upper.shape == (7, 3)
+    assert lower.dtype == sampled.components_.dtype
+    assert (lower < upper).all()
+    assert (sampled.transform(counts[:7]) < upper).mean() > 0.9
+    for values in sampled.transform_interval(np.zeros((2, 12))):
+        assert np.isfinite(values).all()
+
+
+def test_sampled_intervals_of_rows_hold_the_true_shares():
+    """With the priors known, and columns that are known almost exactly."""
+    rng = np.random.default_rng(0)
+    theta, beta = rng.gamma(1.0, 0.5, (400, 2)), rng.gamma(1.0, 0.5, (60, 2))
+    counts = rng.poisson(theta @ beta.T)
+    fit = PoissonFactorizer(2, hierarchical=False, row_shape=1.0, column_shape=1.0, random_state=0)
+    fit.fit(counts).sample_posterior(counts, 300, 2, 0)
+    scale = fit.components_.sum(axis=1)
+    truth = theta * beta.sum(axis=0)
+    order = [0, 1] if np.corrcoef(fit.transform(counts)[:, 0], truth[:, 0])[0, 1] > 0.7 else [1, 0]
+    lower, upper = (ends[:, order] * scale[order] for ends in fit.transform_interval(counts))
+    inside = ((lower < truth) & (truth < upper)).mean()
+    narrow = fit.transform_interval(counts, intervals="variational")
+    lower, upper = (ends[:, order] * scale[order] for ends in narrow)
+    assert ((lower < truth) & (truth < upper)).mean() < 0.8
+    assert 0.86 < inside < 0.94
+
+
+def test_posterior_samples_are_refused_where_they_would_be_wrong(counts, sampled):
+    fractional = counts + 0.5
+    fitted = PoissonFactorizer(3, random_state=0).fit(counts)
+    with pytest.raises(ValueError, match="call sample_posterior"):
+        fitted.components_interval(intervals="sampled")
+    with pytest.raises(ValueError, match=r"one of .*'variational', 'sampled'.*got 'exact'"):
+        fitted.transform_interval(counts, intervals="exact")
+    with pytest.raises(ValueError, match="the X of the last call of fit"):
+        fitted.sample_posterior(counts + 1)
+    with pytest.raises(ValueError, match="n_sweeps"):
+        fitted.sample_posterior(counts, 43)
+    with pytest.raises(ValueError, match="whole numbers"):
+        sampled.transform_interval(fractional)
+    with pytest.raises(ValueError, match="whole numbers"):
+        clone(fitted).fit(fractional).sample_posterior(fractional)
+    again = clone(sampled).fit(counts).sample_posterior(counts, 60, 1, 0)
+    assert again.fit(counts).samples_ is None
+    with pytest.raises(ValueError, match="the X of the last call of fit"):
+        again.partial_fit(counts).sample_posterior(counts)
+    with pytest.raises(NotFittedError):
+        PoissonFactorizer().sample_posterior(counts)
+
+
 def test_samples_are_like_the_counts(counts, fitted):
     drawn = fitted.sample(600, random_state=0)
     assert drawn.shape == (600, NUM_COLUMNS)

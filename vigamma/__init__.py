@@ -41,6 +41,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.runs.chains import sample_posterior
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.fitted import load_run
 from vigamma.runs.in_memory import Fitted, fit
@@ -125,6 +126,7 @@ __all__ = [
     "recommend_new",
     "run_experiment",
     "sample",
+    "sample_posterior",
     "scale_by_inverse_fisher",
     "search",
     "similar",

@@ -84,7 +84,7 @@ def test_traces_are_of_the_draws_in_the_order_of_the_counts(workdir):
     run = load_run(workdir)
     config = dataclasses.replace(CONFIG, inference=CHAINS, seed=0)
     fit = sampling.SamplingFit(config, run, data, workdir / "samples")
-    rows, columns = fit._watched_cells()
+    rows, columns = fit.watched_cells()
     assert (data.split.train[rows[:3], columns[:3]] > 0).all()
     for chain in range(2):
         theta, beta = (samples.draws[0][side][chain].astype(float) for side in ("rows", "columns"))

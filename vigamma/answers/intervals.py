@@ -1,14 +1,8 @@
 """Which credible intervals an answer has: of posterior samples, or of the mean-field posterior."""
 
-from typing import Literal
-
 from vigamma.errors import ConfigError
 from vigamma.runs.fitted import FittedRun
-from vigamma.runs.samples import Samples
-
-Intervals = Literal["variational", "sampled"]
-
-INTERVALS: tuple[Intervals, ...] = ("variational", "sampled")
+from vigamma.runs.samples import Intervals, Samples
 
 MEAN_FIELD_INTERVALS = (
     "(mean-field intervals are too narrow: in simulations those of 90 % held {held} % of the "

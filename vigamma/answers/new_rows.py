@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from vigamma.answers.export import factor_table
-from vigamma.answers.intervals import Intervals, samples_for
+from vigamma.answers.intervals import samples_for
 from vigamma.answers.recommendation import posterior_of_new, recommend_folded, recommend_new
 from vigamma.data.files import SparseCounts
 from vigamma.data.new_counts import NewCounts, read_new_counts
@@ -18,6 +18,7 @@ from vigamma.errors import ConfigError
 from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.models.factor_model import Posterior
 from vigamma.runs.fitted import FittedRun
+from vigamma.runs.samples import Intervals
 from vigamma.terminal.pace import Pace
 
 _LATENTS_AT_ONCE = 2**22

@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
-from vigamma.answers.intervals import Intervals, samples_for
+from vigamma.answers.intervals import samples_for
 from vigamma.counts.names import indices_of
 from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.families.gamma import Gamma
@@ -33,7 +33,7 @@ from vigamma.inference.row_samples import sample_rows
 from vigamma.models.factor_model import Posterior
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
-from vigamma.runs.samples import Samples
+from vigamma.runs.samples import Intervals, Samples
 from vigamma.terminal.pace import Pace
 
 _RATES_AT_ONCE = 2**24  # 64 MiB

@@ -26,12 +26,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv, ndtri
 
-from vigamma.answers.intervals import Intervals, samples_for
+from vigamma.answers.intervals import samples_for
 from vigamma.answers.tables import aligned, beside
-from vigamma.diagnostics.recovery import matched_factors
 from vigamma.families.gamma import Gamma
 from vigamma.runs.fitted import FittedRun
-from vigamma.runs.samples import Samples
+from vigamma.runs.samples import Intervals, Samples
 
 _NUM_DRAWS = 10_000
 
@@ -182,11 +181,13 @@ class _OfSamples(_Values):
         self, samples: Samples, reference: np.ndarray, exposures: np.ndarray, tails: np.ndarray
     ) -> None:
         self._samples, self._tails = samples, tails
-        matches, weights, sums = [], [], []
+        weights, sums = [], []
+        self._matches = samples.matches(reference)
+        own_match = iter(self._matches)
         self.means, self._lifts, self._squares = (np.zeros(reference.shape) for _ in range(3))
         for draw in samples.draws:
             for theta, beta in zip(draw["rows"], draw["columns"], strict=True):
-                match = matched_factors(beta, reference)
+                match = next(own_match)
                 beta, total = beta[:, match], beta.sum(axis=0, dtype=np.float64)[match]
                 expected = (exposures @ theta)[match] * total
                 weight = expected / expected.sum()
@@ -194,12 +195,11 @@ class _OfSamples(_Values):
                 self.means += beta
                 self._lifts += lifts
                 self._squares += lifts**2
-                matches.append(match)
                 weights.append(weight)
                 sums.append(total)
-        self._matches, self._weights, self._sums = map(np.array, (matches, weights, sums))
+        self._weights, self._sums = np.array(weights), np.array(sums)
         for table in (self.means, self._lifts, self._squares):
-            table /= len(matches)
+            table /= len(weights)
         low, high = np.quantile(self._weights, tails, axis=0, method="weibull")
         self.weights = self._weights.mean(axis=0), low, high
 

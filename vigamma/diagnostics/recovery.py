@@ -29,8 +29,8 @@ def matched_factors(
 
 
 def _cosines(beta: np.ndarray, others: np.ndarray) -> np.ndarray:
-    fitted, other = (table / np.linalg.norm(table, axis=0) for table in (beta, others))
-    return other.T @ fitted
+    fitted, other = (np.sqrt(np.einsum("mk,mk->k", table, table)) for table in (beta, others))
+    return others.T @ beta / (other[:, None] * fitted)
 
 
 def _matched(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,15 @@
 """The posterior samples of a run, read from its folder `samples`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Integer
 
 from vigamma.data.checksums import checksum_of
+from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import CheckpointError
 from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.storage.draws import read_draw, saved_draws
@@ -17,9 +19,17 @@ SAMPLES = "samples"
 
 TRACE = "trace"
 
+Intervals = Literal["variational", "sampled"]
+"""Of the mean-field posterior, or of posterior samples."""
+
+INTERVALS: tuple[Intervals, ...] = ("variational", "sampled")
+
+Draw = dict[str, np.ndarray]
+"""A draw of every chain: the latents by name, and the trace of the sweeps since the one before."""
+
 
 class Samples(NamedTuple):
-    """Draws from the posterior of a run, memory-mapped, in the order of the counts.
+    """Draws from the posterior, in the order of the counts; memory-mapped if they are on disk.
 
     Attributes:
       draws: for each sweep that was kept, by the name of the latent: "rows" (C, N, K), "columns"
@@ -28,7 +38,7 @@ class Samples(NamedTuple):
         (C, S, T).
     """
 
-    draws: list[dict[str, np.ndarray]]
+    draws: list[Draw]
     trace: np.ndarray
 
     @property
@@ -39,6 +49,20 @@ class Samples(NamedTuple):
     def taken(self, name: str, index: Any) -> np.ndarray:
         """The draws of the latents of some rows or columns; shape (D, len(index), ...)."""
         return np.concatenate([np.asarray(draw[name][:, index]) for draw in self.draws])
+
+    def matches(self, reference: Float[np.ndarray, "M K"]) -> Integer[np.ndarray, "D K"]:
+        """The factors of each draw that match those of a reference, by the cosines of columns."""
+        return np.array(
+            [matched_factors(beta, reference) for draw in self.draws for beta in draw["columns"]]
+        )
+
+
+def samples_from(draws: Sequence[Draw]) -> Samples:
+    """Samples of draws with their traces, in the order of the sweeps."""
+    trace = np.concatenate([draw[TRACE] for draw in draws]).swapaxes(0, 1)
+    return Samples(
+        [{name: a for name, a in draw.items() if name != TRACE} for draw in draws], trace
+    )
 
 
 def load_samples(workdir: Path) -> Samples | None:
@@ -79,6 +103,4 @@ def _read(workdir: Path) -> tuple[Samples, Mapping[str, Any]] | None:
     identity = found[0][1]
     if any(other != identity for _, other in found):
         raise CheckpointError(f"the draws in {folder} are not of one run")
-    trace = np.concatenate([arrays[TRACE] for arrays, _ in found]).swapaxes(0, 1)
-    draws = [{name: a for name, a in arrays.items() if name != TRACE} for arrays, _ in found]
-    return Samples(draws, trace), identity
+    return samples_from([arrays for arrays, _ in found]), identity

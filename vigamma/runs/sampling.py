@@ -10,17 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from vigamma.data.layout.blocks import block_slots
-from vigamma.data.layout.count_entries import lay_out_entries
-from vigamma.data.layout.count_rows import balanced_order, in_order, padded_rows, with_ones
 from vigamma.data.split_data import SplitData
 from vigamma.devices.host import peak_memory_bytes
-from vigamma.devices.mesh import in_default_float, place
-from vigamma.devices.processes import on_first_process, whole
+from vigamma.devices.processes import on_first_process
 from vigamma.diagnostics.chains import (
     LARGEST_RHAT,
     SMALLEST_ESS,
@@ -29,24 +23,19 @@ from vigamma.diagnostics.chains import (
     matched_shares,
 )
 from vigamma.errors import ConfigError
-from vigamma.inference.gibbs import ChainData, Gibbs
+from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.train_state import TrainState
-from vigamma.models.factor_model import ROW_LATENTS
-from vigamma.random.keys import key_of_seed
+from vigamma.runs.chains import ChainsFit, Observed, sweeps_per_line
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import OneStart, Report
+from vigamma.runs.fit import Report
 from vigamma.runs.fitted import FittedRun, load_run
 from vigamma.runs.loading import load_run_data
-from vigamma.runs.samples import SAMPLES, TRACE, Samples, identity_of_start, load_samples
+from vigamma.runs.samples import SAMPLES, Draw, Samples, identity_of_start, load_samples
 from vigamma.runs.train import Outcome, run_fit
 from vigamma.storage.draws import remove_draws, save_draw
-from vigamma.typing import default_float
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_SWEEPS_PER_LINE = 10
-"""Sweeps between lines of `metrics.jsonl`, rounded down to a multiple of those between draws."""
 
 
 def sample(
@@ -84,7 +73,7 @@ def sample(
         inference=chains,
         num_steps=num_sweeps,
         heldout=run.config.heldout,
-        log_every=max(_SWEEPS_PER_LINE // chains.thin, 1) * chains.thin,
+        log_every=sweeps_per_line(chains),
         save_every=save_every,
         seed=seed,
     )
@@ -106,8 +95,8 @@ def _need_arviz() -> None:
         ) from error
 
 
-class SamplingFit(OneStart):
-    """The training counts of a run, and chains that start at its posterior.
+class SamplingFit(ChainsFit):
+    """Chains that start at the posterior of a run, with their draws on disk.
 
     Attributes:
       identity: that of the data, and a checksum of the posterior that the chains start at.
@@ -117,59 +106,12 @@ class SamplingFit(OneStart):
 
     def __init__(self, config: Experiment, run: FittedRun, data: SplitData, folder: Path):
         """Prepares chains; touches nothing. `folder` is the directory of the samples."""
-        self._config, self._q, self._data, self._folder = config, run.factors.q, data, folder
-        self._placed: dict[Mesh, ChainData] = {}
-        self.model = run.factors.model
-        self.names: dict[str, list[str]] = {}
-        self.identity = data.identity | identity_of_start(self.model, self._q)
-
-    @property
-    def _chains(self) -> Any:
-        return self._config.inference
-
-    def start(self, mesh: Mesh, index: int = 0) -> TrainState:
-        """Chains at draws of the posterior of the run, its variances inflated."""
-        del index
-        order = balanced_order(len(self._q["rows"].rate))
-        q = {
-            name: with_ones(
-                jax.tree.map(lambda leaf: leaf[order], gamma) if name in ROW_LATENTS else gamma,
-                padded_rows(len(gamma.rate), mesh.size),
-            )
-            for name, gamma in self._q.items()
-        }
-        return TrainState(
-            self._chains,
-            in_default_float(self.model),
-            jax.tree.map(lambda leaf: leaf.astype(default_float(0).dtype), q),
-            self._chain_data(mesh),
-            key=key_of_seed(self._config.seed),
-            mesh=mesh,
-            fused_steps=self._config.log_every,
-        )
-
-    def _chain_data(self, mesh: Mesh) -> ChainData:
-        if mesh not in self._placed:
-            data, slots = self._data, block_slots(self._config.model.num_factors)
-            train, order = data.split.train, balanced_order(data.split.train.shape[0])
-            missing = None if data.split.missing is None else data.split.missing[order]
-            layout = {"num_shards": mesh.size, "block_slots": slots}
-            entries = lay_out_entries(train[order], data.exposures[order], missing, **layout)
-            rows, columns = self._watched_cells()
-            place_of_row = np.argsort(order)
-            chain_data = ChainData(entries, place_of_row[rows].astype(np.int32), columns)
-            self._placed[mesh] = place(chain_data, chain_data.shardings(mesh))
-        return self._placed[mesh]
-
-    def _watched_cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Half of them have counts, half are any cells."""
-        rng, train = np.random.default_rng(self._config.seed), self._data.split.train
-        number = self._chains.num_watched
-        entries = rng.integers(train.nnz, size=number // 2)
-        rows, columns = (rng.integers(size, size=number) for size in train.shape)
-        rows[: number // 2] = np.searchsorted(train.indptr, entries, side="right") - 1
-        columns[: number // 2] = train.indices[entries]
-        return rows.astype(np.int32), columns.astype(np.int32)
+        chains: Any = config.inference
+        model, q, split = run.factors.model, run.factors.q, data.split
+        observed = Observed(split.train, data.exposures, split.missing)
+        super().__init__(chains, model, q, observed, config.seed, self._save)
+        self._config, self._folder = config, folder
+        self.identity = data.identity | identity_of_start(model, q)
 
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
@@ -183,32 +125,12 @@ class SamplingFit(OneStart):
 
         on_first_process(remove)
 
-    def next_look(self, step: int) -> float:
-        """The next sweep after which a draw is due."""
-        first = self._chains.burn_in + self._chains.thin
-        return max(first, (step // self._chains.thin + 1) * self._chains.thin)
-
-    def look(self, state: TrainState) -> dict[str, float]:
-        """Saves a draw of every chain, and the trace of the sweeps since the one before."""
-        arrays = {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
-        arrays[TRACE] = whole(state.arrays.trace)
-
+    def _save(self, step: int, draw: Draw) -> None:
         def write() -> int:
-            save_draw(self._folder / "draws", state.num_steps, arrays, self.identity)
+            save_draw(self._folder / "draws", step, draw, self.identity)
             return 0
 
         on_first_process(write)
-        return {}
-
-    def _unpadded(self, name: str, leaf: jax.Array) -> np.ndarray:
-        is_of_rows = name in ROW_LATENTS
-        size = len(self._q[name].rate)
-        real = np.moveaxis(whole(leaf), 0, 1)[:size]
-        return np.ascontiguousarray(np.moveaxis(in_order(real) if is_of_rows else real, 1, 0))
-
-    def posterior(self, state: TrainState) -> dict[str, np.ndarray]:
-        """The last draws of all chains, in the order of the counts."""
-        return {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
 
     def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
         """Whether the chains have converged, and how many draws there are."""

@@ -14,26 +14,34 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from vigamma.data.checksums import checksum_of
 from vigamma.data.files import LoadedCounts
 from vigamma.errors import NonFiniteError
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
+from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.minibatch import minibatch_step
+from vigamma.inference.row_samples import sample_rows
 from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_perturbations
 from vigamma.models.mixture import generate_mixture
+from vigamma.runs.chains import sample_posterior
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factors import FactorFit
 from vigamma.runs.in_memory import fitted_starts
+from vigamma.runs.samples import INTERVALS, Intervals, Samples
 from vigamma.sklearn.validation import (
     experiment_of,
     interval,
+    interval_of_draws,
     model_of,
     not_empty,
     read_table,
     seed_of,
     stochastic_inference_of,
+    tails_of,
+    whole_counts,
 )
 
 _NOT_FINITE = "the ELBO is not finite; are there very large numbers in X?"
@@ -94,7 +102,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       posterior_: "rows" (those of `fit`, or of the last minibatch) and "columns", and, if
         hierarchical, "row_rates" and "column_rates"; `Gamma`s of NumPy arrays, of the best start.
       starts_: (model, posterior) of every start, the best first.
+      samples_: the draws of `sample_posterior`, of the best start; None before.
     """
+
+    samples_: Samples | None
+    _fitted_to: dict[str, int | str] | None
 
     def __init__(
         self,
@@ -159,6 +171,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.n_samples_seen_, self.n_steps_ = counts.shape[0], 0
         self._with(posterior, elbo, dtype)
         self.starts_ = [end[2:] for end in ends]
+        self._fitted_to = checksum_of(_arrays(counts))
         return self
 
     def partial_fit(self, X: Any, y: None = None) -> Self:  # noqa: N803
@@ -194,22 +207,94 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         rows, dtype = self._rows(X)
         return np.asarray(rows.mean).astype(dtype)
 
+    def sample_posterior(
+        self,
+        X: Any,  # noqa: N803
+        n_sweeps: int = 240,
+        n_chains: int = 4,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Self:
+        """Draws from the exact posterior, by Gibbs chains that start at the fit; see `Gibbs`.
+
+        The draws are stored in `samples_`, and intervals are of these from then on: on counts drawn
+        from the model, those of 90 % hold 88 to 90 % of the true values, where those of the
+        approximate posterior hold 57 to 80 %. The chains take some times as long as the fit.
+
+        Args:
+          X: that of `fit`, which the estimator does not store.
+          n_sweeps: of each chain, the 40 sweeps of burn-in included.
+          n_chains: chains, side by side, of which every fourth sweep is stored.
+          random_state: as that of the estimator, for the draws.
+
+        Raises:
+          ValueError: if X is not that of the last `fit`, or has fractional numbers.
+        """
+        check_is_fitted(self)
+        counts = whole_counts(read_table(self, X, reset=False)[0])
+        if self._fitted_to is None or checksum_of(_arrays(counts)) != self._fitted_to:
+            raise ValueError("posterior samples need the X of the last call of fit")
+        check_scalar(n_chains, "n_chains", Integral, min_val=1)
+        check_scalar(n_sweeps, "n_sweeps", Integral, min_val=Gibbs.burn_in + Gibbs.thin)
+        self.samples_ = sample_posterior(
+            self.model_,
+            self.posterior_,
+            counts,
+            Gibbs(num_chains=int(n_chains)),
+            num_sweeps=int(n_sweeps),
+            seed=seed_of(random_state),
+            say=self._say,
+        )
+        return self
+
     def transform_interval(
         self,
         X: Any,  # noqa: N803
         probability: float = 0.9,
+        intervals: Intervals | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The lower and upper ends of the central posterior intervals of θ of new rows.
 
-        The approximate posterior treats factors as independent, so intervals are often too narrow.
-        """
-        rows, dtype = self._rows(X)
-        return interval(rows, probability, dtype)
+        Args:
+          X: the rows.
+          probability: that of the intervals.
+          intervals: "variational", of the approximate posterior, which treats factors as
+            independent, so that intervals are often too narrow; "sampled", of posterior samples of
+            the rows at the draws of `sample_posterior`, whose factors are matched to those of the
+            fit; by default of samples if there are any.
 
-    def components_interval(self, probability: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """The ends of the central posterior intervals of β, in the shape of `components_`."""
-        check_is_fitted(self)
-        low, high = interval(self.posterior_["columns"], probability, self.components_.dtype)
+        Raises:
+          ValueError: for sampled intervals before `sample_posterior`, or of fractional numbers.
+        """
+        samples = self._samples(intervals)
+        if samples is None:
+            rows, dtype = self._rows(X)
+            return interval(rows, probability, dtype)
+        tails_of(probability)
+        counts, dtype = read_table(self, X, reset=False)
+        columns = self.posterior_["columns"]
+        of_columns = (draw["columns"] for draw in samples.draws)
+        found = sample_rows(self.model_, columns, of_columns, whole_counts(counts))
+        theta = np.concatenate([draw["rows"] for draw in found])
+        theta = np.take_along_axis(
+            theta, samples.matches(np.asarray(columns.mean))[:, None], axis=2
+        )
+        return interval_of_draws(theta, probability, dtype)
+
+    def components_interval(
+        self, probability: float = 0.9, intervals: Intervals | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of the central posterior intervals of β, in the shape of `components_`.
+
+        The arguments, and errors, are as those of `transform_interval`.
+        """
+        samples = self._samples(intervals)
+        columns, dtype = self.posterior_["columns"], self.components_.dtype
+        if samples is None:
+            low, high = interval(columns, probability, dtype)
+            return low.T, high.T
+        beta = samples.taken("columns", slice(None))
+        beta = np.take_along_axis(beta, samples.matches(np.asarray(columns.mean))[:, None], axis=2)
+        low, high = interval_of_draws(beta, probability, dtype)
         return low.T, high.T
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
@@ -265,6 +350,15 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def _samples(self, intervals: Intervals | None) -> Samples | None:
+        """The samples that intervals are made from; None for those of the approximate posterior."""
+        check_is_fitted(self)
+        if intervals not in (None, *INTERVALS):
+            raise ValueError(f"intervals must be one of {INTERVALS}, got {intervals!r}")
+        if intervals == "sampled" and self.samples_ is None:
+            raise ValueError("there are no posterior samples yet: call sample_posterior")
+        return None if intervals == "variational" else self.samples_
+
     def _rows(self, X: Any) -> tuple[Gamma, type]:  # noqa: N803
         """The posterior of the factors of new rows, and the float type to return."""
         check_is_fitted(self)
@@ -277,6 +371,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise NonFiniteError(_NOT_FINITE)
         self.posterior_, self.elbo_ = posterior, elbo
         self.starts_ = [(self.model_, posterior)]
+        self.samples_, self._fitted_to = None, None
         self.components_: np.ndarray = np.ascontiguousarray(posterior["columns"].mean.T, dtype)
         return self
 
@@ -300,3 +395,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _say(self, line: str) -> None:
         if self.verbose:
             print(line)
+
+
+def _arrays(counts: csr_array) -> tuple[np.ndarray, ...]:
+    """What a checksum of counts is of."""
+    return counts.data, counts.indices, counts.indptr

@@ -81,6 +81,13 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
     return HierarchicalPoissonFactorization(**options, rate_shape=float(estimator.rate_shape))
 
 
+def whole_counts(counts: csr_array) -> csr_array:
+    """Returns canonical counts; raises ValueError for fractional ones, which have no samples."""
+    if counts.dtype.kind == "f":
+        raise ValueError("posterior samples need whole numbers, up to 2^24, in X")
+    return counts
+
+
 def experiment_of(estimator: BaseEstimator) -> Experiment:
     """The experiment that corresponds to a fit, with its counts in memory."""
     for name in ("num_starts", "n_init", "max_iter"):
@@ -119,11 +126,23 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def interval(gamma: Gamma, probability: float, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the central intervals with this probability."""
+def tails_of(probability: float) -> tuple[float, float]:
+    """The quantiles at which the central interval with this probability ends."""
     check_scalar(
         probability, "probability", Real, min_val=0, max_val=1, include_boundaries="neither"
     )
-    tails = (1 - probability) / 2, (1 + probability) / 2
-    low, high = (np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails)
+    return (1 - probability) / 2, (1 + probability) / 2
+
+
+def interval(gamma: Gamma, probability: float, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the central intervals with this probability."""
+    low, high = (np.asarray(gamma.quantile(tail)).astype(dtype) for tail in tails_of(probability))
+    return low, high
+
+
+def interval_of_draws(
+    draws: np.ndarray, probability: float, dtype: DTypeLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, of draws along the first axis."""
+    low, high = np.quantile(draws, tails_of(probability), axis=0, method="weibull").astype(dtype)
     return low, high
