@@ -51,6 +51,9 @@ def _answer(console):
         print(f"{_RUN.workdir}, {run.which}: {topics.table()}")
         if not topics.num_draws:
             print("\n" + MEAN_FIELD_INTERVALS.format(held="60", values="shares of columns"))
+        elif run.samples.agree_on_factors is False:
+            print("\n(the chains of the samples do not agree on single factors: intervals include")
+            print("the differences between their solutions)")
     else:
         num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
         print(f"written: {_OUTPUT.value}, {num_lines:,} lines")

@@ -24,14 +24,18 @@ from vigamma import (
     ConfigError,
     CoordinateAscent,
     DigitCounts,
+    Gibbs,
     HeldOut,
     PoissonFactorization,
     SparseCounts,
+    load_samples,
     run_experiment,
+    sample,
 )
 from vigamma.data.files import LoadedCounts
 from vigamma.data.synthetic import SyntheticFactors
 from vigamma.diagnostics.predictive import Score
+from vigamma.diagnostics.recovery import matched_factors
 from vigamma.diagnostics.residuals import Moments, Residuals
 from vigamma.diagnostics.verdicts import (
     Verdict,
@@ -40,7 +44,7 @@ from vigamma.diagnostics.verdicts import (
     predictive_verdicts,
 )
 from vigamma.report.checks import what_looks_wrong
-from vigamma.report.factors import factors_of
+from vigamma.report.factors import _Draws, factors_of
 from vigamma.report.formatting import interval, number, percent
 from vigamma.report.largest_residuals import largest_residuals_of
 from vigamma.report.outcome import outcome_of
@@ -296,8 +300,60 @@ def test_factors_that_are_hardly_used_are_called_so(results):
     factors = factors_of(results)
     for share in (0.5, 1e-4):
         factors[0]["summary"] = factors[0]["summary"]._replace(share=share)
-        page = render("factors.html", factors=factors[:1])
+        page = render("factors.html", factors=factors[:1], samples=None)
         assert ("Hardly used" in page) == (share == 1e-4)
+
+
+@pytest.fixture(scope="module")
+def sampled(workdir, tmp_path_factory):
+    """The same run with 20 posterior samples."""
+    copy = shutil.copytree(workdir, tmp_path_factory.mktemp("sampled") / "run")
+    sample(copy, Gibbs(num_chains=2, burn_in=4, thin=2), num_sweeps=24)
+    return copy
+
+
+def test_factors_are_shown_by_samples_if_there_are_any(sampled):
+    results = load_results(sampled, print)
+    samples = results.run.samples
+    reference = np.asarray(results.run.factors.q["columns"].mean)
+    shares, in_mean_row = [], []
+    for draw in samples.draws:
+        for theta, beta in zip(draw["rows"], draw["columns"], strict=True):
+            match = matched_factors(beta, reference)
+            shares.append((beta / beta.sum(axis=0))[:, match])
+            in_mean_row.append((beta * (results.data.exposures @ theta) / len(theta))[:, match])
+    factors = factors_of(results)
+    assert sorted(f["summary"].index for f in factors) == list(range(reference.shape[1]))
+    for factor in factors:
+        k, part = factor["summary"].index, factor["summary"].heaviest
+        own = np.array(shares)[:, part.columns, k]
+        for name, expected in (
+            ("mean", own.mean(axis=0)),
+            ("low", np.quantile(own, 0.05, axis=0, method="weibull")),
+            ("high", np.quantile(own, 0.95, axis=0, method="weibull")),
+        ):
+            found = [share[name] for share in factor["heaviest"]]
+            np.testing.assert_allclose(found, expected, rtol=1e-4)
+            assert found != part._asdict()[name].tolist()
+        found = _Draws(results, samples).in_mean_row(k, part)
+        own = np.array(in_mean_row)[:, part.columns, k]
+        np.testing.assert_allclose(found.mean, own.mean(axis=0), rtol=1e-4)
+
+
+def test_a_page_says_what_its_intervals_are_of(workdir, sampled, tmp_path):
+    for folder, words in ((workdir, "too narrow"), (sampled, "of 20 posterior samples")):
+        write_report(folder, tmp_path / "page.html")
+        assert words in (tmp_path / "page.html").read_text()
+    assert load_samples(sampled).agree_on_factors is False
+    assert "do not agree on single factors" in (tmp_path / "page.html").read_text()
+    path = sampled / "samples" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["shares"]["is_good"], summary["switched"] = True, 0.0
+    path.write_text(json.dumps(summary))
+    write_report(sampled, tmp_path / "page.html")
+    assert "do not agree" not in (tmp_path / "page.html").read_text()
+    path.unlink()
+    assert load_samples(sampled).agree_on_factors is None
 
 
 def test_the_rows_and_columns_that_scatter_most_come_first(results):

@@ -52,6 +52,7 @@ def write_report(
         outcome=outcome_of(results),
         course=course_of(results),
         factors=factors_of(results),
+        samples=results.run.samples,
         replication=replication,
         heldout=heldout,
         residuals=largest_residuals_of(results, of_rows, of_columns),

@@ -1,5 +1,6 @@
 """The posterior samples of a run, read from its folder `samples`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,10 +37,13 @@ class Samples(NamedTuple):
         (C, M, K), and the rates, of C chains.
       trace: the trace of all sweeps since the burn-in; see `inference.gibbs.traced`; shape
         (C, S, T).
+      agree_on_factors: whether the chains agree on single factors, as `summary.json` says of them;
+        None if it is not known.
     """
 
     draws: list[Draw]
     trace: np.ndarray
+    agree_on_factors: bool | None = None
 
     @property
     def num_draws(self) -> int:
@@ -103,4 +107,13 @@ def _read(workdir: Path) -> tuple[Samples, Mapping[str, Any]] | None:
     identity = found[0][1]
     if any(other != identity for _, other in found):
         raise CheckpointError(f"the draws in {folder} are not of one run")
-    return samples_from([arrays for arrays, _ in found]), identity
+    samples = samples_from([arrays for arrays, _ in found])
+    return samples._replace(agree_on_factors=_agree_on_factors(workdir / SAMPLES)), identity
+
+
+def _agree_on_factors(folder: Path) -> bool | None:
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return summary["shares"]["is_good"] and summary["switched"] == 0
+    except (OSError, ValueError, LookupError):  # not finished, or of too few draws
+        return None
