@@ -10,6 +10,7 @@ from vigamma.data.files import SparseCounts
 from vigamma.data.heldout import HeldOut
 from vigamma.data.synthetic import SyntheticFactors
 from vigamma.diagnostics.certificate import Certificate, certify
+from vigamma.diagnostics.importance import ImportanceCheck, importance_check
 from vigamma.errors import (
     AmbiguousNameError,
     CheckpointError,
@@ -34,6 +35,7 @@ from vigamma.inference.annealing import EvidenceBounds, log_evidence_bounds
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.gradient_ascent import GradientAscent, MeanField
+from vigamma.inference.importance import check_rates, check_rows
 from vigamma.inference.natural_gradient import NaturalGradient, scale_by_inverse_fisher
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.inference.train_state import TrainState
@@ -85,6 +87,7 @@ __all__ = [
     "GradientAscent",
     "HeldOut",
     "HierarchicalPoissonFactorization",
+    "ImportanceCheck",
     "Interrupted",
     "LostProcessError",
     "MeanField",
@@ -110,10 +113,13 @@ __all__ = [
     "answer_new_rows",
     "certify",
     "check_counts",
+    "check_rates",
+    "check_rows",
     "check_sparse_counts",
     "evaluate",
     "export",
     "fit",
+    "importance_check",
     "load_run",
     "load_run_data",
     "load_samples",

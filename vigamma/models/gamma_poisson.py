@@ -65,9 +65,14 @@ class GammaPoisson(Record):
 
         It is accurate also where θ underflows. The density is that of θ, not of `log_theta`.
         """
-        log_prior = self.prior.log_prob_from_log(log_theta).sum()
+        return self.log_joint_of_each(log_theta, batch).sum() + batch.log_multinomial
+
+    def log_joint_of_each(
+        self, log_theta: Float[Array, " M"], batch: CountStatistics
+    ) -> Float[Array, " M"]:
+        """log p(θ_m) + log Poisson(S_m | N θ_m) of each column, in nats."""
         of_sums = _log_sums(batch, jnp.exp(log_theta), log_theta)
-        return log_prior + of_sums.sum() + batch.log_multinomial
+        return self.prior.log_prob_from_log(log_theta) + of_sums
 
     def expected_log_likelihood(self, q: Gamma, batch: CountStatistics) -> Float[Array, ""]:
         """E_q[log p(x | θ)] in nats.
