@@ -334,10 +334,14 @@ def test_factors_are_shown_by_samples_if_there_are_any(sampled):
         ):
             found = [share[name] for share in factor["heaviest"]]
             np.testing.assert_allclose(found, expected, rtol=1e-4)
-            assert found != part._asdict()[name].tolist()
-        found = _Draws(results, samples).in_mean_row(k, part)
-        own = np.array(in_mean_row)[:, part.columns, k]
+        phi = np.mean(shares, axis=0)[:, k]
+        np.testing.assert_array_equal(part.columns, np.argsort(-phi)[: len(part.columns)])
+        found = _Draws(results, samples).in_mean_row(k)
+        own = np.array(in_mean_row)[:, :, k]
         np.testing.assert_allclose(found.mean, own.mean(axis=0), rtol=1e-4)
+    weights = [factor["summary"].share for factor in factors]
+    assert sum(weights) == pytest.approx(1)
+    assert weights == sorted(weights, reverse=True)
 
 
 def test_a_page_says_what_its_intervals_are_of(workdir, sampled, tmp_path):

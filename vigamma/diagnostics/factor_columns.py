@@ -1,5 +1,6 @@
 """Summaries of factors: their columns of largest weight, and their most distinctive columns."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -65,18 +66,42 @@ def factor_summaries(
     beta = np.asarray(columns.concentration, float) / columns.rate
     totals_k = beta.sum(axis=0)
     weights_k = theta.sum(axis=0, dtype=float) * totals_k
+
+    def of_columns(k: int, chosen: np.ndarray) -> FactorColumns:
+        return _columns(columns, k, chosen, totals_k[k])
+
     shares_k = weights_k / weights_k.sum()
-    overall_m = (beta / totals_k) @ shares_k
+    return summaries_of(theta, beta / totals_k, shares_k, of_columns, num_columns, num_rows)
+
+
+def summaries_of(
+    theta: np.ndarray,
+    phi: Float[np.ndarray, "M K"],
+    shares: Float[np.ndarray, " K"],
+    of_columns: Callable[[int, np.ndarray], FactorColumns],
+    num_columns: int = 8,
+    num_rows: int = 5,
+) -> list[FactorSummary]:
+    """The same, of any posterior.
+
+    Args:
+      theta: e_n E[θ_nk]; shape (N, K).
+      phi: E[φ_mk].
+      shares: those of the factors in all expected counts.
+      of_columns: k and indices of columns to their shares of factor k.
+      num_columns: how many columns to list for each factor.
+      num_rows: how many rows to list for each factor.
+    """
+    overall_m = phi @ shares
     found = []
-    for k in np.argsort(-shares_k):
-        phi_m = beta[:, k] / totals_k[k]
+    for k in np.argsort(-shares):
+        phi_m = phi[:, k]
         relevance_m = phi_m * np.log(phi_m / overall_m)
         heaviest, distinctive = (
-            _columns(columns, int(k), _largest(values, num_columns), totals_k[k])
-            for values in (phi_m, relevance_m)
+            of_columns(int(k), _largest(values, num_columns)) for values in (phi_m, relevance_m)
         )
         rows = _largest(theta[:, k], num_rows)
-        found.append(FactorSummary(int(k), float(shares_k[k]), heaviest, distinctive, rows))
+        found.append(FactorSummary(int(k), float(shares[k]), heaviest, distinctive, rows))
     return found
 
 

@@ -1,5 +1,7 @@
 """The factors of a run in the report: tables of columns, or images."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from vigamma.diagnostics.factor_columns import (
     FactorColumns,
     factor_in_mean_row,
     factor_summaries,
+    summaries_of,
 )
 from vigamma.figures import factors as plotting_factors
 from vigamma.report.rendering import picture
@@ -16,30 +19,39 @@ from vigamma.runs.samples import Samples
 
 
 class _Draws:
-    """Posterior samples of columns in factors, which are matched to those of the fit."""
+    """Factors of posterior samples, matched to those of the fit.
+
+    Attributes:
+      theta: e_n E[θ_nk]; shape (N, K).
+      phi: E[φ_mk], with φ_mk = β_mk / Σ_m β_mk; shape (M, K).
+      shares: the expected shares of the factors in all expected counts; shape (K,).
+    """
 
     def __init__(self, results: Results, samples: Samples) -> None:
-        self._samples, self._exposures = samples, results.data.exposures
+        self._samples, exposures = samples, results.data.exposures
         self._matches = samples.matches(np.asarray(results.run.factors.q["columns"].mean))
-        self._totals = self._sums("columns", None)
+        self.theta, self.phi = np.zeros(results.theta.shape), np.zeros(results.beta.shape)
+        row_sums, totals, match = [], [], iter(self._matches)
+        for draw in samples.draws:
+            for theta, beta in zip(draw["rows"], draw["columns"], strict=True):
+                own = next(match)
+                totals.append(beta.sum(axis=0, dtype=np.float64)[own])
+                row_sums.append((exposures @ theta)[own])
+                self.theta += theta[:, own]
+                self.phi += beta[:, own] / totals[-1]
+        self.theta *= exposures[:, None] / samples.num_draws
+        self.phi /= samples.num_draws
+        self._totals, self._mean_rows = np.array(totals), np.array(row_sums) / len(exposures)
+        weights = self._totals * self._mean_rows
+        self.shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
 
-    def _sums(self, side: str, weights: np.ndarray | None) -> np.ndarray:
-        """Sums of factors over rows or columns, by draw and factor; shape (D, K)."""
-        sums = []
-        for draw in self._samples.draws:
-            for table in draw[side]:
-                one = np.ones(len(table)) if weights is None else weights
-                sums.append(one @ table)
-        return np.take_along_axis(np.array(sums), self._matches, axis=1)
+    def of_columns(self, k: int, columns: np.ndarray) -> FactorColumns:
+        """φ_mk of some columns."""
+        return self._scaled(k, columns, 1 / self._totals[:, k])
 
-    def shares(self, k: int, part: FactorColumns) -> FactorColumns:
-        """φ_mk = β_mk / Σ_m β_mk."""
-        return self._scaled(k, part.columns, 1 / self._totals[:, k])
-
-    def in_mean_row(self, k: int, part: FactorColumns) -> FactorColumns:
-        """β_mk mean_n(e_n θ_nk)."""
-        sums = self._sums("rows", self._exposures)
-        return self._scaled(k, part.columns, sums[:, k] / len(self._exposures))
+    def in_mean_row(self, k: int) -> FactorColumns:
+        """β_mk mean_n(e_n θ_nk) of all columns."""
+        return self._scaled(k, np.arange(len(self.phi)), self._mean_rows[:, k])
 
     def _scaled(self, k: int, columns: np.ndarray, scales: np.ndarray) -> FactorColumns:
         beta = self._samples.taken("columns", columns)
@@ -52,26 +64,28 @@ class _Draws:
 def factors_of(results: Results) -> list[dict[str, Any]]:
     """All factors, heaviest first; with an image if rows are images.
 
-    Means and intervals are of posterior samples, if the run has any.
+    They are those of posterior samples, if the run has any.
     """
     columns, samples = results.run.factors.q["columns"], results.run.samples
-    draws = None if samples is None else _Draws(results, samples)
-
-    def of_draws(k: int, part: FactorColumns) -> FactorColumns:
-        return part if draws is None else draws.shares(k, part)
-
+    if samples is None:
+        summaries = factor_summaries(results.theta, columns)
+        in_mean_row: Callable[[int], FactorColumns]
+        in_mean_row = partial(factor_in_mean_row, results.theta, columns)
+    else:
+        draws = _Draws(results, samples)
+        summaries = summaries_of(draws.theta, draws.phi, draws.shares, draws.of_columns)
+        in_mean_row = draws.in_mean_row
     found = []
-    for summary in factor_summaries(results.theta, columns):
-        k, image = summary.index, None
+    for summary in summaries:
+        image = None
         if results.image_shape is not None:
-            part = factor_in_mean_row(results.theta, columns, k)
-            _, mean, low, high = part if draws is None else draws.in_mean_row(k, part)
+            _, mean, low, high = in_mean_row(summary.index)
             image = picture(plotting_factors.factor_interval(low, mean, high, results.image_shape))
         found.append(
             {
                 "summary": summary,
-                "heaviest": _shares(results, of_draws(k, summary.heaviest)),
-                "distinctive": _shares(results, of_draws(k, summary.distinctive)),
+                "heaviest": _shares(results, summary.heaviest),
+                "distinctive": _shares(results, summary.distinctive),
                 "rows": [results.row(index) for index in summary.rows],
                 "image": image,
             }
