@@ -18,16 +18,23 @@ from absl import app, flags, logging
 import vigamma
 from vigamma.command_line import status_of_run
 from vigamma.devices.host import use_all_cores
+from vigamma.runs.chains import NUM_SWEEPS
 from vigamma.runs.experiment import parse_flags
 from vigamma.terminal.console import end_with_a_closed_pipe
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
 _SWEEPS = flags.DEFINE_integer(
-    "num_sweeps", 240, "Sweeps of each chain, with burn-in.", lower_bound=1
+    "num_sweeps", NUM_SWEEPS, "Sweeps of each chain, with burn-in.", lower_bound=1
 )
-_CHAINS = flags.DEFINE_integer("num_chains", 4, "Chains, side by side.", lower_bound=1)
-_BURN_IN = flags.DEFINE_integer("burn_in", 40, "Sweeps before the draws begin.", lower_bound=0)
-_THIN = flags.DEFINE_integer("thin", 4, "Sweeps between two draws that are kept.", lower_bound=1)
+_CHAINS = flags.DEFINE_integer(
+    "num_chains", vigamma.Gibbs.num_chains, "Chains, side by side.", lower_bound=1
+)
+_BURN_IN = flags.DEFINE_integer(
+    "burn_in", vigamma.Gibbs.burn_in, "Sweeps before the draws begin.", lower_bound=0
+)
+_THIN = flags.DEFINE_integer(
+    "thin", vigamma.Gibbs.thin, "Sweeps between two draws that are kept.", lower_bound=1
+)
 _SAVE_EVERY = flags.DEFINE_integer("save_every", 80, "Sweeps between checkpoints.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "The seed of all random numbers.", lower_bound=0)
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command import ROOT, environment
 from tests.faults.acknowledged import MOST_BYTES
 from tests.faults.runs import (
     FACTORS,
@@ -19,7 +18,7 @@ from tests.faults.runs import (
     outcome,
     start_acknowledged,
 )
-from tests.faults.small_disks import OWN_FILE_SYSTEMS, can_mount
+from tests.faults.small_disks import can_mount, run_with_own_disks
 
 SHORT = {
     "zero": (*ZERO, "--config.num_steps=100"),
@@ -63,18 +62,7 @@ def main() -> None:
 
 def on_small_disk(folder: Path, num_bytes: int, kind: str) -> str:
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.faults.test_disk_full", folder, num_bytes, kind]
-    ended = subprocess.run(
-        [*OWN_FILE_SYSTEMS, *map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.strip()
+    return run_with_own_disks("tests.faults.test_disk_full", folder, num_bytes, kind)
 
 
 def check_budgets(tmp_path, kind: str, shares: Sequence[float]) -> None:

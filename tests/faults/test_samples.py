@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command import ROOT, environment, run
+from tests.command import run
 from tests.faults.runs import FACTORS, acknowledged, check_every_step, outcome, start_acknowledged
-from tests.faults.small_disks import OWN_FILE_SYSTEMS, can_mount
+from tests.faults.small_disks import can_mount, run_with_own_disks
 from vigamma.storage.draws import read_draw, saved_draws
 from vigamma.storage.workdir import locked
 
@@ -150,18 +150,8 @@ def main() -> None:
 def on_small_disk(folder: Path, fitted: Path, num_bytes: int) -> tuple[str, int]:
     """Whether there was enough room, and the bytes that are used in the end."""
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.faults.test_samples", folder, fitted, num_bytes]
-    ended = subprocess.run(
-        [*OWN_FILE_SYSTEMS, *map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    found, used = ended.stdout.split()
+    printed = run_with_own_disks("tests.faults.test_samples", folder, fitted, num_bytes)
+    found, used = printed.split()
     return found, int(used)
 
 

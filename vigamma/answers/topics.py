@@ -183,20 +183,17 @@ class _OfSamples(_Values):
         self._samples, self._tails = samples, tails
         weights, sums = [], []
         self._matches = samples.matches(reference)
-        own_match = iter(self._matches)
         self.means, self._lifts, self._squares = (np.zeros(reference.shape) for _ in range(3))
-        for draw in samples.draws:
-            for theta, beta in zip(draw["rows"], draw["columns"], strict=True):
-                match = next(own_match)
-                beta, total = beta[:, match], beta.sum(axis=0, dtype=np.float64)[match]
-                expected = (exposures @ theta)[match] * total
-                weight = expected / expected.sum()
-                lifts = _lifts(beta, total, weight)
-                self.means += beta
-                self._lifts += lifts
-                self._squares += lifts**2
-                weights.append(weight)
-                sums.append(total)
+        for theta, beta in samples.pairs(self._matches):
+            total = beta.sum(axis=0, dtype=np.float64)
+            expected = (exposures @ theta) * total
+            weight = expected / expected.sum()
+            lifts = _lifts(beta, total, weight)
+            self.means += beta
+            self._lifts += lifts
+            self._squares += lifts**2
+            weights.append(weight)
+            sums.append(total)
         self._weights, self._sums = np.array(weights), np.array(sums)
         for table in (self.means, self._lifts, self._squares):
             table /= len(weights)
@@ -211,8 +208,7 @@ class _OfSamples(_Values):
         return promising[np.argsort(-lows, kind="stable")[:top]]
 
     def of_columns(self, factor: int, columns: np.ndarray) -> dict[str, np.ndarray]:
-        beta = self._samples.taken("columns", columns).astype(np.float64)
-        beta = np.take_along_axis(beta, self._matches[:, None], axis=2)
+        beta = self._samples.matched("columns", columns, self._matches).astype(np.float64)
         lifts = _lifts(beta, self._sums[:, None], self._weights[:, None])
         values: dict[str, np.ndarray] = {}
         for name, draws in (("mean", beta), ("lift", lifts)):

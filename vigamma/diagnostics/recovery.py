@@ -29,8 +29,8 @@ def matched_factors(
 
 
 def _cosines(beta: np.ndarray, others: np.ndarray) -> np.ndarray:
-    fitted, other = (np.sqrt(np.einsum("mk,mk->k", table, table)) for table in (beta, others))
-    return others.T @ beta / (other[:, None] * fitted)
+    norms, others_norms = (np.sqrt(np.einsum("mk,mk->k", t, t)) for t in (beta, others))
+    return others.T @ beta / (others_norms[:, None] * norms)
 
 
 def _matched(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

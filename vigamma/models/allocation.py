@@ -15,7 +15,7 @@ from jaxtyping import Float, Int32
 
 from vigamma.data.layout.count_entries import CountEntries, EntryBlocks
 from vigamma.models.kernels import LANES, gather, padded
-from vigamma.random.bits import Words, fraction, threefry2x32
+from vigamma.random.bits import Words, threefry2x32, uniform
 from vigamma.typing import Array, Key
 
 
@@ -99,9 +99,9 @@ def _with_units(
     index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
 
     def level_of(unit: Array) -> Array:
-        high, low = threefry2x32((key[0], key[1] ^ unit.astype(jnp.uint32)), index)
-        uniform = fraction(high, low if theta.dtype == jnp.float64 else None, theta.dtype)
-        return jnp.minimum(uniform, 1 - jnp.finfo(theta.dtype).epsneg) * rates
+        of_unit = key[0], key[1] ^ unit.astype(jnp.uint32)
+        most = 1 - jnp.finfo(theta.dtype).epsneg
+        return jnp.minimum(uniform(of_unit, index, theta.dtype), most) * rates
 
     def add_unit(unit: Array, carry: _Sums) -> _Sums:
         of_rows, of_columns, level = carry

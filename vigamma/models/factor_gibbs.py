@@ -9,9 +9,9 @@ Sums over m and n are over observed cells. Rows are sharded over devices, and ea
 own columns. Every draw depends on the key and the number of its row or column alone, so that any
 number of devices draws the same.
 
-In three sweeps of four, those factors of a row or column whose conditional has a shape of at least
-1 take a step of `random.reflection` instead of a draw. The conditionals stay invariant, and a rate
-of 20 Newsgroups with 20 components moves as far in half the sweeps.
+In each sweep, three rows and columns of four, chosen anew, take a step of `random.reflection` in
+place of a draw, in those factors whose conditional has a shape of at least 1. The conditionals stay
+invariant, and a rate of 20 Newsgroups with 20 components moves as far in half the sweeps.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import Prior
 from vigamma.models.kernels import elementwise, sum_over_entries, sum_over_factors
 from vigamma.random import gamma
-from vigamma.random.bits import Words, fraction, threefry2x32
+from vigamma.random.bits import uniform
 from vigamma.random.reflection import SMALLEST_SHAPE, reflected_gamma
 from vigamma.typing import Array, Key
 
@@ -222,12 +222,12 @@ def _reflected(
     """The draws, or where a row is to be reflected and shapes allow it, steps from old values."""
     words = tuple(jax.random.bits(key, (2,), jnp.uint32))
     row = _index(len(old), devices).astype(jnp.uint32)
-    is_reflected = _uniform(words, row, jnp.uint32(_ROW), old.dtype) <= _REFLECTED
+    is_reflected = uniform(words, (row, jnp.uint32(_ROW)), old.dtype) <= _REFLECTED
 
     def step(*cells: Array) -> Array:
         old, drawn, a, rate, row, component, is_reflected = cells
-        uniform = _uniform(words, row, component, old.dtype)
-        standard = reflected_gamma(old * rate, jnp.maximum(a, SMALLEST_SHAPE), uniform)
+        own = uniform(words, (row, component), old.dtype)
+        standard = reflected_gamma(old * rate, jnp.maximum(a, SMALLEST_SHAPE), own)
         reflected = jnp.clip(standard / rate, SMALLEST, LARGEST)
         return jnp.where(is_reflected & (a >= SMALLEST_SHAPE), reflected, drawn)
 
@@ -235,12 +235,6 @@ def _reflected(
     tables = old, drawn, conditional.concentration, conditional.rate
     of_rows = row[:, None], component, is_reflected[:, None]
     return elementwise(step, *tables, *(jnp.broadcast_to(x, old.shape) for x in of_rows))
-
-
-def _uniform(words: Words, high: Array, low: Array, dtype: Any) -> Array:
-    """A uniform number in (0, 1] for each counter (high, low)."""
-    bits = threefry2x32(words, (high, low))
-    return fraction(bits[0], bits[1] if dtype == jnp.float64 else None, dtype)
 
 
 def _index(size: int, devices: Collectives) -> Array:

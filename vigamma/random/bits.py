@@ -42,6 +42,12 @@ def fraction(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Ar
     return (high.astype(dtype) + low_bits) * 2.0**-32
 
 
+def uniform(key: Words, counter: Words, dtype: jnp.dtype) -> jax.Array:
+    """A uniform (0, 1] for each (key, counter) pair, from one word in float32."""
+    high, low = threefry2x32(key, counter)
+    return fraction(high, low if dtype == jnp.float64 else None, dtype)
+
+
 def _normal(high: jax.Array, low: jax.Array | None, dtype: jnp.dtype) -> jax.Array:
     """Standard normal by inversion.
 

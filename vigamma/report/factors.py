@@ -31,14 +31,12 @@ class _Draws:
         self._samples, exposures = samples, results.data.exposures
         self._matches = samples.matches(np.asarray(results.run.factors.q["columns"].mean))
         self.theta, self.phi = np.zeros(results.theta.shape), np.zeros(results.beta.shape)
-        row_sums, totals, match = [], [], iter(self._matches)
-        for draw in samples.draws:
-            for theta, beta in zip(draw["rows"], draw["columns"], strict=True):
-                own = next(match)
-                totals.append(beta.sum(axis=0, dtype=np.float64)[own])
-                row_sums.append((exposures @ theta)[own])
-                self.theta += theta[:, own]
-                self.phi += beta[:, own] / totals[-1]
+        row_sums, totals = [], []
+        for theta, beta in samples.pairs(self._matches):
+            totals.append(beta.sum(axis=0, dtype=np.float64))
+            row_sums.append(exposures @ theta)
+            self.theta += theta
+            self.phi += beta / totals[-1]
         self.theta *= exposures[:, None] / samples.num_draws
         self.phi /= samples.num_draws
         self._totals, self._mean_rows = np.array(totals), np.array(row_sums) / len(exposures)

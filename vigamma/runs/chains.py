@@ -24,6 +24,9 @@ from vigamma.runs.loop import take_steps
 from vigamma.runs.samples import TRACE, Draw, Samples, samples_from
 from vigamma.typing import default_float
 
+NUM_SWEEPS = 240
+"""Sweeps of each chain by default, burn-in included."""
+
 _SWEEPS_PER_LINE = 10
 """Sweeps between lines of progress, rounded down to a multiple of those between draws."""
 
@@ -152,7 +155,7 @@ def sample_posterior(
     counts: csr_array,
     inference: Gibbs | None = None,
     *,
-    num_sweeps: int = 240,
+    num_sweeps: int = NUM_SWEEPS,
     exposures: np.ndarray | None = None,
     missing: csr_array | None = None,
     seed: int = 0,

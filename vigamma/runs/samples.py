@@ -1,7 +1,8 @@
 """The posterior samples of a run, read from its folder `samples`."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +54,21 @@ class Samples(NamedTuple):
     def taken(self, name: str, index: Any) -> np.ndarray:
         """The draws of the latents of some rows or columns; shape (D, len(index), ...)."""
         return np.concatenate([np.asarray(draw[name][:, index]) for draw in self.draws])
+
+    def matched(
+        self, name: str, index: Any, matches: Integer[np.ndarray, "D K"]
+    ) -> Float[np.ndarray, "D n K"]:
+        """As `taken`, of "rows" or "columns", with the factors in the order of `matches`."""
+        return np.take_along_axis(self.taken(name, index), matches[:, None], axis=2)
+
+    def pairs(
+        self, matches: Integer[np.ndarray, "D K"]
+    ) -> Iterator[tuple[Float[np.ndarray, "N K"], Float[np.ndarray, "M K"]]]:
+        """θ and β of one draw after another, with the factors in the order of `matches`."""
+        of_draws = (zip(draw["rows"], draw["columns"], strict=True) for draw in self.draws)
+        tables = itertools.chain.from_iterable(of_draws)
+        for (theta, beta), match in zip(tables, matches, strict=True):
+            yield theta[:, match], beta[:, match]
 
     def matches(self, reference: Float[np.ndarray, "M K"]) -> Integer[np.ndarray, "D K"]:
         """The factors of each draw that match those of a reference, by the cosines of columns."""

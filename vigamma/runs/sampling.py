@@ -25,7 +25,7 @@ from vigamma.diagnostics.chains import (
 from vigamma.errors import ConfigError
 from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.train_state import TrainState
-from vigamma.runs.chains import ChainsFit, Observed, sweeps_per_line
+from vigamma.runs.chains import NUM_SWEEPS, ChainsFit, Observed, sweeps_per_line
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.fit import Report
 from vigamma.runs.fitted import FittedRun, load_run
@@ -42,7 +42,7 @@ def sample(
     workdir: Path,
     inference: Gibbs | None = None,
     *,
-    num_sweeps: int = 240,
+    num_sweeps: int = NUM_SWEEPS,
     save_every: int = 80,
     seed: int = 0,
     data_path: str | None = None,

@@ -26,7 +26,7 @@ from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_perturbations
 from vigamma.models.mixture import generate_mixture
-from vigamma.runs.chains import sample_posterior
+from vigamma.runs.chains import NUM_SWEEPS, sample_posterior
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factors import FactorFit
 from vigamma.runs.in_memory import fitted_starts
@@ -210,7 +210,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def sample_posterior(
         self,
         X: Any,  # noqa: N803
-        n_sweeps: int = 240,
+        n_sweeps: int = NUM_SWEEPS,
         n_chains: int = 4,
         random_state: int | np.random.RandomState | None = None,
     ) -> Self:
@@ -292,8 +292,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if samples is None:
             low, high = interval(columns, probability, dtype)
             return low.T, high.T
-        beta = samples.taken("columns", slice(None))
-        beta = np.take_along_axis(beta, samples.matches(np.asarray(columns.mean))[:, None], axis=2)
+        beta = samples.matched("columns", slice(None), samples.matches(np.asarray(columns.mean)))
         low, high = interval_of_draws(beta, probability, dtype)
         return low.T, high.T
 
