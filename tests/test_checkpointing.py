@@ -383,6 +383,34 @@ def test_what_the_reader_of_arrays_says_is_one_line(tmp_path, monkeypatch):
         checkpoints.restore(make_arrays(), pytest.fail)
 
 
+def raise_where_nobody_catches(error):
+    """As TensorStore's threads do, whose errors Python can only print."""
+
+    class Ends:
+        def __del__(self):
+            raise error
+
+    Ends()
+
+
+def test_threads_that_end_long_after_a_failed_save_print_nothing(tmp_path, monkeypatch):
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: printed.append(str(args.exc_value)))
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, make_arrays())
+        raise_where_nobody_catches(RuntimeError("Event loop is closed"))  # and nothing failed
+        monkeypatch.setattr(ocp.Checkpointer, "save", fail)
+        with pytest.raises(CheckpointError, match="no space left"):
+            checkpoints.save(2, make_arrays())
+        raise_where_nobody_catches(RuntimeError("Event loop is closed"))
+        raise_where_nobody_catches(RuntimeError("another"))
+    assert printed == ["Event loop is closed", "another"]
+
+
 @pytest.mark.parametrize("method", ["save", "restore"])
 def test_the_failure_of_another_process_is_not_taken_for_a_bad_disk(tmp_path, monkeypatch, method):
     with opened(tmp_path) as checkpoints:

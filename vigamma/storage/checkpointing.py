@@ -291,7 +291,10 @@ def _all_threads_ended() -> Iterator[None]:
 
 @contextmanager
 def _without_closed_loops() -> Iterator[None]:
-    """A context that suppresses the message that an event loop was closed before a thread ended."""
+    """A context that suppresses the message that an event loop was closed before a thread ended.
+
+    After an error it stays suppressed: TensorStore's threads end when the disk lets them.
+    """
     hook = sys.unraisablehook
 
     def others(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -299,10 +302,8 @@ def _without_closed_loops() -> Iterator[None]:
             hook(unraisable)
 
     sys.unraisablehook = others
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = hook
 
 
 @contextmanager
