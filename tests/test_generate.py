@@ -50,13 +50,13 @@ def test_rows_are_of_any_start_and_do_not_depend_on_their_number(monkeypatch):
 
     monkeypatch.setattr(FactorModel, "generate_rows", generate_rows)
     posteriors = [{"start": np.int32(start)} for start in range(2)]
-    rates, counts = generate_mixture(5, posteriors, 40)
+    rates, counts = generate_mixture(5, posteriors, 40, FactorModel)
     start, row = np.divmod(rates[:, 0], 100)
     assert row.tolist() == list(range(40))
     assert 8 < start.sum() < 32
     np.testing.assert_array_equal(counts, rates + 1)
-    np.testing.assert_array_equal(generate_mixture(5, posteriors, 7)[0], rates[:7])
-    assert (generate_mixture(6, posteriors, 40)[0] != rates).any()
+    np.testing.assert_array_equal(generate_mixture(5, posteriors, 7, FactorModel)[0], rates[:7])
+    assert (generate_mixture(6, posteriors, 40, FactorModel)[0] != rates).any()
 
 
 def test_what_cannot_be_generated_is_refused(workdir, tmp_path):

@@ -24,6 +24,7 @@ from vigamma.errors import (
 from vigamma.estimators.analytic import AnalyticElbo
 from vigamma.estimators.pathwise import PathwiseElbo
 from vigamma.estimators.score_function import ScoreFunctionElbo
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
 from vigamma.families.joint import log_prob
 from vigamma.families.mean_field import MeanFieldGamma, RowParam
@@ -42,6 +43,10 @@ from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.gamma_poisson import CountStatistics, DomainKnowledge, GammaPoisson
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.negative_binomial_factorization import (
+    HierarchicalNegativeBinomialFactorization,
+    NegativeBinomialFactorization,
+)
 from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.runs.chains import sample_posterior
 from vigamma.runs.experiment import Experiment
@@ -69,6 +74,7 @@ __all__ = [
     "Adam",
     "AmbiguousNameError",
     "AnalyticElbo",
+    "Beta",
     "Certificate",
     "CheckpointError",
     "ConfigError",
@@ -86,6 +92,7 @@ __all__ = [
     "Gibbs",
     "GradientAscent",
     "HeldOut",
+    "HierarchicalNegativeBinomialFactorization",
     "HierarchicalPoissonFactorization",
     "ImportanceCheck",
     "Interrupted",
@@ -94,6 +101,7 @@ __all__ = [
     "MeanFieldGamma",
     "NaturalGradient",
     "NegativeBinomial",
+    "NegativeBinomialFactorization",
     "NonFiniteError",
     "PathwiseElbo",
     "Poisson",

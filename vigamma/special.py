@@ -123,6 +123,50 @@ def trigamma_excess(a: Array) -> Array:
     return jnp.where(large, tail, small * (head + (1 + tail) / b) - 1)
 
 
+def digamma_slope(z: Array, step: Array) -> Array:
+    """(ψ(z + step) - ψ(z)) / step > 0, and ψ'(z) at a step of 0, for z > 0 and z + step > 0.
+
+    By the recurrence of ψ it is Σ_{j<n} 1/((z+j)(z+step+j)) plus the slope at z + n, for which the
+    difference of two asymptotic series is divided by the step term by term. All terms of the sum
+    are positive: nothing cancels, for tiny steps and for huge z alike.
+    """
+    num_shifts = _shifts_of(z)
+    shifted = sum(
+        (1 / ((z + j) * (z + step + j)) for j in range(1, num_shifts)), 1 / (z * (z + step))
+    )
+    u, v = 1 / (z + num_shifts), 1 / (z + step + num_shifts)
+    excess = step * u
+    is_zero = excess == 0
+    safe = jnp.where(is_zero, 1.0, excess)
+    of_logs = u * jnp.where(is_zero, 1.0, jnp.log1p(safe) / safe)
+    series = _complete_series(u, v)
+    return shifted + of_logs + u * v * (0.5 + (u + v) * series)
+
+
+def rising_terms(x: Array, r: Array) -> tuple[Array, Array]:
+    """ψ(r + x) - ψ(r), and log(Γ(r + x) / Γ(r)) - x log x in nats, for x ≥ 1 and r > 0.
+
+    Both by the recurrence, as in `digamma_slope`, and the difference of two asymptotic series, with
+    three logarithms and five divisions.
+    """
+    n = _shifts_of(r)
+    low, high = r + n, r + x + n
+    product = 1 / (low * high)
+    u, v = high * product, low * product  # 1 / low and 1 / high
+    log_quotient = jnp.log1p(x * u)
+    pairs = [(r + j) * (r + x + j) for j in range(n)]
+    of_pairs = [(p + q) / (p * q) for p, q in zip(pairs[::2], pairs[1::2], strict=True)]
+    series = _complete_series(u, v)
+    difference = x * (sum(of_pairs) + product * (0.5 + (u + v) * series)) + log_quotient
+    above, below = r + x + 1, r + 1
+    for j in range(2, n):
+        above, below = above * (r + x + j), below * (r + j)
+    of_shifts = jnp.sqrt((r + x) / r) * jnp.sqrt(above / below)  # whose square may overflow
+    powers = (low - 0.5) * log_quotient + x * (log_quotient + jnp.log(low / x)) - x
+    stirling = _odd_series(_STIRLING, v) - _odd_series(_STIRLING, u)
+    return difference, powers + stirling - 2 * jnp.log(of_shifts)
+
+
 def inverse_digamma(value: Array) -> Array:
     """The a > 0 with ψ(a) = value, by Newton's method from Minka's (2000) starting point."""
     large = value >= -2.22
@@ -156,6 +200,22 @@ def same_mean_kl(a: Array, c: Array) -> Array:
     far = (c_low + shift) * y[-1] - c_low * y[0]
     low = sum(map(expm1_minus, y[:-1])) + jnp.where(jnp.abs(y[0]) < 1, near, far)
     return jnp.maximum(jnp.where(large, 0.0, low) + high, 0.0)
+
+
+def _complete_series(u: Array, v: Array) -> Array:
+    """Σ_n B_2n/2n Σ_{i+j=n-1} u^2i v^2j; with u v (u + v), the tail of a difference of digammas."""
+    total = complete = jnp.zeros_like(u)
+    power = jnp.ones_like(u)
+    for n, b2n in enumerate(_BERNOULLI[: 4 if u.dtype.itemsize < 8 else None], 1):
+        complete = u * u * complete + power
+        power = power * v * v
+        total = total + b2n / (2 * n) * complete
+    return total
+
+
+def _shifts_of(a: Array) -> int:
+    """How far arguments are shifted before the series of differences are accurate."""
+    return 4 if a.dtype.itemsize < 8 else int(_LARGE)
 
 
 def _digamma_above_eight(a: Array) -> tuple[Array, Array, Array]:

@@ -102,9 +102,10 @@ def test_scores_are_of_each_half_from_the_other():
             x = new_counts()[:, m]
             factorials = [np.log(np.arange(1, y + 1)).sum() for y in x]
             expected += x * np.log(rates[:, m]) - rates[:, m] - factorials
-    scores = split_half_log_likelihoods([(model, columns)], counts, exposures)
+    starts = [(model, {"columns": columns})]
+    scores = split_half_log_likelihoods(starts, counts, exposures)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    plain = split_half_log_likelihoods([(model, columns)], counts)
+    plain = split_half_log_likelihoods(starts, counts)
     assert np.abs(plain - scores).max() > 0.1
     total = plain.sum()
     assert plain.sum() == pytest.approx(total)

@@ -7,6 +7,7 @@ import pytest
 
 from vigamma import Adam, Gamma, GradientAscent, PathwiseElbo, Poisson, TrainState
 from vigamma.devices.mesh import make_mesh
+from vigamma.models.factor_model import FactorModel
 from vigamma.models.mixture import generate_mixture
 from vigamma.random import gamma
 from vigamma.random.keys import key_of_seed, threefry_key
@@ -43,9 +44,9 @@ def test_every_word_of_a_key_counts_and_threefry_keys_stay_as_they_are():
 @pytest.mark.parametrize("kind", ["rbg"])
 def test_a_seed_gives_the_same_numbers_whatever_the_default_kind(kind):
     q = {"rows": Gamma(*np.float32([[[2.0]], [[1.0]]])), "columns": Gamma(*np.ones((2, 4, 1), "f"))}
-    expected = generate_mixture(5, [q], 3)
+    expected = generate_mixture(5, [q], 3, FactorModel)
     with jax.default_prng_impl(kind):
-        np.testing.assert_array_equal(generate_mixture(5, [q], 3), expected)
+        np.testing.assert_array_equal(generate_mixture(5, [q], 3, FactorModel), expected)
         assert key_of_seed(7) == key_of_seed(7)
 
 

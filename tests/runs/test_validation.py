@@ -8,7 +8,7 @@ import pytest
 
 from tests import test_train_stochastic
 from tests.test_train_factors import experiment
-from vigamma import HeldOut
+from vigamma import HeldOut, HierarchicalNegativeBinomialFactorization
 from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.runs.train import load_fit
@@ -16,17 +16,21 @@ from vigamma.runs.train import load_fit
 
 @pytest.mark.parametrize("num_devices", [1, 4])
 @pytest.mark.parametrize("protocol", ["thinning", "cells", "entries"])
-@pytest.mark.parametrize("kind", ["ascent", "stochastic"])
+@pytest.mark.parametrize("kind", ["ascent", "stochastic", "negative binomial"])
 def test_it_is_the_score_of_the_protocol(kind, protocol, num_devices):
-    make = experiment if kind == "ascent" else test_train_stochastic.experiment
+    make = test_train_stochastic.experiment if kind == "stochastic" else experiment
     heldout = HeldOut(protocol=protocol, test_fraction=0.2, valid_fraction=0.15)
-    fit, mesh = load_fit(make(heldout=heldout, num_steps=8)), make_mesh(jax.devices()[:num_devices])
+    config = make(heldout=heldout, num_steps=8)
+    if kind == "negative binomial":
+        model = HierarchicalNegativeBinomialFactorization(num_factors=3)
+        config = dataclasses.replace(config, model=model)
+    fit, mesh = load_fit(config), make_mesh(jax.devices()[:num_devices])
     fit.data.exposures = np.linspace(0.5, 2.0, fit.data.split.train.shape[0])
     state = fit.start(mesh)
     state.step(4)
     theta, beta = fit._means(state.arrays.q)
     expected = heldout_log_likelihood(
-        theta, beta, fit.data.split, fit.data.split.valid
+        theta, beta, fit.data.split, fit.data.split.valid, fit._probabilities(state.arrays.q)
     ).log_likelihood
     found = fit.look(state)
     assert found == {"valid_log_likelihood": pytest.approx(expected, rel=1e-5)}

@@ -20,12 +20,15 @@ class Measures(NamedTuple):
     Attributes:
       log_likelihood: the mean per unit of the protocol, in nats; see
         `vigamma.diagnostics.predictive`.
+      poisson_log_likelihood: the same if counts are taken for Poisson counts of the same rates;
+        it differs only if the model has negative binomials.
       deviance: the Poisson deviance, per the same unit.
       perplexity: that of the column of a held-out count, given its row.
       rankings: see `vigamma.diagnostics.rankings`; None if no row has a held-out item to rank.
     """
 
     log_likelihood: float
+    poisson_log_likelihood: float
     deviance: float
     perplexity: float
     rankings: Rankings | None
@@ -69,8 +72,9 @@ def evaluate(
     """
     if (test := data.split.test) is None:
         raise ConfigError("the run has no test counts: its config.heldout holds none out")
-    fitted, num_heldout = _measures(*run.mean_factors(data.exposures), data.split, test, at, say)
-    independent, _ = _measures(*data.independent_columns(), data.split, test, at, say)
+    tables = (*run.mean_factors(data.exposures), run.probabilities)
+    fitted, num_heldout = _measures(*tables, data.split, test, at, say)
+    independent, _ = _measures(*data.independent_columns(), None, data.split, test, at, say)
     protocol = data.split.protocol
     table = _table(protocol, num_heldout, fitted, independent)
     return Evaluation(protocol, num_heldout, fitted, independent, table)
@@ -79,15 +83,18 @@ def evaluate(
 def _measures(
     theta: np.ndarray,
     beta: np.ndarray,
+    probabilities: np.ndarray | None,
     split: Split,
     test: HeldOutCounts,
     at: Sequence[int],
     say: Callable[[str], None],
 ) -> tuple[Measures, int]:
-    score = heldout_log_likelihood(theta, beta, split, test)
+    score = heldout_log_likelihood(theta, beta, split, test, probabilities)
+    as_poisson = heldout_log_likelihood(theta, beta, split, test)
     measures = Measures(
         score.log_likelihood,
-        deviance(score, split, test),
+        as_poisson.log_likelihood,
+        deviance(as_poisson, split, test),
         perplexity(theta, beta, split, test),
         heldout_rankings(theta, beta, split, test, at, say),
     )
@@ -99,9 +106,12 @@ def _table(protocol: str, num_heldout: int, fitted: Measures, independent: Measu
     both = fitted, independent
     lines = {
         "log-likelihood, nats": [f"{m.log_likelihood:.4f}" for m in both],
+        "log-likelihood as Poisson": [f"{m.poisson_log_likelihood:.4f}" for m in both],
         "Poisson deviance, nats": [f"{m.deviance:.4f}" for m in both],
         "perplexity": [f"{m.perplexity:,.2f}" for m in both],
     }
+    if all(m.log_likelihood == m.poisson_log_likelihood for m in both):
+        del lines["log-likelihood as Poisson"]
     title = f"Test: {num_heldout:,} {unit} held out by {protocol}"
     if fitted.rankings is not None:
         title += f"; rankings of {fitted.rankings.num_rows:,} rows"

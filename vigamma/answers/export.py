@@ -36,8 +36,9 @@ from numpy.typing import ArrayLike
 from vigamma.answers.tables import write_csv
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.errors import ConfigError
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
-from vigamma.models.factor_model import Posterior
+from vigamma.models.factor_model import PROBABILITIES, Posterior
 from vigamma.runs.experiment import flatten
 from vigamma.runs.fitted import FittedFactors, FittedRun
 from vigamma.storage.atomic_files import replacing
@@ -80,7 +81,10 @@ def _write_npz(run: FittedRun, path: Path) -> list[Path]:
     for number, start in enumerate(run.starts):
         prefix = f"start_{number}_" if number else ""
         for name, q in start.q.items():
-            parts = {"shape": q.concentration, "rate": q.rate, "mean": q.mean}
+            if isinstance(q, Beta):
+                parts = {"shape1": q.concentration1, "shape0": q.concentration0, "mean": q.mean}
+            else:
+                parts = {"shape": q.concentration, "rate": q.rate, "mean": q.mean}
             arrays |= {f"{prefix}{name}_{part}": values for part, values in parts.items()}
     with replacing(path) as partial:
         np.savez_compressed(partial, **arrays)
@@ -124,6 +128,9 @@ def _write_h5ad(run: FittedRun, path: Path) -> list[Path]:
                 rates.concentration,
                 rates.rate,
             )
+    if (probabilities := factors.q.get(PROBABILITIES)) is not None:
+        data.var["vigamma_probability_shape1"] = probabilities.concentration1
+        data.var["vigamma_probability_shape0"] = probabilities.concentration0
     data.uns["vigamma"] = {"step": run.step, "config": json.dumps(flatten(run.config))}
     with replacing(path) as partial:
         data.write_h5ad(partial)
@@ -149,6 +156,14 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
     for latent in ("row_rates", "column_rates"):
         if latent in factors.q:
             variables[latent] = ("chain", "draw", latent.removesuffix("_rates")), drawn(latent)
+    if PROBABILITIES in factors.q:
+        of_starts = np.stack(
+            [
+                rng.beta(p.concentration1, p.concentration0, (draws, len(p.concentration1)))
+                for p in (start[PROBABILITIES] for start in starts)
+            ]
+        )
+        variables[PROBABILITIES] = ("chain", "draw", "column"), of_starts.astype(np.float32)
     num_chains, num_draws = variables["theta"][1].shape[:2]
     coords = {
         "chain": np.arange(num_chains),
@@ -175,19 +190,25 @@ FORMATS: dict[str, Callable[..., list[Path]]] = {
 """The writer for each suffix."""
 
 
-def factor_table(names: ArrayLike, q: Gamma, rates: Gamma | None) -> pd.DataFrame:
-    """The table of .csv: names, means and standard deviations of factors and, if any, of rates.
+def factor_table(
+    names: ArrayLike, q: Gamma, rates: Gamma | None, probabilities: Beta | None = None
+) -> pd.DataFrame:
+    """The table of .csv: names, means and standard deviations of factors and, if any, of others.
 
     Args:
       names: the names of N rows or columns.
       q: the posterior of their factors; shape (N, K).
       rates: the posterior of their rates, shape (N,), if the model has rates.
+      probabilities: the posterior of p_m of columns, if the model has negative binomials.
     """
     columns: dict[str, Any] = {"name": names}
     for word, values in (("mean", q.mean), ("sd", np.sqrt(q.variance))):
         columns |= {f"{word}_{k}": values[:, k] for k in range(values.shape[1])}
     if rates is not None:
         columns |= {"rate_mean": rates.mean, "rate_sd": np.sqrt(rates.variance)}
+    if probabilities is not None:
+        spread = np.sqrt(probabilities.variance)
+        columns |= {"probability_mean": probabilities.mean, "probability_sd": spread}
     return pd.DataFrame(columns)
 
 
@@ -197,10 +218,11 @@ def _names(factors: FittedFactors, side: str) -> list[str]:
 
 def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFrame]:
     """Yields the table of the rows or the columns in blocks of `size` lines."""
-    names, q, rates = _names(factors, side), factors.q[f"{side}s"], factors.q.get(f"{side}_rates")
+    names, others = _names(factors, side), (f"{side}s", f"{side}_rates", f"{side}_probabilities")
+    latents = tuple(factors.q.get(name) for name in others)
     for start in range(0, len(names), size):
         block = slice(start, start + size)
-        of_block = jax.tree.map(operator.itemgetter(block), (q, rates))
+        of_block = jax.tree.map(operator.itemgetter(block), latents)
         yield factor_table(names[block], *of_block)
 
 

@@ -24,7 +24,7 @@ class Generated(NamedTuple):
     """Rows drawn from the posterior predictive.
 
     Attributes:
-      theta: the drawn Poisson rates, float32; shape (num_rows, M).
+      theta: the drawn means of the counts, float32; shape (num_rows, M).
       counts: the counts drawn from them, int32; shape (num_rows, M).
       step: the training step of the posterior.
       image_shape: the shape of the image in a row; None if rows are not images.
@@ -46,7 +46,7 @@ def generate(
     warn: Callable[[str], None] = warnings.warn,
     step: WantedStep = "best",
 ) -> Generated:
-    """Samples rates from q, then x ~ Poisson, from a checkpoint in `workdir`.
+    """Samples rates from q, then counts given them, from a checkpoint in `workdir`.
 
     For a factorization, each row is a replicate of a random row with exposure 1, under the
     posterior of one of the starts. The same checkpoint and seed give the same rows; row i does not
@@ -68,7 +68,8 @@ def generate(
     elif "q.rows.rate" in leaves:
         run = load_run(workdir, lambda _: None, step)
         found_step, column_names = run.step, run.factors.column_names
-        theta_nm, counts_nm = generate_mixture(seed, [s.q for s in run.starts], num_rows)
+        posteriors = [start.q for start in run.starts]
+        theta_nm, counts_nm = generate_mixture(seed, posteriors, num_rows, run.factors.model)
     else:
         raise CheckpointError(f"step {found_step} in {workdir} holds no q.log_shape and no q.rows")
     image_shape = IMAGE_SHAPE if identity.get("data") in _IMAGES else None

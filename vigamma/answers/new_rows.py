@@ -16,7 +16,7 @@ from vigamma.data.files import SparseCounts
 from vigamma.data.new_counts import NewCounts, read_new_counts
 from vigamma.errors import ConfigError
 from vigamma.inference.split_half import split_half_log_likelihoods
-from vigamma.models.factor_model import Posterior
+from vigamma.models.factor_model import Posterior, columns_of
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Intervals
 from vigamma.terminal.pace import Pace
@@ -157,7 +157,7 @@ def _folded(
 def _scores(
     run: FittedRun, counts: csr_array, names: np.ndarray, exposures: np.ndarray | None
 ) -> pd.DataFrame:
-    starts = [(start.model, start.q["columns"]) for start in run.starts]
+    starts = [(start.model, columns_of(start.q)) for start in run.starts]
     scores = split_half_log_likelihoods(starts, counts, exposures)
     sums = counts.sum(axis=1).astype(np.int64)
     return pd.DataFrame({"name": names, "counts": sums, "log_likelihood": scores})

@@ -30,7 +30,7 @@ from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.row_samples import sample_rows
-from vigamma.models.factor_model import Posterior
+from vigamma.models.factor_model import PROBABILITIES, Posterior
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Intervals, Samples
@@ -182,7 +182,16 @@ def posterior_of_new(
     run: FittedRun, counts: csr_array, exposures: np.ndarray | None = None
 ) -> list[Posterior]:
     """The posterior of rows that were not in the run, by `fold_in`, in every start."""
-    return [fold_in(start.model, start.q["columns"], counts, exposures) for start in run.starts]
+    return [
+        fold_in(
+            start.model,
+            start.q["columns"],
+            counts,
+            exposures,
+            probabilities=start.q.get(PROBABILITIES),
+        )
+        for start in run.starts
+    ]
 
 
 def samples_of_new(

@@ -1,23 +1,31 @@
 """The log-likelihood of held-out counts, one function for each protocol of `HeldOut`.
 
 Scores use the posterior mean rates r_nm = e_n Σ_k E[θ_nk] E[β_mk], which are exact because the
-factors are independent under q: `theta` is e_n E[θ_nk], and `beta` is E[β_mk]. No N × M array is
-computed: the sum of all rates is (Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
+factors are independent under q: `theta` is e_n E[θ_nk], and `beta` is E[β_mk]. Counts are Poisson
+counts with these rates or, if their `probabilities` E[p_m] are given, negative binomials with these
+means; both likelihoods are on one scale. No N × M array is computed: the sum of all rates is
+(Σ_n e_n E[θ_n]) · (Σ_m E[β_m]).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy.special import gammaln
 
-from vigamma.counts.sparse import rows_of
+from vigamma.counts.sparse import rows_of, values_at
 from vigamma.data.heldout import HeldOutCounts, Split
-from vigamma.typing import Array, FactorsMK, FactorsNK
+from vigamma.diagnostics.likelihoods import Likelihood, likelihood_of
+from vigamma.typing import AnyArray, Array, FactorsMK, FactorsNK
 
 _SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
 _BLOCK = 2**12  # the cells of a block, which bound the memory of gathered factors
+
+
+Probabilities: TypeAlias = Float[AnyArray, " M"] | None
+"""E[p_m] of negative binomials; None for Poisson counts."""
 
 
 class Score(NamedTuple):
@@ -33,21 +41,15 @@ class Score(NamedTuple):
 
 
 def heldout_log_likelihood(
-    theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts
+    theta: FactorsNK,
+    beta: FactorsMK,
+    split: Split,
+    heldout: HeldOutCounts,
+    probabilities: Probabilities = None,
 ) -> Score:
     """Scores `split.test` or `split.valid` by the function named after the protocol."""
     functions = {"thinning": thinning, "cells": cells, "entries": entries}
-    return functions[split.protocol](theta, beta, split, heldout)
-
-
-def scores(theta: FactorsNK, beta: FactorsMK, split: Split) -> dict[str, Score]:
-    """The scores of the existing parts: "valid" (validation) and "heldout" (test)."""
-    held_out = (("valid", split.valid), ("heldout", split.test))
-    parts = {name: part for name, part in held_out if part is not None}
-    if split.protocol == "entries":
-        at_zeros = sum_at_zeros(theta, beta, split)
-        return {name: entries(theta, beta, split, part, at_zeros) for name, part in parts.items()}
-    return {name: heldout_log_likelihood(theta, beta, split, part) for name, part in parts.items()}
+    return functions[split.protocol](theta, beta, split, heldout, probabilities)
 
 
 def deviance(score: Score, split: Split, heldout: HeldOutCounts) -> float:
@@ -91,16 +93,29 @@ def perplexity(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOut
     return float(np.exp(-(counts * log_shares).sum() / counts.sum()))
 
 
-def thinning(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> Score:
+def thinning(
+    theta: FactorsNK,
+    beta: FactorsMK,
+    split: Split,
+    heldout: HeldOutCounts,
+    probabilities: Probabilities = None,
+) -> Score:
     """The log-likelihood of all cells per held-out count (a cell with value 3 has three counts).
 
-    (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included, where s is the ratio
-    of the held-out rates to the training rates.
+    For Poisson counts (Σ_nm y_nm log(s r_nm) - s r_nm - log y_nm!) / Σ_nm y_nm, zeros included,
+    where s is the ratio of the held-out rates to the training rates.
     """
-    del split
-    num_counts = heldout.counts.sum(dtype=float)
-    log_likelihood = total_log_likelihood(theta, beta, heldout)
-    return Score(log_likelihood / float(num_counts), int(num_counts))
+    likelihood = likelihood_of(probabilities, heldout.rate_scale, is_thinned=True)
+    num_counts, size = heldout.counts.sum(dtype=float), len(beta)
+    trained = (
+        np.zeros(1)
+        if probabilities is None
+        else values_at(split.train, heldout.rows, heldout.columns)
+    )
+    nonzeros = _log_factors(theta, beta, heldout, likelihood, trained).sum()
+    zeros = _sum_of_all_rates(theta, beta, likelihood.exposures(size))
+    zeros += split.train.sum(axis=0).astype(float) @ likelihood.offsets(size)
+    return Score(float(nonzeros - zeros) / float(num_counts), int(num_counts))
 
 
 def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> float:
@@ -109,24 +124,38 @@ def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCoun
     `heldout` lists the nonzero y_nm, which need not be whole numbers.
     """
     log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
-    total = heldout.rate_scale * _sum_of_all_rates(theta, beta)
+    total = _sum_of_all_rates(theta, beta, np.full(len(beta), heldout.rate_scale))
     return float(_terms(heldout, log_rates).sum() - total)
 
 
-def log_likelihood_of_rows(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts) -> np.ndarray:
-    """The contribution of each row to `total_log_likelihood`, in nats; float64 of shape (N,)."""
-    log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
-    of_nonzeros = np.bincount(heldout.rows, _terms(heldout, log_rates), len(theta))
-    totals = np.asarray(theta, float) @ np.asarray(beta).sum(axis=0, dtype=float)
-    return of_nonzeros - heldout.rate_scale * totals
+def log_likelihood_of_rows(
+    theta: FactorsNK,
+    beta: FactorsMK,
+    heldout: HeldOutCounts,
+    probabilities: Probabilities = None,
+) -> np.ndarray:
+    """The log-likelihood of all cells of each row, in nats; float64 of shape (N,).
+
+    For Poisson counts it is the contribution of the row to `total_log_likelihood`; of other counts,
+    no part of the same cells may have been seen.
+    """
+    likelihood = likelihood_of(probabilities, heldout.rate_scale, is_thinned=False)
+    terms = _log_factors(theta, beta, heldout, likelihood, np.zeros(1))
+    totals = np.asarray(theta, float) @ (likelihood.exposures(len(beta)) @ np.asarray(beta))
+    return np.bincount(heldout.rows, terms, len(theta)) - totals
 
 
-def cells(theta: FactorsNK, beta: FactorsMK, split: Split, heldout: HeldOutCounts) -> Score:
-    """The mean of log Poisson(y_nm | r_nm) over the held-out cells, zeros and nonzeros alike."""
+def cells(
+    theta: FactorsNK,
+    beta: FactorsMK,
+    split: Split,
+    heldout: HeldOutCounts,
+    probabilities: Probabilities = None,
+) -> Score:
+    """The mean log-probability of the held-out cells, zeros and nonzeros alike."""
     del split
-    rates = _rates(theta, beta, heldout)
-    log_likelihood = (_terms(heldout, np.log(rates)) - rates).mean()
-    return Score(float(log_likelihood), heldout.counts.size)
+    likelihood = likelihood_of(probabilities, 1.0, is_thinned=False)
+    return Score(_log_probs(theta, beta, heldout, likelihood).mean().item(), heldout.counts.size)
 
 
 def entries(
@@ -134,34 +163,55 @@ def entries(
     beta: FactorsMK,
     split: Split,
     heldout: HeldOutCounts,
-    at_zeros: float | None = None,
+    probabilities: Probabilities = None,
 ) -> Score:
     """The log-likelihood of a random sample of all cells, per nonzero of the sample.
 
-    mean over held-out nonzeros of log Poisson(y_nm | r_nm)
-        - (their share of all nonzeros) (Σ_nm r_nm over the zeros) / (number of held-out nonzeros)
-
-    Rows and columns without a training nonzero are left out of the mean. `at_zeros` is the sum of
-    the rates over the zeros, if it is already known.
+    The mean over held-out nonzeros of the log-probability, plus (their share of all nonzeros)
+    (the sum of log-probabilities over the zeros) / (number of held-out nonzeros). A zero has
+    -r_nm if counts are Poisson. Rows and columns without a training nonzero are left out of the
+    mean.
     """
-    rates = _rates(theta, beta, heldout)
+    likelihood = likelihood_of(probabilities, 1.0, is_thinned=False)
     seen = split.is_seen(heldout)
-    of_nonzeros = (_terms(heldout, np.log(rates)) - rates)[seen].mean()
-    if at_zeros is None:
-        at_zeros = sum_at_zeros(theta, beta, split)
+    of_nonzeros = _log_probs(theta, beta, heldout, likelihood)[seen].mean()
+    at_zeros = sum_at_zeros(theta, beta, split, likelihood.exposures(len(beta)))
     num_nonzeros = sum(part.rows.size for part in _parts(split))
     return Score(float(of_nonzeros - at_zeros / num_nonzeros), int(seen.sum()))
 
 
-def sum_at_zeros(theta: FactorsNK, beta: FactorsMK, split: Split) -> float:
-    """Σ r_nm over the cells that are zero in all parts."""
-    at_nonzeros = (_rates(theta, beta, part).sum() for part in _parts(split))
-    return _sum_of_all_rates(theta, beta) - float(sum(at_nonzeros))
+def sum_at_zeros(
+    theta: FactorsNK, beta: FactorsMK, split: Split, exposures: Float[np.ndarray, " M"]
+) -> float:
+    """Σ exposure_m r_nm over the cells that are zero in all parts."""
+    at_nonzeros = (_rates(theta, beta, part) @ exposures[part.columns] for part in _parts(split))
+    return _sum_of_all_rates(theta, beta, exposures) - float(sum(at_nonzeros))
 
 
 def _parts(split: Split) -> list[HeldOutCounts]:
     train = HeldOutCounts(rows_of(split.train), split.train.indices, split.train.data, 1.0)
     return [part for part in (train, split.valid, split.test) if part is not None]
+
+
+def _log_factors(
+    theta: FactorsNK,
+    beta: FactorsMK,
+    heldout: HeldOutCounts,
+    likelihood: Likelihood,
+    trained: np.ndarray,
+) -> np.ndarray:
+    rates, counts = _rates(theta, beta, heldout), heldout.counts.astype(float)
+    return likelihood.log_factors(counts, rates, heldout.columns, trained)
+
+
+def _log_probs(
+    theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts, likelihood: Likelihood
+) -> np.ndarray:
+    """The log-probabilities of cells of which training counts have no part, in float64."""
+    zeros = np.zeros(heldout.rows.size)
+    exposures = likelihood.exposures(len(beta))[heldout.columns]
+    factors = _log_factors(theta, beta, heldout, likelihood, zeros)
+    return factors - exposures * _rates(theta, beta, heldout)
 
 
 def _terms(heldout: HeldOutCounts, log_rates: np.ndarray) -> np.ndarray:
@@ -194,6 +244,8 @@ def _block_rates(theta: Array, beta: Array, rows: Array, columns: Array) -> Arra
     return jax.lax.map(of_block, (rows, columns))
 
 
-def _sum_of_all_rates(theta: FactorsNK, beta: FactorsMK) -> float:
-    sum_theta, sum_beta = (np.asarray(table).sum(axis=0, dtype=float) for table in (theta, beta))
-    return float(sum_theta @ sum_beta)
+def _sum_of_all_rates(
+    theta: FactorsNK, beta: FactorsMK, exposures: Float[np.ndarray, " M"]
+) -> float:
+    """Σ_nm exposure_m r_nm over all cells."""
+    return float(np.asarray(theta).sum(axis=0, dtype=float) @ (exposures @ np.asarray(beta)))

@@ -4,9 +4,10 @@ Each protocol of `vigamma.diagnostics.predictive` is linear in log-rates and rat
 
     score = c + Σ_i (a_i log r_i + b_i r_i) + t Σ_nm r_nm
 
-over some cells i; the sum of all rates is cheap. If there are many cells, a sample drawn with
-probabilities proportional to the counts is used instead. The sample is always the same, so that the
-scores of different sweeps and models are comparable.
+over some cells i; the sum of all rates is cheap. Negative binomials have log-factors of cells in
+place of y_i log r_i, and exposures of columns; see `vigamma.diagnostics.likelihoods`. If there are
+many cells, a sample drawn with probabilities proportional to the counts is used instead. The sample
+is always the same, so that the scores of different sweeps and models are comparable.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Integer
 from scipy.special import gammaln
 
+from vigamma.counts.sparse import values_at
 from vigamma.data.heldout import HeldOutCounts, Split
 
 MOST_CELLS = 2**17
@@ -34,6 +36,9 @@ class WeightedCells(NamedTuple):
       weights: b_i.
       weight_of_all: t.
       constant: c, in nats.
+      counts: y_i; where it is 0, a_i is 0.
+      trained: what the training counts have of the cells i, with thinning; otherwise 0.
+      scale: s; the constant contains log s.
     """
 
     rows: Integer[np.ndarray, " E"]
@@ -42,6 +47,9 @@ class WeightedCells(NamedTuple):
     weights: Float64[np.ndarray, " E"]
     weight_of_all: float
     constant: float
+    counts: Float64[np.ndarray, " E"]
+    trained: Float64[np.ndarray, " E"]
+    scale: float = 1.0
 
 
 def weighted_cells(
@@ -57,14 +65,22 @@ def weighted_cells(
 
 
 def _thinning(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
-    del split
     total = heldout.counts.sum(dtype=float)
     chosen, weights = _drawn([heldout.counts], most_cells)
     log_weights = weights * heldout.counts[chosen] / total
     scale = heldout.rate_scale
     constant = np.log(scale) - gammaln(heldout.counts.astype(float) + 1).sum() / total
     places = heldout.rows[chosen], heldout.columns[chosen]
-    return WeightedCells(*places, log_weights, np.zeros(chosen.size), -scale / total, constant)
+    return WeightedCells(
+        *places,
+        log_weights,
+        np.zeros(chosen.size),
+        -scale / total,
+        constant,
+        heldout.counts[chosen].astype(float),
+        values_at(split.train, *places),
+        scale,
+    )
 
 
 def _cells(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:
@@ -87,6 +103,8 @@ def _entries(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedC
         np.append(scored.weights, weights / num_nonzeros),
         -1 / num_nonzeros,
         scored.constant,
+        np.append(scored.counts, np.zeros(rows.size)),
+        np.zeros(scored.rows.size + rows.size),
     )
 
 
@@ -97,7 +115,9 @@ def _mean_log_poisson(part: HeldOutCounts, most_cells: int) -> WeightedCells:
     counts, weights = part.counts[chosen].astype(float), weights / size
     constant = -gammaln(part.counts.astype(float) + 1).sum() / size
     places = part.rows[chosen], part.columns[chosen]
-    return WeightedCells(*places, weights * counts, -weights, 0.0, constant)
+    log_weights = weights * counts
+    none = np.zeros(counts.size)
+    return WeightedCells(*places, log_weights, -weights, 0.0, constant, counts, none)
 
 
 def _held_out(split: Split) -> list[HeldOutCounts]:

@@ -38,7 +38,7 @@ from vigamma.families.gamma import Gamma
 from vigamma.families.poisson import Poisson
 from vigamma.models.allocation import allocate_counts
 from vigamma.models.factor_gibbs import LARGEST, SMALLEST, Latents, draw_starts
-from vigamma.models.factor_model import FactorModel, Posterior
+from vigamma.models.factor_model import FactorModel, Posterior, check_poisson
 from vigamma.models.factor_priors import Prior
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, Record
@@ -175,8 +175,10 @@ def log_evidence_bounds(
       num_chains: S, in each direction.
 
     Raises:
-      ValueError: if there are no steps, chains or draws, or if they have other latents than q.
+      ValueError: if there are no steps, chains or draws, or if they have other latents than q; and
+        for a model of other counts than Poisson counts.
     """
+    check_poisson(model, "bounds of the evidence")
     for name, value in (("num_steps", num_steps), ("num_chains", num_chains)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -13,9 +13,10 @@ from scipy.sparse import csr_array
 from vigamma.data.layout.blocks import SparseBlocks, block_slots, make_whole_row_blocks
 from vigamma.data.layout.count_rows import padded_rows, with_ones
 from vigamma.devices.mesh import by_rows, make_mesh, on_every_device, place, replicated
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior
+from vigamma.models.factor_model import PROBABILITIES, ColumnTable, FactorModel, Posterior
 from vigamma.models.factor_priors import means_of
 from vigamma.models.kernels import elementwise, gathered, sum_over_factors
 from vigamma.typing import Array, default_float
@@ -37,6 +38,7 @@ def fold_in(
     counts: csr_array,
     exposures: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
+    probabilities: Beta | None = None,
 ) -> Posterior:
     """The posterior of new rows, by coordinate ascent with the columns held fixed.
 
@@ -50,19 +52,21 @@ def fold_in(
       counts: canonical counts of the new rows; shape (N, M).
       exposures: e_n > 0; shape (N,); by default 1.
       tolerance: see `TOLERANCE`.
+      probabilities: the posterior of p_m, without padding, if the model has negative binomials.
 
     Returns:
       "rows" (N, K) and, if the model has them, "row_rates" (N,), as NumPy arrays of JAX's default
       float dtype.
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
-    model, columns = jax.tree.map(
-        lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, columns)
+    given = {"columns": columns} | ({} if probabilities is None else {PROBABILITIES: probabilities})
+    model, given = jax.tree.map(
+        lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, given)
     )
     exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
     is_column = np.arange(padded_rows(counts.shape[1], mesh.size)) < counts.shape[1]
-    columns = with_ones(columns, is_column.size)
-    table = _table(*place((columns, is_column), replicated(mesh)))
+    given = with_ones(given, is_column.size)
+    table = _table(*place((model, given, is_column), replicated(mesh)))
     rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
     at_start = np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, table.means.dtype)
@@ -126,8 +130,8 @@ def _converge_all(
 
 
 @jax.jit
-def _table(columns: Gamma, is_column: Array) -> ColumnTable:
-    return FactorModel.table({"columns": columns}, is_column)
+def _table(model: FactorModel, given: Posterior, is_column: Array) -> ColumnTable:
+    return model.table(given, is_column)
 
 
 @cache

@@ -61,10 +61,18 @@ class MeanField:
 
         The latents of rows have a leading axis of rows in `initial`, and the axes (B, J) in the
         family.
+
+        Raises:
+          ValueError: for latents that are not Gammas.
         """
         del key
         if isinstance(initial, Gamma):
             return MeanFieldGamma(initial)
+        if others := [n for n, q in initial.items() if not isinstance(q, Gamma)]:
+            raise ValueError(
+                f"config.inference.family: {type(self).__name__} has Gammas only, and "
+                f"{', '.join(others)} of the model are none"
+            )
         rows = row_latents_of(model)
 
         def in_batches(name: str, gamma: Gamma) -> Gamma:

@@ -11,7 +11,7 @@ from vigamma.diagnostics.importance import ImportanceCheck, importance_check
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.models.factor_gibbs import SMALLEST
-from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_model import FactorModel, check_poisson
 from vigamma.models.factor_priors import Prior
 from vigamma.models.gamma_poisson import CountStatistics, GammaPoisson
 from vigamma.models.kernels import sum_over_factors
@@ -69,8 +69,9 @@ def check_rows(
 
     Raises:
       ImportError: without ArviZ.
-      ValueError: for fewer than 100 draws.
+      ValueError: for fewer than 100 draws, or a model of other counts than Poisson counts.
     """
+    check_poisson(model, "importance weights")
     dtype = jnp.result_type(float)
     beta = np.maximum(np.asarray(beta, dtype), SMALLEST)
     certain = np.full_like(beta, _CERTAIN)

@@ -9,27 +9,26 @@ from scipy.sparse import csr_array
 from vigamma.counts.sparse import rows_of
 from vigamma.data.heldout import HeldOutCounts
 from vigamma.diagnostics.predictive import log_likelihood_of_rows
-from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
-from vigamma.models.factor_model import FactorModel
-from vigamma.models.mixture import mixture_means
+from vigamma.models.factor_model import PROBABILITIES, FactorModel, Posterior
+from vigamma.models.mixture import mean_probabilities, mixture_means
 
 
 def split_half_log_likelihoods(
-    starts: Sequence[tuple[FactorModel, Gamma]],
+    starts: Sequence[tuple[FactorModel, Posterior]],
     counts: csr_array,
     exposures: np.ndarray | None = None,
 ) -> np.ndarray:
     """The split-half log-likelihood of each row, in nats; float64 of shape (N,).
 
-    Σ_m log Poisson(x_nm | r_nm),   r_nm = e_n Σ_k E[θ_nk | the half without m] E[β_mk]
+    Σ_m log p(x_nm | r_nm),   r_nm = e_n Σ_k E[θ_nk | the half without m] E[β_mk]
 
     The halves are random, but depend on the number of columns only. Exposures are given, not
     inferred. With several starts, r_nm is the mean over them.
 
     Args:
-      starts: for each start, the model and the posterior of its columns, without padding; shape
-        (M, K), M at least 2.
+      starts: for each start, the model and the posterior of the columns, without padding; M is at
+        least 2.
       counts: canonical counts of new rows, which need not be whole numbers; shape (N, M).
       exposures: e_n; shape (N,); by default 1.
     """
@@ -37,15 +36,26 @@ def split_half_log_likelihoods(
     halves = np.sort(order[::2]), np.sort(order[1::2])
     total = np.zeros(counts.shape[0])
     for seen, unseen in (halves, halves[::-1]):
-        tables = []
-        for model, columns in starts:
-            seen_columns = jax.tree.map(lambda leaf, index=seen: leaf[index], columns)
-            rows = fold_in(model, seen_columns, counts[:, seen], exposures)["rows"]
+        tables, probabilities = [], []
+        for model, q in starts:
+            here, there = (
+                jax.tree.map(lambda leaf, index=index: leaf[index], q) for index in (seen, unseen)
+            )
+            rows = fold_in(
+                model,
+                here["columns"],
+                counts[:, seen],
+                exposures,
+                probabilities=here.get(PROBABILITIES),
+            )["rows"]
             theta = np.asarray(rows.mean)
             if exposures is not None:
                 theta = theta * np.asarray(exposures, theta.dtype)[:, None]
-            tables.append((theta, np.asarray(columns.mean[unseen])))
+            tables.append((theta, np.asarray(there["columns"].mean)))
+            found = there.get(PROBABILITIES)
+            probabilities.append(None if found is None else np.asarray(found.mean))
         part = counts[:, unseen]
         heldout = HeldOutCounts(rows_of(part), part.indices, part.data.astype(np.float32), 1.0)
-        total += log_likelihood_of_rows(*mixture_means(tables), heldout)
+        means, p = mixture_means(tables), mean_probabilities(probabilities)
+        total += log_likelihood_of_rows(*means, heldout, p)
     return total

@@ -14,8 +14,10 @@ Rows may be sharded over devices or divided into batches: their `statistics` are
 `with_global_conditionals`. Columns may be sharded as well: rows use a `table` of all of them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ from vigamma.models.factor_priors import (
 )
 from vigamma.models.kernels import (
     elementwise,
+    poisson_terms,
     shares_given,
     split_counts,
     sum_over_entries,
@@ -49,12 +52,16 @@ from vigamma.typing import Array, DrawnRows, Key, Record
 ROW_LATENTS = ("rows", "row_rates")
 """The latents of rows."""
 
+PROBABILITIES = "column_probabilities"
+"""The latents p_m of negative binomials; see `models.negative_binomial_model`."""
+
 Seed = int | Sequence[int]
 
 IsColumn = Bool[Array, " M"]
-Posterior = dict[str, Gamma]
+Posterior = dict[str, Any]
 """A product of Gammas: "rows" (N, K) and "columns" (M, K); if the prior has random rates, also
-"row_rates" (N,) and "column_rates" (M,)."""
+"row_rates" (N,) and "column_rates" (M,). If counts are negative binomials, also Betas, the
+"column_probabilities" (M,)."""
 
 _LOWEST_LOG_WEIGHT = -40.0
 """Relative to the largest weight of the row: e^-80, the product of two, is still a float32."""
@@ -97,6 +104,7 @@ class FactorStatistics(Record):
         nothing is missing.
       elbo: the part of the ELBO that belongs to the rows, in nats.
       row_prior: the statistics for learning the row prior; None if it is not learned.
+      counts: Σ_n x_nm, for models that need them besides the shares.
     """
 
     shares: Float[Array, "M K"]
@@ -104,10 +112,11 @@ class FactorStatistics(Record):
     missing_exposure: Float[Array, "M K"] | None
     elbo: Float[Array, ""]
     row_prior: PriorStatistics | None
+    counts: Float[Array, " M"] | None = None
 
     def total(self, devices: Collectives) -> Self:
         """The sum over devices; each receives the (M, K) parts of its own columns only."""
-        missing = self.missing_exposure
+        missing, counts = self.missing_exposure, self.counts
         exposure, elbo, row_prior = devices.total((self.exposure, self.elbo, self.row_prior))
         return type(self)(
             shares=devices.scatter_total(self.shares),
@@ -115,6 +124,7 @@ class FactorStatistics(Record):
             missing_exposure=None if missing is None else devices.scatter_total(missing),
             elbo=elbo,
             row_prior=row_prior,
+            counts=None if counts is None else devices.scatter_total(counts),
         )
 
 
@@ -149,6 +159,19 @@ class FactorModel(Record):
             posterior |= _named(side, Gamma(factors.concentration, rate), rates)
         return posterior
 
+    counts: ClassVar[str] = "Poisson counts"
+
+    @staticmethod
+    def entry_terms(counts: Array, rates: Array, is_entry: Array) -> tuple[Array, Array]:
+        """The terms of an entry; see `models.kernels.EntryTerms`."""
+        return poisson_terms(counts, rates, is_entry)
+
+    @staticmethod
+    def row_weights(rows: Gamma, exposures: Array) -> tuple[Array, Array]:
+        """The weights exp(E[log θ_nk] - shift_n), and the shift_n, which cancel in the shares."""
+        del exposures
+        return _weights(rows)
+
     @staticmethod
     def table(q: Posterior, is_column: IsColumn) -> ColumnTable:
         """The `ColumnTable` of q; columns of padding have no part in its total."""
@@ -164,7 +187,8 @@ class FactorModel(Record):
 
         θ_nk: Gamma(a + Σ_m E[z_nmk], rate + e_n Σ_m E[β_mk]), and then the rates, if random.
         """
-        shares, _ = split_counts(_weights(q["rows"])[0], table.weights, batch.by_row)
+        weights, _ = self.row_weights(q["rows"], batch.exposures)
+        shares, _ = split_counts(weights, table.weights, batch.by_row, self.entry_terms)
         seen = table.total
         if batch.missing_by_row is not None:
             seen = seen - sum_over_entries(table.means, batch.missing_by_row, len(shares))
@@ -179,15 +203,16 @@ class FactorModel(Record):
 
         `weights` are the weights of the table, `gathered` for the block; `e_n` are the exposures.
         """
-        shares = shares_given(_weights(rows["rows"])[0], weights, block)
+        own_weights, _ = self.row_weights(rows["rows"], e_n)
+        shares = shares_given(own_weights, weights, block, self.entry_terms)
         exposure = e_n[:, None] * table.total
         own = self.row_prior.conditional(shares, exposure, _rates(rows, "row"))
         return _named("row", *own)
 
     def statistics(self, q: Posterior, table: ColumnTable, batch: CountRows) -> FactorStatistics:
         """The statistics of the rows in `batch`, and their part of the ELBO of q."""
-        weights, shifts = _weights(q["rows"])
-        shares, fit = split_counts(table.weights, weights, batch.by_column)
+        weights, shifts = self.row_weights(q["rows"], batch.exposures)
+        shares, fit = split_counts(table.weights, weights, batch.by_column, self.entry_terms)
         expected = batch.exposures[:, None] * means_of(q["rows"])
         missing = None
         if batch.missing_by_column is not None:
@@ -209,9 +234,11 @@ class FactorModel(Record):
 
         β_mk: Gamma(c + Σ_n E[z_nmk], rate + Σ_n e_n E[θ_nk]), and then the rates, if random.
         """
-        own = self.column_prior.conditional(
-            statistics.shares, _observed_exposure(statistics), _rates(q, "column")
-        )
+        return self.with_columns_given(q, statistics.shares, observed_exposure(statistics))
+
+    def with_columns_given(self, q: Posterior, shares: Array, exposure: Array) -> Posterior:
+        """q with the columns, and then their rates, given their shares and exposures (M, K)."""
+        own = self.column_prior.conditional(shares, exposure, _rates(q, "column"))
         return q | _named("column", *own)
 
     def global_elbo(
@@ -242,9 +269,9 @@ class FactorModel(Record):
     def learned(self, statistics: FactorStatistics, column_statistics: PriorStatistics) -> Self:
         """The model with priors updated by empirical Bayes, from sums over all rows and columns."""
         assert statistics.row_prior is not None, "the statistics are not for learning"
-        return type(self)(
-            self.row_prior.learned(statistics.row_prior),
-            self.column_prior.learned(column_statistics),
+        return self.replace(
+            row_prior=self.row_prior.learned(statistics.row_prior),
+            column_prior=self.column_prior.learned(column_statistics),
         )
 
     def column_statistics(self, q: Posterior, is_column: IsColumn) -> PriorStatistics:
@@ -307,6 +334,12 @@ class FactorModel(Record):
         return theta_nk, beta_mk, Poisson(theta_nk @ beta_mk.T).sample(key_counts)
 
 
+def check_poisson(model: FactorModel, what: str) -> None:
+    """Raises ValueError for a model of other counts than Poisson counts, which `what` needs."""
+    if model.counts != FactorModel.counts:
+        raise ValueError(f"{what} need Poisson counts, and are not implemented for {model.counts}")
+
+
 def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> Posterior:
     """The posterior without padding, in the order of the counts, as NumPy arrays.
 
@@ -324,13 +357,16 @@ def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> 
         stored = whole(leaf).reshape(-1, *of_one)[: shape[0 if is_of_rows else 1]]
         return in_order(stored) if is_of_rows and is_balanced else stored
 
-    return {
-        name: Gamma(real(name, gamma.concentration), real(name, gamma.rate))
-        for name, gamma in q.items()
-    }
+    return {name: jax.tree.map(partial(real, name), latent) for name, latent in q.items()}
 
 
-def _observed_exposure(statistics: FactorStatistics) -> Array:
+def columns_of(q: Posterior) -> Posterior:
+    """The latents of columns."""
+    return {name: latent for name, latent in q.items() if name not in ROW_LATENTS}
+
+
+def observed_exposure(statistics: FactorStatistics) -> Array:
+    """Σ_n e_n E[θ_nk] over the rows in which a column was observed; (1, K), or (M, K)."""
     if statistics.missing_exposure is None:
         return statistics.exposure
     return statistics.exposure - statistics.missing_exposure
@@ -347,6 +383,12 @@ def _weights(factors: Gamma) -> tuple[Array, Array]:
     shifts = largest - jnp.clip(largest, -_LARGEST_LOG_WEIGHT, _LARGEST_LOG_WEIGHT)
     lowest = jnp.exp(largest - shifts + _LOWEST_LOG_WEIGHT)
     return jnp.maximum(weights * jnp.exp(-shifts)[:, None], lowest[:, None]), shifts
+
+
+def mean_log_weights(factors: Gamma) -> Array:
+    """exp(E[log θ_nk]), but at least e^-40 of the largest of its row."""
+    weights = elementwise(_exp_mean_log, factors.concentration, factors.rate)
+    return jnp.maximum(weights, math.exp(_LOWEST_LOG_WEIGHT) * weights.max(axis=1, keepdims=True))
 
 
 def _exp_mean_log(concentration: Array, rate: Array) -> Array:

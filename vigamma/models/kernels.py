@@ -10,13 +10,17 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float, Integer, Num
 
 from vigamma.data.layout.blocks import SparseBlocks
+from vigamma.special import rising_terms
 from vigamma.typing import Array, PyTree
 
 LANES = 8
 """Components are padded to a multiple of this, the floats of a vector register."""
+
+_SMALLEST_RATE = 1e-30  # of a count of a row and a column that share no component
 
 _UNROLLED_SIZE = 165.0
 _COPY_SIZE = 2.4
@@ -25,23 +29,51 @@ _MOST_CLIPS = 7
 ..., 80 components. If more than 7 clips were needed, the unrolled loop is faster."""
 
 
+EntryTerms = Callable[[Array, Array, Array], tuple[Array, Array]]
+"""(counts, rates, whether they are entries) -> the weight and the fit of each; 0 if they are not.
+
+The rates are those of the components together; they are 1 where there is no entry."""
+
+
+def poisson_terms(counts: Array, rates: Array, is_entry: Array) -> tuple[Array, Array]:
+    """x / r and x log(r / x), the `EntryTerms` of Poisson counts.
+
+    The shares are the expectations of the multinomial auxiliary counts (Cemgil 2009; Gopalan,
+    Hofman & Blei 2013, eq. 11), so that Σ_k shares_nk = Σ_m x_nm. The fit is the term of the ELBO
+    that remains when they are summed out, minus x log x, so that it stays small for large counts.
+    """
+    ratios = counts / rates
+    return ratios, -counts * jnp.log(jnp.where(is_entry, ratios, 1.0))
+
+
+def negative_binomial_terms(counts: Array, rates: Array, is_entry: Array) -> tuple[Array, Array]:
+    """ψ(r + x) - ψ(r) and log(Γ(r + x) / Γ(r)) - x log x, the `EntryTerms` of negative binomials.
+
+    r times the first is the expected number of tables of a Chinese restaurant with x customers and
+    concentration r (Zhou & Carin 2015), which is split among the components.
+    """
+    shapes = jnp.maximum(rates, _SMALLEST_RATE)
+    weights, fits = rising_terms(jnp.where(is_entry, counts, 1.0), shapes)
+    return jnp.where(is_entry, weights, 0.0), jnp.where(is_entry, fits, 0.0)
+
+
 def split_counts(
-    own_nk: Float[Array, "N K"], other_mk: Float[Array, "M K"], blocks: SparseBlocks
+    own_nk: Float[Array, "N K"],
+    other_mk: Float[Array, "M K"],
+    blocks: SparseBlocks,
+    terms: EntryTerms = poisson_terms,
 ) -> tuple[Float[Array, "N K"], Float[Array, ""]]:
     """Splits each count x_nm among K components in proportion to own_nk · other_mk.
 
-    With the rates r_nm = Σ_k own_nk other_mk of the entries:
+    With the rates r_nm = Σ_k own_nk other_mk of the entries, and their weights and fits:
 
-        shares_nk = own_nk Σ_m (x_nm / r_nm) other_mk,     fit = Σ_nm x_nm log(r_nm / x_nm)
-
-    so that Σ_k shares_nk = Σ_m x_nm. This is the expectation of the multinomial auxiliary counts
-    (Cemgil 2009; Gopalan, Hofman & Blei 2013, eq. 11), and the term of the ELBO that remains when
-    they are summed out, minus Σ x log x, so that it stays small for large counts.
+        shares_nk = own_nk Σ_m weight(x_nm, r_nm) other_mk,     fit = Σ_nm fit(x_nm, r_nm)
 
     Args:
       own_nk: weights of the rows, in [0, 1e30].
       other_mk: weights of the columns, in [0, 1e30].
       blocks: the counts, by row; the rate of a positive count must be positive.
+      terms: the terms of an entry.
 
     Returns:
       the shares (N, K), and the fit in nats.
@@ -54,10 +86,9 @@ def split_counts(
         rates = jnp.einsum("ck,cwk->cw", gather(own, block.rows), gathered).reshape(-1)
         counts = block.counts.reshape(-1).astype(own.dtype)
         is_entry = counts > 0
-        ratios = counts / jnp.where(is_entry, rates, 1.0)
-        fits = fits - counts * jnp.log(jnp.where(is_entry, ratios, 1.0))
-        of_chunks = jnp.einsum("cwk,cw->ck", gathered, ratios.reshape(block.counts.shape))
-        return (_add_to_rows(sums, block, of_chunks), fits), None
+        weights, fit = terms(counts, jnp.where(is_entry, rates, 1.0), is_entry)
+        of_chunks = jnp.einsum("cwk,cw->ck", gathered, weights.reshape(block.counts.shape))
+        return (_add_to_rows(sums, block, of_chunks), fits + fit), None
 
     nothing = jnp.zeros_like(own), jnp.zeros(blocks.counts[0].size, own.dtype)
     (sums, fits), _ = jax.lax.scan(add_block, nothing, blocks)
@@ -70,7 +101,10 @@ def gathered(other_mk: Float[Array, "M K"], columns: Integer[Array, "C W"]) -> A
 
 
 def shares_given(
-    own_nk: Float[Array, "N K"], other_cwk: Array, block: SparseBlocks
+    own_nk: Float[Array, "N K"],
+    other_cwk: Array,
+    block: SparseBlocks,
+    terms: EntryTerms = poisson_terms,
 ) -> Float[Array, "N K"]:
     """The shares of `split_counts` for a single block with `gathered` columns.
 
@@ -79,7 +113,8 @@ def shares_given(
     own = padded(own_nk)
     rates = jnp.einsum("ck,cwk->cw", own[block.rows], other_cwk)
     counts = block.counts.astype(own.dtype)
-    of_chunks = jnp.einsum("cwk,cw->ck", other_cwk, counts / jnp.where(counts > 0, rates, 1.0))
+    weights, _ = terms(counts, jnp.where(counts > 0, rates, 1.0), counts > 0)
+    of_chunks = jnp.einsum("cwk,cw->ck", other_cwk, weights)
     sums = _add_to_rows(jnp.zeros_like(own), block, of_chunks)
     return own_nk * sums[:, : own_nk.shape[1]]
 
@@ -97,6 +132,15 @@ def sum_over_entries(
 
     sums, _ = jax.lax.scan(add_block, jnp.zeros((num_rows, other.shape[1]), other.dtype), blocks)
     return sums[:, : other_mk.shape[1]]
+
+
+def sums_of_counts(blocks: SparseBlocks, num_rows: int, dtype: DTypeLike) -> Float[Array, " N"]:
+    """Σ_m x_nm of each row."""
+
+    def add_block(sums: Array, block: SparseBlocks) -> tuple[Array, None]:
+        return _add_to_rows(sums, block, block.counts.astype(dtype).sum(axis=1)), None
+
+    return jax.lax.scan(add_block, jnp.zeros(num_rows, dtype), blocks)[0]
 
 
 def elementwise(function: Callable[..., Array], *tables: Array) -> Array:

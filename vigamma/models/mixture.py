@@ -37,6 +37,17 @@ def mixture_means(
     return theta, beta
 
 
+def mean_probabilities(
+    of_starts: Sequence[Float[np.ndarray, " M"] | None],
+) -> Float[np.ndarray, " M"] | None:
+    """The mean of E_s[p_m] over starts; None for Poisson counts.
+
+    The mixture of negative binomials is replaced by the one of the mean rates and probabilities.
+    """
+    known = [probabilities for probabilities in of_starts if probabilities is not None]
+    return np.mean(known, axis=0) if known else None
+
+
 def mixture_moments(
     means: Float[np.ndarray, "S E"], deviations: Float[np.ndarray, "S E"]
 ) -> tuple[Float[np.ndarray, " E"], Float[np.ndarray, " E"]]:
@@ -47,13 +58,11 @@ def mixture_moments(
 
 
 def generate_mixture(
-    seed: int, posteriors: Sequence[Posterior], num_rows: int
+    seed: int, posteriors: Sequence[Posterior], num_rows: int, model: FactorModel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rates and counts of rows, each drawn by `FactorModel.generate_rows` from a random start."""
+    """Rates and counts of rows, each drawn by `model.generate_rows` from a random start."""
     key = key_of_seed(seed)
-    drawn = [
-        FactorModel.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors
-    ]
+    drawn = [model.generate_rows(key, jax.tree.map(jnp.asarray, q), num_rows) for q in posteriors]
     chosen = [np.random.default_rng([seed, row]).integers(len(drawn)) for row in range(num_rows)]
     parts = zip(*drawn, strict=True)
     theta_nm, counts_nm = (np.stack(part)[chosen, np.arange(num_rows)] for part in parts)

@@ -77,7 +77,8 @@ def row_shape_of(model: _Factors) -> float:
     """a: `row_shape`, or its default if that is None."""
     if model.row_shape is not None:
         return model.row_shape
-    return min(max(_ROW_SHAPES / model.num_factors, 0.05), 1.0)
+    total = getattr(model, "default_row_shapes", _ROW_SHAPES)
+    return min(max(total / model.num_factors, 0.05), 1.0)
 
 
 def prior_mean(

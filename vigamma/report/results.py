@@ -10,7 +10,8 @@ import numpy as np
 from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.residuals import factor_moments
-from vigamma.errors import CheckpointError
+from vigamma.errors import CheckpointError, ConfigError
+from vigamma.models.factor_model import check_poisson
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.runs.loading import load_run_data
 from vigamma.runs.metrics import read_metrics
@@ -78,6 +79,10 @@ class Results(NamedTuple):
 def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "best") -> Results:
     """Reads a run and loads its data again; raises the errors of `write_report`."""
     run = load_run(workdir, say, step)
+    try:
+        check_poisson(run.factors.model, "reports")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     say("loading the data of the run")
     fit = load_run_data(run)
     metrics = [

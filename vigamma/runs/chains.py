@@ -15,9 +15,10 @@ from vigamma.data.layout.count_entries import lay_out_entries
 from vigamma.data.layout.count_rows import balanced_order, in_order, padded_rows, with_ones
 from vigamma.devices.mesh import in_default_float, make_mesh, place
 from vigamma.devices.processes import whole
+from vigamma.errors import ConfigError
 from vigamma.inference.gibbs import ChainData, Gibbs
 from vigamma.inference.train_state import TrainState
-from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior
+from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior, check_poisson
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.fit import OneStart
 from vigamma.runs.loop import take_steps
@@ -72,7 +73,14 @@ class ChainsFit(OneStart):
           observed: the counts.
           seed: of all random numbers.
           keep: called with the sweep and the arrays of every draw that is due.
+
+        Raises:
+          ConfigError: for a model of other counts than Poisson counts.
         """
+        try:
+            check_poisson(model, "posterior samples")
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         self.model, self.names = model, dict[str, list[str]]()
         self._chains: Any = chains
         self._q, self._observed = q, observed

@@ -27,12 +27,13 @@ from vigamma.inference.best import next_look
 from vigamma.inference.passes import distribution_of_family
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import (
+    PROBABILITIES,
     FactorModel,
     Posterior,
     random_perturbations,
     without_padding,
 )
-from vigamma.models.mixture import mixture_means
+from vigamma.models.mixture import mean_probabilities, mixture_means
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factor_table import table_of
@@ -54,11 +55,13 @@ class EndOfStart(NamedTuple):
       summary: its entries in `summary.json`.
       means: e_n E[θ_nk] and E[β_mk], without padding.
       score: the log-likelihood of validation counts, or else the ELBO, in nats.
+      probabilities: E[p_m] of negative binomials; None for Poisson counts.
     """
 
     summary: dict[str, Any]
     means: tuple[np.ndarray, np.ndarray]
     score: float
+    probabilities: np.ndarray | None = None
 
 
 class FactorFit:
@@ -204,7 +207,8 @@ class FactorFit:
             found["valid_log_likelihood"] = self._validation_of(state)
         if self.data.split.test is not None:
             q = self._distribution(state.arrays.q, state.mesh)
-            score = self._score(*self._means(q), self.data.split.test)
+            probabilities = self._probabilities(q)
+            score = self._score(*self._means(q), self.data.split.test, probabilities)
             found["heldout_log_likelihood"] = score.log_likelihood
         return found
 
@@ -233,7 +237,8 @@ class FactorFit:
         q, summary = self.outcome(state)
         has_looked = _has_looked(state)
         score = float(state.arrays.best.log_likelihood) if has_looked else summary["elbo"]
-        end = EndOfStart(summary | self._of_validation(state), self._means(q), score)
+        summary |= self._of_validation(state)
+        end = EndOfStart(summary, self._means(q), score, self._probabilities(q))
         only_for_steps = {"start": None} if hasattr(state.arrays, "start") else {}
         state.arrays = state.arrays.replace(q=self.kept(state).q, **only_for_steps)
         return end
@@ -257,10 +262,16 @@ class FactorFit:
             "peak_memory_bytes": peak_memory_bytes(),
         }
         if split.test is not None:
-            alone, independent = self._means(q), self.data.independent_columns()
-            tables = {"": mixture_means([end.means for end in ends] or [alone])}
-            tables |= {"_independent": independent} | ({"_best_start": alone} if ends else {})
-            scores = {name: self._score(*table, split.test) for name, table in tables.items()}
+            alone, of_alone = self._means(q), self._probabilities(q)
+            of_ends = mean_probabilities([end.probabilities for end in ends] or [of_alone])
+            tables = {"": (*mixture_means([end.means for end in ends] or [alone]), of_ends)}
+            tables["_independent"] = (*self.data.independent_columns(), None)
+            if ends:
+                tables["_best_start"] = (*alone, of_alone)
+            scores = {
+                name: self._score(theta, beta, split.test, probabilities)
+                for name, (theta, beta, probabilities) in tables.items()
+            }
             summary |= {
                 "heldout_protocol": split.protocol,
                 **{f"heldout_log_likelihood{n}": s.log_likelihood for n, s in scores.items()},
@@ -355,8 +366,21 @@ class FactorFit:
         theta, beta = (np.asarray(q[side].mean) for side in ("rows", "columns"))
         return theta * self.data.exposures[:, None].astype(theta.dtype), beta
 
-    def _score(self, theta: np.ndarray, beta: np.ndarray, part: HeldOutCounts) -> Score:
-        return heldout_log_likelihood(theta, beta, self.data.split, part)
+    def _probabilities(self, q: Posterior) -> np.ndarray | None:
+        """E[p_m] of negative binomials, without padding; None for Poisson counts."""
+        if PROBABILITIES not in q:
+            return None
+        found = self._unpadded({PROBABILITIES: q[PROBABILITIES]})
+        return np.asarray(found[PROBABILITIES].mean)
+
+    def _score(
+        self,
+        theta: np.ndarray,
+        beta: np.ndarray,
+        part: HeldOutCounts,
+        probabilities: np.ndarray | None = None,
+    ) -> Score:
+        return heldout_log_likelihood(theta, beta, self.data.split, part, probabilities)
 
     def _place_validation(self, mesh: Mesh, num_rows: int) -> None:
         """Places the validation counts on the devices, once for all models; num_rows is padded."""

@@ -11,10 +11,12 @@ import numpy as np
 from vigamma.counts.names import as_names
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of_names
 from vigamma.errors import CheckpointError, ConfigError
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
-from vigamma.models.factor_model import FactorModel, Posterior, without_padding
+from vigamma.models.factor_model import PROBABILITIES, FactorModel, Posterior, without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
-from vigamma.models.mixture import mixture_means
+from vigamma.models.mixture import mean_probabilities, mixture_means
+from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel
 from vigamma.runs.experiment import Experiment, unflatten
 from vigamma.runs.samples import Samples, samples_of
 from vigamma.storage.checkpointing import read_checkpoint, saved_steps
@@ -82,6 +84,12 @@ class FittedRun(NamedTuple):
         if self.step != self.last_step:
             which += f" of {self.last_step}, the best by validation"
         return which if len(self.starts) == 1 else f"{len(self.starts)} starts, the best at {which}"
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """E[p_m] of negative binomials, the mean over starts; None for Poisson counts."""
+        found = (factors.q.get(PROBABILITIES) for factors in self.starts)
+        return mean_probabilities([None if p is None else np.asarray(p.mean) for p in found])
 
     def mean_factors(self, exposures: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Tables whose product is the mean rates e_n Σ_k θ_nk β_mk, over the mixture of all starts.
@@ -170,9 +178,7 @@ def run_of(
         step = int(leaves["best.step"])
         of_best = {name: leaf for name, leaf in leaves.items() if name.startswith("best.")}
         leaves = {name.removeprefix("best."): leaf for name, leaf in of_best.items()}
-    model = FactorModel(*(_prior(leaves, f"model.{side}_prior") for side in ("row", "column")))
-    latents = ("rows", "columns", "row_rates", "column_rates")
-    q = {name: _gamma(leaves, f"q.{name}") for name in latents if f"q.{name}.rate" in leaves}
+    model, q = _model_and_posterior(leaves)
     shape = identity["num_rows"], identity["num_columns"]
     names = _read_names(workdir / NAMES, identity)
     factors = FittedFactors(
@@ -226,6 +232,22 @@ def _read_names(path: Path, identity: Mapping[str, Any]) -> dict[str, list[str]]
     if checksum_of_names(names) != identity.get(NAMES_CHECKSUM):
         raise CheckpointError(f"{path} is not what the run wrote")
     return names
+
+
+def _model_and_posterior(leaves: Mapping[str, np.ndarray]) -> tuple[FactorModel, Posterior]:
+    priors = [_prior(leaves, f"model.{side}_prior") for side in ("row", "column")]
+    latents = ("rows", "columns", "row_rates", "column_rates")
+    q: Posterior = {n: _gamma(leaves, f"q.{n}") for n in latents if f"q.{n}.rate" in leaves}
+    if f"q.{PROBABILITIES}.concentration1" not in leaves:
+        return FactorModel(*priors), q
+    prior, q[PROBABILITIES] = (
+        Beta(leaves[f"{name}.concentration1"], leaves[f"{name}.concentration0"])
+        for name in ("model.probability_prior", f"q.{PROBABILITIES}")
+    )
+    row_prior, column_prior = priors
+    return NegativeBinomialFactorModel(
+        row_prior=row_prior, column_prior=column_prior, probability_prior=prior
+    ), q
 
 
 def _prior(leaves: Mapping[str, np.ndarray], name: str) -> FixedRatePrior | RandomRatePrior:

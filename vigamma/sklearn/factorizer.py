@@ -24,7 +24,12 @@ from vigamma.inference.minibatch import minibatch_step
 from vigamma.inference.row_samples import sample_rows
 from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.inference.train_state import TrainState
-from vigamma.models.factor_model import ROW_LATENTS, Posterior, random_perturbations
+from vigamma.models.factor_model import (
+    PROBABILITIES,
+    Posterior,
+    columns_of,
+    random_perturbations,
+)
 from vigamma.models.mixture import generate_mixture
 from vigamma.runs.chains import NUM_SWEEPS, sample_posterior
 from vigamma.runs.experiment import Experiment
@@ -37,6 +42,7 @@ from vigamma.sklearn.validation import (
     interval_of_draws,
     model_of,
     not_empty,
+    of_likelihood,
     read_table,
     seed_of,
     stochastic_inference_of,
@@ -70,8 +76,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       n_components: K.
       hierarchical: whether each row and each feature has a rate latent (activity, popularity), as
         in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
+      likelihood: "poisson", or "negative_binomial" for counts that vary more than Poisson counts of
+        the same means, by a factor 1 / (1 - p_m) for each feature, which is learned; X must then be
+        whole numbers.
       row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components,
-        clipped to [0.05, 1]: with more components, a row uses a smaller share of them.
+        clipped to [0.05, 1]: with more components, a row uses a smaller share of them. For
+        negative binomials 3 / n_components.
       column_shape: the shape of the prior of β.
       rate_shape: the shape of the prior of the rates, if hierarchical; smaller lets activity and
         popularity vary more.
@@ -101,6 +111,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
       model_: the priors, a `FactorModel`.
       posterior_: "rows" (those of `fit`, or of the last minibatch) and "columns", and, if
         hierarchical, "row_rates" and "column_rates"; `Gamma`s of NumPy arrays, of the best start.
+        For negative binomials also "column_probabilities", the `Beta`s of the p_m.
       starts_: (model, posterior) of every start, the best first.
       samples_: the draws of `sample_posterior`, of the best start; None before.
     """
@@ -113,6 +124,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         n_components: int = 20,
         *,
         hierarchical: bool = True,
+        likelihood: str = "poisson",
         row_shape: float | None = None,
         column_shape: float = 0.3,
         rate_shape: float = 0.3,
@@ -129,6 +141,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ):
         self.n_components = n_components
         self.hierarchical = hierarchical
+        self.likelihood = likelihood
         self.row_shape = row_shape
         self.column_shape = column_shape
         self.rate_shape = rate_shape
@@ -154,7 +167,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         del y
         counts, dtype = read_table(self, X, reset=True)
         config, max_iter, ends = experiment_of(self), int(self.max_iter), []
-        fit = FactorFit(config, LoadedCounts(not_empty(counts)))
+        fit = FactorFit(config, LoadedCounts(of_likelihood(self, not_empty(counts))))
         for state in self._starts(fit, config):
             if not state.is_done and self.tol > 0:
                 message = f"{max_iter} sweeps (max_iter) have not converged to tol={self.tol}"
@@ -190,10 +203,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         counts, dtype = read_table(self, X, reset=is_first)
         if is_first:
             self._start(not_empty(counts))
+        of_likelihood(self, counts)
         inference, num_rows = stochastic_inference_of(self), counts.shape[0]
         num_batches = (self.total_samples or self.n_samples_seen_ + num_rows) / num_rows
         step_size = inference.step_size(self.n_samples_seen_ / num_rows)
-        columns = {n: gamma for n, gamma in self.posterior_.items() if n not in ROW_LATENTS}
+        columns = columns_of(self.posterior_)
         q, elbo = minibatch_step(inference, self.model_, columns, counts, num_batches, step_size)
         self.n_samples_seen_ += num_rows
         self.n_steps_ += 1
@@ -305,11 +319,11 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def score(self, X: Any, y: None = None) -> float:  # noqa: N803
         """The mean log-likelihood of rows, with each half of the features predicted from the other.
 
-            1/N Σ_nm log Poisson(x_nm | r_nm),    r_nm = Σ_k E[θ_nk | the half without m] E[β_mk]
+            1/N Σ_nm log p(x_nm | r_nm),    r_nm = Σ_k E[θ_nk | the half without m] E[β_mk]
 
-        in nats; greater is better. The halves are random, but the same for the same number of
-        features. No number is predicted from itself, so that more components need not have a higher
-        score. For fractional numbers, Γ(x + 1) replaces x!.
+        in nats, with the likelihood of the model; greater is better. The halves are random, but the
+        same for the same number of features. No number is predicted from itself, so that more
+        components need not have a higher score. For fractional numbers, Γ(x + 1) replaces x!.
 
         Raises:
           ValueError: if there are fewer than two features.
@@ -319,7 +333,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         counts, _ = read_table(self, X, reset=False)
         if self.n_features_in_ < 2:
             raise ValueError("a score needs 2 features or more, to predict one from another")
-        starts = [(model, posterior["columns"]) for model, posterior in self.starts_]
+        starts = [(model, columns_of(posterior)) for model, posterior in self.starts_]
         return float(split_half_log_likelihoods(starts, counts).mean())
 
     def sample(
@@ -336,7 +350,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         posteriors = [posterior for _, posterior in self.starts_]
-        counts = generate_mixture(seed_of(random_state), posteriors, int(n_samples))[1]
+        counts = generate_mixture(seed_of(random_state), posteriors, int(n_samples), self.model_)[1]
         return counts.astype(self.components_.dtype)
 
     @property
@@ -362,7 +376,8 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """The posterior of the factors of new rows, and the float type to return."""
         check_is_fitted(self)
         counts, dtype = read_table(self, X, reset=False)
-        return fold_in(self.model_, self.posterior_["columns"], counts)["rows"], dtype
+        columns, probabilities = self.posterior_["columns"], self.posterior_.get(PROBABILITIES)
+        return fold_in(self.model_, columns, counts, probabilities=probabilities)["rows"], dtype
 
     def _with(self, posterior: Posterior, elbo: float, dtype: type) -> Self:
         """Stores a posterior in the estimator, and returns it."""

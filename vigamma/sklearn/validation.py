@@ -15,9 +15,19 @@ from vigamma.families.gamma import Gamma
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.negative_binomial_factorization import (
+    HierarchicalNegativeBinomialFactorization,
+    NegativeBinomialFactorization,
+)
 from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.in_memory import InMemory
+
+LIKELIHOODS = {
+    "poisson": (PoissonFactorization, HierarchicalPoissonFactorization),
+    "negative_binomial": (NegativeBinomialFactorization, HierarchicalNegativeBinomialFactorization),
+}
+"""The flat and the hierarchical model of each likelihood."""
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _TABLES = {
@@ -67,8 +77,20 @@ def not_empty(counts: csr_array) -> csr_array:
     return counts
 
 
+def of_likelihood(estimator: BaseEstimator, counts: csr_array) -> csr_array:
+    """Returns the counts; raises ValueError for fractional ones, if they have no likelihood."""
+    if estimator.likelihood == "negative_binomial" and counts.dtype.kind == "f":
+        raise ValueError("negative binomials need whole numbers, up to 2^24, in X")
+    return counts
+
+
 def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
     """The model specified by the parameters."""
+    if estimator.likelihood not in LIKELIHOODS:
+        raise ValueError(
+            f"likelihood must be one of {tuple(LIKELIHOODS)}, got {estimator.likelihood!r}"
+        )
+    flat, hierarchical = LIKELIHOODS[estimator.likelihood]
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
     row_shape = estimator.row_shape
     options: dict[str, Any] = {
@@ -77,8 +99,8 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
         "column_shape": float(estimator.column_shape),
     }
     if not estimator.hierarchical:
-        return PoissonFactorization(**options)
-    return HierarchicalPoissonFactorization(**options, rate_shape=float(estimator.rate_shape))
+        return flat(**options)
+    return hierarchical(**options, rate_shape=float(estimator.rate_shape))
 
 
 def whole_counts(counts: csr_array) -> csr_array:

@@ -1,0 +1,96 @@
+"""Negative-binomial factorization with fixed priors, and its hierarchical form."""
+
+from typing import ClassVar, Protocol
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from vigamma.families.beta import Beta
+from vigamma.models.factor_model import FactorModel
+from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
+from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel
+from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.typing import default_float, spec
+
+_SMALLEST_SHAPE, _LARGEST_SHAPE = 0.1, 1e4
+_ROW_SHAPES = 3.0
+"""The default of K a, half of that of Poisson counts: the same counts tell less of a row."""
+
+
+class _Probabilities(Protocol):
+    success_shape: float
+    failure_shape: float
+
+
+@spec
+class NegativeBinomialFactorization(PoissonFactorization):
+    """x_nm ~ NB of mean λ_nm = e_n Σ_k θ_nk β_mk and variance λ_nm / (1 - p_m),  p_m ~ Beta(a, b).
+
+    The factors and their priors are those of `PoissonFactorization`, but for the default of
+    `row_shape`, 3 / K. See `models.negative_binomial_model`.
+
+    Attributes:
+      success_shape: a, in [0.1, 10000].
+      failure_shape: b, likewise; the prior mean of p_m is a / (a + b).
+    """
+
+    success_shape: float = 0.5
+    failure_shape: float = 2.0
+
+    default_row_shapes: ClassVar[float] = _ROW_SHAPES
+
+    def validate(self) -> None:
+        """Raises ValueError for a number of factors or a shape out of range."""
+        super().validate()
+        _validate_probabilities(self)
+
+    def build(
+        self, counts: csr_array, exposures: np.ndarray, num_missing: int
+    ) -> NegativeBinomialFactorModel:
+        """The model of these counts; the arguments are those of `PoissonFactorization.build`."""
+        return _with_probabilities(super().build(counts, exposures, num_missing), self)
+
+
+@spec
+class HierarchicalNegativeBinomialFactorization(HierarchicalPoissonFactorization):
+    """`NegativeBinomialFactorization` with random activities of rows and popularities of columns.
+
+    The factors and their priors are those of `HierarchicalPoissonFactorization`, but for the
+    default of `row_shape`, 3 / K.
+
+    Attributes:
+      success_shape: a, as in `NegativeBinomialFactorization`.
+      failure_shape: b, likewise.
+    """
+
+    success_shape: float = 0.5
+    failure_shape: float = 2.0
+
+    default_row_shapes: ClassVar[float] = _ROW_SHAPES
+
+    def validate(self) -> None:
+        """Raises ValueError for a number of factors or a shape out of range."""
+        super().validate()
+        _validate_probabilities(self)
+
+    def build(
+        self, counts: csr_array, exposures: np.ndarray, num_missing: int
+    ) -> NegativeBinomialFactorModel:
+        """The model of these counts; the arguments are those of `PoissonFactorization.build`."""
+        return _with_probabilities(super().build(counts, exposures, num_missing), self)
+
+
+def _with_probabilities(model: FactorModel, of: _Probabilities) -> NegativeBinomialFactorModel:
+    prior = Beta(default_float(of.success_shape), default_float(of.failure_shape))
+    return NegativeBinomialFactorModel(
+        row_prior=model.row_prior, column_prior=model.column_prior, probability_prior=prior
+    )
+
+
+def _validate_probabilities(model: _Probabilities) -> None:
+    for name in ("success_shape", "failure_shape"):
+        value = getattr(model, name)
+        if not _SMALLEST_SHAPE <= value <= _LARGEST_SHAPE:
+            raise ValueError(
+                f"{name} must be in [{_SMALLEST_SHAPE:g}, {_LARGEST_SHAPE:g}], got {value}"
+            )

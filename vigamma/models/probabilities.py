@@ -1,0 +1,74 @@
+"""The update of the probabilities of negative binomials, given the expected numbers of tables.
+
+A count x ~ NB(r, p) of mean λ has r = λ (1-p) / p. Given its number of tables l, the likelihood of
+p is proportional to
+
+    p^(x-l) (1-p)^l e^(-λ κ(p)),     κ(p) = -log(1-p) (1-p) / p
+
+(Zhou & Carin 2015). Without κ, which is near 1 - p/2, the conditional of p would be a Beta. It is
+approximated by the Beta that has the mode and the curvature of the density of the log-odds of p.
+Where the bound would be lower than with the old Beta, this is kept, so that no update lowers it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from vigamma.families.beta import Beta
+from vigamma.special import expm1_minus
+from vigamma.typing import Array
+
+_NEWTON_STEPS = 4
+_LONGEST_STEP = 2.0  # of the log-odds
+_LEAST_CURVATURE = 0.2  # relative to that without κ
+
+
+def updated_probabilities(
+    old: Beta,
+    prior: Beta,
+    counts: Float[Array, " M"],
+    tables: Float[Array, " M"],
+    expected: Float[Array, " M"],
+) -> Beta:
+    """The distributions of the p_m; see the module.
+
+    Args:
+      old: the distributions before.
+      prior: the prior, Beta with scalar shapes.
+      counts: Σ_n x_nm.
+      tables: Σ_n E[l_nm].
+      expected: Σ_n E[λ_nm], over the observed cells.
+    """
+    tables = jnp.minimum(tables, counts)  # after rounding
+    a = prior.concentration1 + counts - tables
+    total = prior.concentration1 + prior.concentration0 + counts
+    log_odds = jnp.log(old.concentration1 / old.concentration0)
+    for _ in range(_NEWTON_STEPS):
+        slope, curvature, spread = _derivatives(log_odds, a, total, expected)
+        curvature = jnp.maximum(curvature, _LEAST_CURVATURE * total * spread)
+        log_odds += jnp.clip(slope / curvature, -_LONGEST_STEP, _LONGEST_STEP)
+    _, curvature, spread = _derivatives(log_odds, a, total, expected)
+    size = jnp.maximum(curvature / spread, _LEAST_CURVATURE * total)
+    new = Beta(size * jax.nn.sigmoid(log_odds), size * jax.nn.sigmoid(-log_odds))
+
+    def bound(q: Beta) -> Array:
+        of_counts = (counts - tables) * q.mean_log + tables * q.mean_log_complement
+        return of_counts - expected * q.mean_exposure - q.kl_divergence(prior)
+
+    is_better = bound(new) > bound(old)
+    return jax.tree.map(lambda own, other: jnp.where(is_better, own, other), new, old)
+
+
+def _derivatives(
+    log_odds: Array, a: Array, total: Array, expected: Array
+) -> tuple[Array, Array, Array]:
+    """The slope of the log density of the log-odds, minus its curvature, and p (1 - p).
+
+    The log density is a log p + (total - a) log(1 - p) - expected κ, and with the odds φ
+
+        -dκ/dlog φ = log(1 + φ) / φ - 1 / (1 + φ) =: g,     dg/dlog φ = p (1 - p) - g.
+    """
+    p, complement = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
+    spread = p * complement
+    g = expm1_minus(jnp.log(complement)) * complement / p
+    return a - total * p + expected * g, total * spread - expected * (spread - g), spread
