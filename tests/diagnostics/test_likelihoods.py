@@ -45,7 +45,7 @@ def dense(part: HeldOutCounts) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["valid", "test"])
 def test_thinned_counts_are_scored_given_the_training_counts(name):
-    """p(y | x) = p(x, y) / p(x), where x + y is a negative binomial, and x a binomial part of it."""
+    """p(y | x) = p(x, y) / p(x), where x + y is a negative binomial, and x a part of it."""
     theta, beta, p, means = tables()
     whole = split("thinning")
     y, x = dense(getattr(whole, name)), whole.train.toarray()

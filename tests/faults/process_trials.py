@@ -7,6 +7,7 @@ was and what the steps led to. Two processes take part if a coordinator is named
 
 import hashlib
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -16,16 +17,18 @@ from tests.faults.device_trials import MORE_STEPS, bits, experiment, outcome
 from vigamma.devices.mesh import make_mesh
 from vigamma.runs.train import load_fit
 from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.workdir import locked
 
 
 def main(action: str, name: str, step: int, folder: Path, output: str) -> None:
     fit, mesh = load_fit(experiment(name)), make_mesh()
     state, checkpoints = fit.start(mesh), Checkpointer(folder, {})
-    if action == "save":
-        state.step(step)
-        checkpoints.save(step, state.arrays)
-    else:
-        state.arrays = checkpoints.restore(state.arrays, print)
+    with locked(folder) if jax.process_index() == 0 else nullcontext():
+        if action == "save":
+            state.step(step)
+            checkpoints.save(step, state.arrays)
+        else:
+            state.arrays = checkpoints.restore(state.arrays, print)
     digests = [f"{kind} {hashlib.sha256(data).hexdigest()}" for kind, data in bits(state.arrays)]
     infos = state.step(MORE_STEPS)
     found = dict(enumerate(outcome(fit, state)))

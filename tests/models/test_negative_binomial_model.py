@@ -97,7 +97,9 @@ def dense_elbo(model, q, problem: Problem, tables: np.ndarray | None = None) -> 
     divergence = sum(dense_kl(prior, q[name], q.get(rates)) for prior, name, rates in sides)
     a, b = q[PROBABILITIES].concentration1, q[PROBABILITIES].concentration0
     c, d = prior.concentration1, prior.concentration0
-    of_beta = special.betaln(c, d) - special.betaln(a, b) + (a - c) * log_p + (b - d) * log_complement
+    of_beta = (
+        special.betaln(c, d) - special.betaln(a, b) + (a - c) * log_p + (b - d) * log_complement
+    )
     return of_cells[~problem.missing].sum() - divergence - of_beta.sum()
 
 

@@ -1,0 +1,245 @@
+"""Negative-binomial factorizations from end to end: runs, devices, answers, refusals, estimator."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import xarray
+from scipy.sparse import csr_array, save_npz
+
+from vigamma import (
+    ConfigError,
+    CoordinateAscent,
+    Experiment,
+    GradientAscent,
+    HeldOut,
+    HierarchicalNegativeBinomialFactorization,
+    HierarchicalPoissonFactorization,
+    NegativeBinomialFactorization,
+    PoissonFactorization,
+    PoissonFactorizer,
+    SparseCounts,
+    StochasticVariationalInference,
+    answer_new_rows,
+    check_rows,
+    evaluate,
+    export,
+    fit,
+    load_run,
+    load_run_data,
+    log_evidence_bounds,
+    recommend,
+    run_experiment,
+    sample,
+    topics,
+    write_report,
+)
+from vigamma.answers.generation import generate
+from vigamma.devices.mesh import make_mesh
+from vigamma.diagnostics.recovery import matched_cosines
+from vigamma.models.factor_model import PROBABILITIES
+from vigamma.runs.train import load_fit
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+BURSTY, PLAIN = 0.8, 0.0
+"""The probabilities of every other column."""
+
+
+def bursty_counts(num_rows: int = 300, num_columns: int = 40, seed: int = 0):
+    """Counts with three factors, negative binomials in even columns and Poisson in odd ones."""
+    rng = np.random.default_rng(seed)
+    theta = rng.gamma(0.3, 1.0, (num_rows, 3)) + 0.1
+    beta = rng.gamma(0.5, 4.0, (num_columns, 3)) + 0.05
+    means = theta @ beta.T
+    odds = (1 - BURSTY) / BURSTY
+    rates = means.copy()
+    rates[:, ::2] = rng.gamma(means[:, ::2] * odds) / odds
+    return rng.poisson(rates), beta
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bursty") / "counts.npz"
+    save_npz(path, csr_array(bursty_counts()[0]))
+    return SparseCounts(path=str(path))
+
+
+def experiment(data, **changes) -> Experiment:
+    config = Experiment(
+        data=data,
+        heldout=HeldOut(protocol="cells", test_fraction=0.2, valid_fraction=0.1),
+        model=HierarchicalNegativeBinomialFactorization(num_factors=3),
+        inference=CoordinateAscent(tolerance=0),
+        num_steps=24,
+        log_every=5,
+        save_every=8,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    config = experiment(data, heldout=HeldOut(protocol="thinning", test_fraction=0.2))
+    run_experiment(config, workdir)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    "inference", [CoordinateAscent(tolerance=0), StochasticVariationalInference(batch_rows=100)]
+)
+@pytest.mark.parametrize(
+    "model",
+    [NegativeBinomialFactorization, HierarchicalNegativeBinomialFactorization],
+)
+def test_any_number_of_devices_has_the_same_fit(data, model, inference):
+    config = experiment(data, model=model(num_factors=3), inference=inference)
+    ends = []
+    for num_devices in (1, 4):
+        found, mesh = load_fit(config), make_mesh(jax.devices()[:num_devices])
+        state = found.start(mesh)
+        infos = state.step(12)
+        ends.append((infos.elbo, found.posterior(state)))
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-4)
+    for name, part in ends[0][1].items():
+        np.testing.assert_allclose(part.mean, ends[1][1][name].mean, rtol=0.02)
+    assert ends[0][0][-1] > ends[0][0][0]
+
+
+def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(data, tmp_path):
+    config = experiment(data, inference=CoordinateAscent(tolerance=0, learn_priors=True))
+    whole = run_experiment(config, tmp_path / "whole").summary
+    for num_steps in (7, 24):
+        cut = dataclasses.replace(config, num_steps=num_steps)
+        resumed = run_experiment(cut, tmp_path / "cut").summary
+    assert resumed["resumed_from"] == 7
+    for name in ("elbo", "heldout_log_likelihood", "valid_log_likelihood"):
+        assert resumed[name] == whole[name]
+
+
+def test_it_beats_poisson_where_counts_vary_more_and_finds_which_columns_do(data):
+    counts, beta = bursty_counts()
+    heldout = HeldOut(protocol="cells", test_fraction=0.2)
+    models = NegativeBinomialFactorization(num_factors=3), PoissonFactorization(num_factors=3)
+    found, poisson = (fit(model, counts, heldout=heldout) for model in models)
+    gain = found.summary["heldout_log_likelihood"] - poisson.summary["heldout_log_likelihood"]
+    assert gain > 0.1
+    p = np.asarray(found.posterior[PROBABILITIES].mean)
+    assert np.median(p[::2]) > 0.6
+    assert np.median(p[1::2]) < 0.15
+    cosines = matched_cosines(np.asarray(found.posterior["columns"].mean), beta)
+    assert cosines.min() > 0.9
+
+
+def test_poisson_counts_lose_nothing():
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(rng.gamma(0.3, 1.0, (400, 3)) @ rng.gamma(0.5, 1.0, (60, 3)).T)
+    heldout = HeldOut(protocol="cells", test_fraction=0.2)
+    for models in (
+        (NegativeBinomialFactorization, PoissonFactorization),
+        (HierarchicalNegativeBinomialFactorization, HierarchicalPoissonFactorization),
+    ):
+        scores = [
+            fit(model(num_factors=3, row_shape=0.5), counts, heldout=heldout).summary
+            for model in models
+        ]
+        gain = scores[0]["heldout_log_likelihood"] - scores[1]["heldout_log_likelihood"]
+        assert gain > -0.0015  # a cell, of 4,800
+
+
+def test_a_run_is_read_back_and_scored_under_both_likelihoods(finished):
+    run = load_run(finished)
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["model"] == "HierarchicalNegativeBinomialFactorization"
+    found = evaluate(run, load_run_data(run))
+    assert found.fitted.log_likelihood == pytest.approx(summary["heldout_log_likelihood"], rel=1e-6)
+    assert found.fitted.poisson_log_likelihood < found.fitted.log_likelihood - 0.1
+    assert found.independent.poisson_log_likelihood == found.independent.log_likelihood
+    assert "log-likelihood as Poisson" in found.table
+
+
+def test_answers_are_those_of_the_means(finished, tmp_path):
+    run = load_run(finished)
+    table = recommend(run, ["0"], top=5)
+    theta, beta = run.mean_factors()
+    rates = theta[0].astype(float) @ beta.T.astype(float)
+    np.testing.assert_allclose(table["rate"], rates[table["item"].astype(int)], rtol=1e-5)
+    assert len(topics(run, top=3).weights) == 3
+
+    q = run.factors.q[PROBABILITIES]
+    export(run, tmp_path / "all.npz")
+    arrays = np.load(tmp_path / "all.npz")
+    np.testing.assert_array_equal(arrays[f"{PROBABILITIES}_shape1"], q.concentration1)
+    export(run, tmp_path / "all.csv")
+    columns = pd.read_csv(tmp_path / "all.columns.csv")
+    np.testing.assert_allclose(columns["probability_mean"], q.mean, rtol=1e-5)
+    assert "probability_mean" not in pd.read_csv(tmp_path / "all.rows.csv")
+    export(run, tmp_path / "all.nc", draws=400)
+    drawn = xarray.open_dataset(tmp_path / "all.nc", group="posterior", engine="h5netcdf")
+    of_draws = drawn[PROBABILITIES].mean(("chain", "draw"))
+    np.testing.assert_allclose(of_draws, q.mean, atol=0.05)
+    export(run, tmp_path / "all.h5ad")
+
+
+def test_rows_are_drawn_with_the_variance_of_the_model(finished):
+    drawn = generate(finished, 4000, 0)
+    excess = ((drawn.counts - drawn.theta) ** 2).mean(axis=0) / drawn.theta.mean(axis=0)
+    p = np.asarray(load_run(finished).factors.q[PROBABILITIES].mean)
+    assert np.median(np.abs(excess * (1 - p) - 1)) < 0.15
+    assert excess[::2].mean() > 3 > excess[1::2].mean()
+
+
+def test_new_rows_are_inferred_and_scored(finished):
+    run = load_run(finished)
+    counts = csr_array(bursty_counts(50, seed=7)[0])
+    own = load_run_data(run).split.train[:50]
+    (answers,) = answer_new_rows(run, own, [str(i) for i in range(50)])
+    theta = answers.factors[[f"mean_{k}" for k in range(3)]].to_numpy()
+    np.testing.assert_allclose(theta, run.factors.q["rows"].mean[:50], rtol=0.1, atol=0.02)
+    (answers,) = answer_new_rows(run, counts, [str(i) for i in range(50)])
+    assert np.isfinite(answers.scores["log_likelihood"]).all()
+
+
+def test_what_needs_poisson_counts_is_refused(finished, data):
+    run = load_run(finished)
+    message = "need Poisson counts, and are not implemented for negative binomials"
+    with pytest.raises(ConfigError, match=f"posterior samples {message}"):
+        sample(finished)
+    with pytest.raises(ConfigError, match=f"reports {message}"):
+        write_report(finished, finished / "report.html")
+    model, q, counts = run.factors.model, run.factors.q, load_run_data(run).split.train
+    with pytest.raises(ValueError, match=f"bounds of the evidence {message}"):
+        log_evidence_bounds(model, q, counts, {}, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=f"importance weights {message}"):
+        check_rows(model, q["columns"].mean, counts, key=jax.random.key(0))
+    by_gradients = experiment(data, inference=GradientAscent())
+    with pytest.raises(ValueError, match="MeanField has Gammas only, and column_probabilities"):
+        run_experiment(by_gradients, finished / "gradients")
+    with pytest.raises(ValueError, match=r"success_shape must be in \[0.1, 10000\], got 0"):
+        fit(NegativeBinomialFactorization(success_shape=0.0), counts)
+
+
+def test_the_estimator_takes_the_likelihood():
+    counts, _ = bursty_counts()
+    settings = {"n_components": 3, "random_state": 0}
+    found = PoissonFactorizer(likelihood="negative_binomial", **settings).fit(counts)
+    plain = PoissonFactorizer(**settings).fit(counts)
+    new, _ = bursty_counts(seed=5)
+    assert found.score(new) > plain.score(new) + 1
+    assert found.transform(new).shape == (300, 3)
+    drawn = found.sample(2000, random_state=1)
+    assert drawn[:, ::2].var() > 1.2 * plain.sample(2000, random_state=1)[:, ::2].var()
+    stepped = PoissonFactorizer(likelihood="negative_binomial", **settings)
+    for start in range(0, 300, 100):
+        stepped.partial_fit(counts[start : start + 100])
+    assert np.isfinite(stepped.elbo_)
+    with pytest.raises(ValueError, match="negative binomials need whole numbers"):
+        found.fit(counts + 0.5)
+    with pytest.raises(ValueError, match=r"likelihood must be one of .*, got 'gaussian'"):
+        PoissonFactorizer(likelihood="gaussian").fit(counts)
+    with pytest.raises(ValueError, match="posterior samples need Poisson counts"):
+        found.sample_posterior(counts, n_sweeps=80)
