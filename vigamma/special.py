@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 
 _LARGE = 8.0  # the Stirling series is accurate from here on; smaller a are shifted by 8
+_TINY_SHAPE, _HUGE_SHAPE, _NO_OVERFLOW = 1e-3, 1e9, 2.0**-60  # for quotients in `rising_terms`
 _PSI_1 = -0.5772156649015329  # ψ(1)
 # B_2n / (2n (2n - 1)) for n = 1 ... 7.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
@@ -86,6 +87,18 @@ def log_minus_digamma(a: Array) -> Array:
     return jnp.log(jnp.where(a >= _LARGE, 1.0, a / b)) - psi_minus_log_b
 
 
+def stirling_defects(a: Array) -> tuple[Array, Array]:
+    """`log_gamma_defect` and `log_minus_digamma`, both in little more than the time of one."""
+    large = a >= _LARGE
+    b, psi_minus_log_b, product = _digamma_above_eight(a)
+    small = jnp.where(large, 1.0, a)
+    log_b, log_small = jnp.log(b), jnp.log(small)
+    defect_b = 0.5 * (log_b - math.log(2 * math.pi)) - _odd_series(_STIRLING, 1 / b)
+    shifted = defect_b - b * log_b + _LARGE + small * log_small + jnp.log(product)
+    log_quotient = jnp.where(large, 0.0, log_small - log_b)
+    return jnp.where(large, defect_b, shifted), log_quotient - psi_minus_log_b
+
+
 def exp_digamma(a: Array) -> Array:
     """exp(ψ(a)), the exponential of E[log x] for x ~ Gamma(a, 1), without a logarithm.
 
@@ -146,25 +159,35 @@ def digamma_slope(z: Array, step: Array) -> Array:
 def rising_terms(x: Array, r: Array) -> tuple[Array, Array]:
     """ψ(r + x) - ψ(r), and log(Γ(r + x) / Γ(r)) - x log x in nats, for x ≥ 1 and r > 0.
 
-    Both by the recurrence, as in `digamma_slope`, and the difference of two asymptotic series, with
-    three logarithms and five divisions.
+    Arguments are shifted by n, as in `digamma_slope`. The series are those at z = r + n - 1/2, with
+    smaller terms, so that n = 3 suffices for float32 (Abramowitz & Stegun 1964, eqs. 6.1.40 and
+    23.1.21),
+
+        ψ(z + 1/2) = log z + Σ_i c_i / (2i z^2i),    c_i = (1 - 2^(1-2i)) B_2i
+        log Γ(z + 1/2) = z log z - z + 1/2 log 2π - Σ_i c_i / (2i (2i-1) z^(2i-1)).
     """
-    n = _shifts_of(r)
-    low, high = r + n, r + x + n
+    n, num_terms = (3, 3) if r.dtype.itemsize < 8 else (8, 7)
+    low, high = r + (n - 0.5), r + x + (n - 0.5)
     product = 1 / (low * high)
     u, v = high * product, low * product  # 1 / low and 1 / high
     log_quotient = jnp.log1p(x * u)
-    pairs = [(r + j) * (r + x + j) for j in range(n)]
-    of_pairs = [(p + q) / (p * q) for p, q in zip(pairs[::2], pairs[1::2], strict=True)]
-    series = _complete_series(u, v)
-    difference = x * (sum(of_pairs) + product * (0.5 + (u + v) * series)) + log_quotient
-    above, below = r + x + 1, r + 1
-    for j in range(2, n):
-        above, below = above * (r + x + j), below * (r + j)
-    of_shifts = jnp.sqrt((r + x) / r) * jnp.sqrt(above / below)  # whose square may overflow
-    powers = (low - 0.5) * log_quotient + x * (log_quotient + jnp.log(low / x)) - x
-    stirling = _odd_series(_STIRLING, v) - _odd_series(_STIRLING, u)
-    return difference, powers + stirling - 2 * jnp.log(of_shifts)
+    coefficients = [
+        (1 - 2 ** (1 - 2 * i)) * b2i / (2 * i) for i, b2i in enumerate(_BERNOULLI[:num_terms], 1)
+    ]
+    shifted = sum((1 / ((r + j) * (r + x + j)) for j in range(1, n)), 1 / (r * (r + x)))
+    of_digamma = v * _odd_series(coefficients, v) - u * _odd_series(coefficients, u)
+    difference = x * shifted + log_quotient + of_digamma
+
+    coefficients = [c / (2 * i - 1) for i, c in enumerate(coefficients, 1)]
+    of_log_gamma = _odd_series(coefficients, u) - _odd_series(coefficients, v)
+    powers = low * log_quotient + x * (log_quotient - jnp.log(x * u)) - x
+    is_tiny, bounded = r < _TINY_SHAPE, jnp.minimum(r, _HUGE_SHAPE)
+    above = jnp.where(is_tiny, jnp.asarray(_NO_OVERFLOW, r.dtype), 1)
+    below = jnp.ones_like(r)
+    for j in range(n):
+        above, below = above * (bounded + x + j), below * (bounded + j)
+    log_of_shifts = jnp.log(above / below) - jnp.where(is_tiny, math.log(_NO_OVERFLOW), 0.0)
+    return difference, powers + of_log_gamma - log_of_shifts
 
 
 def inverse_digamma(value: Array) -> Array:
@@ -206,7 +229,7 @@ def _complete_series(u: Array, v: Array) -> Array:
     """Σ_n B_2n/2n Σ_{i+j=n-1} u^2i v^2j; with u v (u + v), the tail of a difference of digammas."""
     total = complete = jnp.zeros_like(u)
     power = jnp.ones_like(u)
-    for n, b2n in enumerate(_BERNOULLI[: 4 if u.dtype.itemsize < 8 else None], 1):
+    for n, b2n in enumerate(_BERNOULLI[: 3 if u.dtype.itemsize < 8 else None], 1):
         complete = u * u * complete + power
         power = power * v * v
         total = total + b2n / (2 * n) * complete

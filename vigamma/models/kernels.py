@@ -162,6 +162,11 @@ def sum_over_factors(table: Float[Array, "N K"]) -> Float[Array, " N"]:
     return table @ jnp.ones(table.shape[1], table.dtype)
 
 
+def sum_of_products(table: Float[Array, "M K"], factors: Array) -> Float[Array, " M"]:
+    """Σ_k table_mk factors_mk, for factors of shape (M, K) or (1, K)."""
+    return table @ factors[0] if len(factors) == 1 else sum_over_factors(table * factors)
+
+
 def gather(table: Array, columns: Array) -> Array:
     """table[columns], for values in [1e-30, 1e30].
 

@@ -41,6 +41,7 @@ from vigamma.models.factor_priors import Prior, means_of
 from vigamma.models.kernels import (
     negative_binomial_terms,
     split_counts,
+    sum_of_products,
     sum_over_entries,
     sum_over_factors,
     sums_of_counts,
@@ -104,7 +105,7 @@ class NegativeBinomialFactorModel(FactorModel):
         exposure = observed_exposure(statistics)
         old = q[PROBABILITIES]
         own = self.with_columns_given(q, statistics.shares, exposure * old.mean_exposure[:, None])
-        expected = sum_over_factors(exposure * means_of(own["columns"]))
+        expected = sum_of_products(means_of(own["columns"]), exposure)
         tables = sum_over_factors(statistics.shares)
         assert statistics.counts is not None, "the statistics are of another model"
         new = updated_probabilities(
@@ -144,7 +145,7 @@ class NegativeBinomialFactorModel(FactorModel):
         seen = theta.sum(axis=0, keepdims=True)
         if batch.missing_by_column is not None:
             seen = seen - sum_over_entries(theta, batch.missing_by_column, len(beta))
-        of_columns = counts * jnp.log(p) - exposure * sum_over_factors(seen * beta)
+        of_columns = counts * jnp.log(p) - exposure * sum_of_products(beta, seen)
         constants = batch.log_constants + batch.row_sums * _shifts(batch.exposures)
         is_row = batch.exposures > 0
         of_rows = row_prior.log_prob(log_theta, log_latents.get("row_rates"))

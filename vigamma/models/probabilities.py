@@ -18,7 +18,7 @@ from vigamma.families.beta import Beta
 from vigamma.special import expm1_minus
 from vigamma.typing import Array
 
-_NEWTON_STEPS = 4
+_NEWTON_STEPS = 3
 _LONGEST_STEP = 2.0  # of the log-odds
 _LEAST_CURVATURE = 0.2  # relative to that without κ
 
@@ -42,21 +42,28 @@ def updated_probabilities(
     tables = jnp.minimum(tables, counts)  # after rounding
     a = prior.concentration1 + counts - tables
     total = prior.concentration1 + prior.concentration0 + counts
-    log_odds = jnp.log(old.concentration1 / old.concentration0)
-    for _ in range(_NEWTON_STEPS):
-        slope, curvature, spread = _derivatives(log_odds, a, total, expected)
-        curvature = jnp.maximum(curvature, _LEAST_CURVATURE * total * spread)
-        log_odds += jnp.clip(slope / curvature, -_LONGEST_STEP, _LONGEST_STEP)
-    _, curvature, spread = _derivatives(log_odds, a, total, expected)
-    size = jnp.maximum(curvature / spread, _LEAST_CURVATURE * total)
-    new = Beta(size * jax.nn.sigmoid(log_odds), size * jax.nn.sigmoid(-log_odds))
 
     def bound(q: Beta) -> Array:
         of_counts = (counts - tables) * q.mean_log + tables * q.mean_log_complement
         return of_counts - expected * q.mean_exposure - q.kl_divergence(prior)
 
+    def newton(_: int, log_odds: Array) -> Array:
+        slope, curvature, spread = _derivatives(log_odds, a, total, expected)
+        curvature = jnp.maximum(curvature, _LEAST_CURVATURE * total * spread)
+        return log_odds + jnp.clip(slope / curvature, -_LONGEST_STEP, _LONGEST_STEP)
+
+    start = jnp.log(old.concentration1 / old.concentration0)
+    log_odds = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, start)
+    _, curvature, spread = _derivatives(log_odds, a, total, expected)
+    size = jnp.maximum(curvature / spread, _LEAST_CURVATURE * total)
+    new = Beta(size * jax.nn.sigmoid(log_odds), size * jax.nn.sigmoid(-log_odds))
     is_better = bound(new) > bound(old)
-    return jax.tree.map(lambda own, other: jnp.where(is_better, own, other), new, old)
+
+    def kept(_: int, q: Beta) -> Beta:
+        return jax.tree.map(lambda own, other: jnp.where(is_better, own, other), new, q)
+
+    # XLA repeats the work for every use of its result, but not that for the operands of a loop.
+    return jax.lax.fori_loop(0, 2, kept, old)
 
 
 def _derivatives(
