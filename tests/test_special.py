@@ -151,3 +151,56 @@ def test_deviance_keeps_relative_precision_where_both_are_close(dtype, rtol):
         slope = jax.vmap(jax.grad(lambda m, x: special.deviance(x, m - x, jnp.log(m / x))))
         np.testing.assert_allclose(slope(mean_, x_), (mean - x) / mean, rtol=10 * rtol)
     np.testing.assert_allclose(got, mp_values(exact, x, mean), rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_rising_terms_match_mpmath_from_tiny_to_huge_shapes(dtype, rtol):
+    """Counts up to 2^24, and r from 1e-20 to 1e6; where the logarithm is near 0, its error is."""
+    shapes = [1e-20, 1e-12, 1e-6, 1e-3, 0.05, 0.3, 1, 2.5, 7, 30, 1e3, 1e5, 1e6]
+    counts = [1, 2, 3, 4, 7, 20, 100, 1e3, 2**16 + 1, 2**20, 2**24]
+    r, x = (grid.ravel() for grid in np.meshgrid(np.array(shapes, dtype), np.array(counts, dtype)))
+    with jax.enable_x64(dtype == np.float64):
+        difference, log_rising = special.rising_terms(jnp.asarray(x), jnp.asarray(r))
+        chex.assert_type([difference, log_rising], dtype)
+    exact = mp_values(lambda r, x: mpmath.digamma(r + x) - mpmath.digamma(r), r, x)
+    np.testing.assert_allclose(difference, exact, rtol=rtol)
+
+    def rising(r, x):
+        return mpmath.loggamma(r + x) - mpmath.loggamma(r) - x * mpmath.log(x)
+
+    np.testing.assert_allclose(log_rising, mp_values(rising, r, x), rtol=rtol, atol=rtol)
+
+
+def test_rising_terms_of_shapes_beyond_all_use_stay_finite_and_right():
+    r, x = jnp.asarray([1e10, 1e16, 1e18, 1e-29]), jnp.asarray([1.0, 1e6, 3.0, 2.0])
+    difference, log_rising = special.rising_terms(x, r)
+    np.testing.assert_allclose(difference, [1e-10, 1e-10, 3e-18, 1e29], rtol=1e-5)
+    expected = np.asarray(x) * np.log(np.asarray(r, float) / np.asarray(x))
+    expected[3] = np.log(1e-29) - 2 * np.log(2)
+    np.testing.assert_allclose(log_rising, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_the_slope_of_digamma_matches_mpmath_for_steps_of_any_size(dtype, rtol):
+    z, step = np.meshgrid([1.0, 1.5, 10, 1e3, 1e6], [-0.7, -0.1, -1e-3, 0, 1e-6, 0.5, 1e4])
+    z, step = z.ravel().astype(dtype), step.ravel().astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        got = special.digamma_slope(jnp.asarray(z), jnp.asarray(step))
+
+    def exact(z, step):
+        if step == 0:
+            return mpmath.psi(1, z)
+        return (mpmath.digamma(z + step) - mpmath.digamma(z)) / step
+
+    np.testing.assert_allclose(got, mp_values(exact, z, step), rtol=rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_stirling_defects_are_both_functions(dtype, rtol):
+    with jax.enable_x64(dtype == np.float64):
+        shapes = jnp.asarray(SHAPES.astype(dtype))
+        both = special.stirling_defects(shapes)
+        for got, name in zip(both, ("log_gamma_defect", "log_minus_digamma"), strict=True):
+            exact = mp_values(EXACT[name], np.asarray(shapes))
+            atol = rtol / 2 if name == "log_gamma_defect" else 0
+            np.testing.assert_allclose(got, exact, rtol=rtol, atol=atol)
