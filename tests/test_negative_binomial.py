@@ -90,11 +90,14 @@ def finished(data, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "inference", [CoordinateAscent(tolerance=0), StochasticVariationalInference(batch_rows=100)]
-)
-@pytest.mark.parametrize(
-    "model",
-    [NegativeBinomialFactorization, HierarchicalNegativeBinomialFactorization],
+    ("model", "inference"),
+    [
+        (NegativeBinomialFactorization, CoordinateAscent(tolerance=0)),
+        (
+            HierarchicalNegativeBinomialFactorization,
+            StochasticVariationalInference(batch_rows=100),
+        ),
+    ],
 )
 def test_any_number_of_devices_has_the_same_fit(data, model, inference):
     config = experiment(data, model=model(num_factors=3), inference=inference)

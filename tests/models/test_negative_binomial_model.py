@@ -41,6 +41,19 @@ def update_columns(model, q, batch):
     return model.with_global_conditionals(q, statistics)
 
 
+@jax.jit
+def path(model, q, batch):
+    """The ELBO after each update of eight sweeps, and before."""
+
+    def sweep(q, _):
+        rows = update_rows(model, q, batch)
+        columns = update_columns(model, rows, batch)
+        return columns, jnp.stack([model.elbo(rows, batch), model.elbo(columns, batch)])
+
+    after = jax.lax.scan(sweep, q, length=8)[1].ravel()
+    return jnp.concatenate([model.elbo(q, batch)[None], after])
+
+
 def make(kind: str) -> NegativeBinomialFactorModel:
     plain = make_model(kind)
     prior = in_default_precision(Beta(np.float64(0.7), np.float64(2.5)))
@@ -69,7 +82,7 @@ def moments(q: Beta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """E[log p], E[log (1-p)], and the mean of -log(1-p) (1-p) / p by quadrature."""
     a, b = q.concentration1, q.concentration0
     log_p, log_complement = (special.digamma(x) - special.digamma(a + b) for x in (a, b))
-    t = np.linspace(-60, 60, 60_001)[:, None]  # the log-odds
+    t = np.linspace(-60, 60, 6_001)[:, None]  # the log-odds
     p, complement = special.expit(t), special.expit(-t)
     log_density = a * special.log_expit(t) + b * special.log_expit(-t) - special.betaln(a, b)
     exposure = np.where(t < -30, 1.0, -special.log_expit(-t) * complement / p)
@@ -150,9 +163,8 @@ def test_the_numbers_of_tables_are_summed_out(in_x64, atol):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", ["row", "column"])
+@pytest.mark.parametrize(("kind", "case"), [("flat", "plain"), (KINDS[1], CASES[-1])])
 def test_a_conditional_is_the_best_given_the_rest_and_the_tables(kind, case, side):
     """Its gradient is 0, in every logarithm of a shape or rate, and was not before."""
     problem, model = make_problem(case), make(kind)
@@ -185,11 +197,7 @@ def test_no_update_lowers_the_elbo_in_two_hundred_small_problems():
         problem.counts[problem.missing] = 0
         model, batch = make(kind), problem.batch(block_slots=1024)
         q = random_q(model, seed)
-        values = [float(elbo(model, q, batch))]
-        for _ in range(8):
-            for update in (update_rows, update_columns):
-                q = update(model, q, batch)
-                values.append(float(elbo(model, q, batch)))
+        values = np.asarray(path(model, q, batch))
         rises = np.diff(values)
         assert rises.min() > -1e-9 * abs(values[-1]), seed
         rose += values[-1] - values[0]
