@@ -18,6 +18,7 @@ from vigamma import (
     HeldOut,
     HierarchicalNegativeBinomialFactorization,
     HierarchicalPoissonFactorization,
+    MeanField,
     NegativeBinomialFactorization,
     PoissonFactorization,
     PoissonFactorizer,
@@ -220,8 +221,10 @@ def test_what_needs_poisson_counts_is_refused(finished, data):
     with pytest.raises(ValueError, match=f"importance weights {message}"):
         check_rows(model, q["columns"].mean, counts, key=jax.random.key(0))
     by_gradients = experiment(data, inference=GradientAscent())
-    with pytest.raises(ValueError, match="MeanField has Gammas only, and column_probabilities"):
+    with pytest.raises(ConfigError, match=rf"config\.model: families of Gammas {message}"):
         run_experiment(by_gradients, finished / "gradients")
+    with pytest.raises(ValueError, match="MeanField has Gammas only, and column_probabilities"):
+        MeanField().build(model, q, 1, jax.random.key(0))
     with pytest.raises(ValueError, match=r"success_shape must be in \[0.1, 10000\], got 0"):
         fit(NegativeBinomialFactorization(success_shape=0.0), counts)
 
