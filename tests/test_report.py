@@ -443,7 +443,9 @@ def sentence_of(verdict: Verdict) -> str:
             {"dispersion": 3.0},
             3,
             "Columns vary more over the rows than the model expects: their variance is 3 times "
-            "their mean, against 1.",
+            "their mean, against 1. Negative binomials learn by how much: train again with "
+            "<code>--config configs/counts_negative_binomial.py</code>, or their model in your "
+            "config.",
         ),
         (
             {"zeros": 0.3, "middle": {"zeros": 0.0}, "noise": 0.0},
