@@ -27,7 +27,8 @@ class NegativeBinomialFactorization(PoissonFactorization):
     """x_nm ~ NB of mean λ_nm = e_n Σ_k θ_nk β_mk and variance λ_nm / (1 - p_m),  p_m ~ Beta(a, b).
 
     The factors and their priors are those of `PoissonFactorization`, but for the default of
-    `row_shape`, 3 / K. See `models.negative_binomial_model`.
+    `row_shape`, 3 / K. See `models.negative_binomial_model`. Where cells have thousands of counts,
+    their tables say little of p_m, and it converges slowly.
 
     Attributes:
       success_shape: a, in [0.1, 10000].
