@@ -282,8 +282,8 @@ def test_a_start_that_is_not_finite_is_not_passed_over(tmp_path):
 
 
 def test_a_report_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
-    def scored(self, theta, beta, part):
-        return original(self, theta, beta, part)._replace(log_likelihood=value)
+    def scored(self, *args):
+        return original(self, *args)._replace(log_likelihood=value)
 
     original = FactorFit._score
     monkeypatch.setattr(FactorFit, "_score", scored)
