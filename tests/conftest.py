@@ -1,6 +1,8 @@
 """The strict settings that every test runs under."""
 
+import gc
 import os
+from pathlib import Path
 
 import chex
 import jax
@@ -13,6 +15,8 @@ from vigamma.data.digits import KnowledgeAndCounts
 from vigamma.devices.mesh import in_default_float
 from vigamma.inference import train_state
 from vigamma.runs import train
+
+_MOST_MAPS = 30_000
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -28,6 +32,19 @@ def pytest_xdist_auto_num_workers():
 @pytest.fixture(autouse=True)
 def _clear_trace_counts():
     chex.clear_trace_counter()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_memory_maps():
+    """Frees compiled programs before they use up the memory maps of a process.
+
+    Linux allows 65,530 of them by default, and XLA crashes without one.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
