@@ -1,5 +1,6 @@
 """Small factorizations, and their ELBO written densely, in NumPy and SciPy float64."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -102,6 +103,19 @@ def in_default_precision(tree):
     return jax.tree.map(put, tree)
 
 
+@jax.jit
+def update_rows(model: FactorModel, q: Posterior, batch: CountRows) -> Posterior:
+    """q with the rows at their complete conditionals."""
+    return model.with_local_conditionals(q, model.table(q, batch.is_column), batch)
+
+
+@jax.jit
+def update_columns(model: FactorModel, q: Posterior, batch: CountRows) -> Posterior:
+    """q with the columns at their complete conditionals."""
+    statistics = model.statistics(q, model.table(q, batch.is_column), batch)
+    return model.with_global_conditionals(q, statistics)
+
+
 def dense(q, problem: Problem):
     """q in NumPy float64, without the rows and columns that only pad."""
     num_rows, num_columns = problem.counts.shape
@@ -110,7 +124,7 @@ def dense(q, problem: Problem):
     def part(name: str, leaf) -> np.ndarray:
         return to_numpy(leaf)[: sizes.get(name, num_columns)]
 
-    return {name: Gamma(part(name, g.concentration), part(name, g.rate)) for name, g in q.items()}
+    return {name: jax.tree.map(partial(part, name), latent) for name, latent in q.items()}
 
 
 def to_numpy(leaf) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 import xarray
 from scipy.sparse import csr_array, save_npz
 
+from tests import test_train_factors
 from vigamma import (
     ConfigError,
     CoordinateAscent,
@@ -46,8 +47,8 @@ from vigamma.runs.train import load_fit
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
-BURSTY, PLAIN = 0.8, 0.0
-"""The probabilities of every other column."""
+BURSTY = 0.8
+"""The probability of every other column."""
 
 
 def bursty_counts(num_rows: int = 300, num_columns: int = 40, seed: int = 0):
@@ -70,16 +71,11 @@ def data(tmp_path_factory):
 
 
 def experiment(data, **changes) -> Experiment:
-    config = Experiment(
-        data=data,
-        heldout=HeldOut(protocol="cells", test_fraction=0.2, valid_fraction=0.1),
-        model=HierarchicalNegativeBinomialFactorization(num_factors=3),
-        inference=CoordinateAscent(tolerance=0),
-        num_steps=24,
-        log_every=5,
-        save_every=8,
-    )
-    return dataclasses.replace(config, **changes)
+    changes = {
+        "heldout": HeldOut(protocol="cells", test_fraction=0.2, valid_fraction=0.1),
+        "model": HierarchicalNegativeBinomialFactorization(num_factors=3),
+    } | changes
+    return test_train_factors.experiment(data=data, **changes)
 
 
 @pytest.fixture(scope="module")

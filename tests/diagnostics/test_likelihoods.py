@@ -111,7 +111,7 @@ def test_thinned_parts_are_not_independent_and_their_law_is_that_of_draws():
     values = np.arange(60.0)
     for seen in range(6):
         log_p = likelihood.log_factors(values, np.full(60, mean), slice(0, 1), np.full(60, seen))
-        log_p -= mean * likelihood.exposures(1) + seen * likelihood.offsets(1)
+        log_p -= mean * likelihood.exposures(1) + seen * likelihood.offsets
         assert special.logsumexp(log_p) == pytest.approx(0, abs=1e-6)
         found = y[x == seen]
         error = found.std() / np.sqrt(found.size)

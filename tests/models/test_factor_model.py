@@ -20,6 +20,8 @@ from tests.factors import (
     make_problem,
     random_posterior,
     to_numpy,
+    update_columns,
+    update_rows,
 )
 from vigamma import Gamma
 from vigamma.models.factor_model import FactorModel
@@ -27,17 +29,6 @@ from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
 elbo = jax.jit(FactorModel.elbo)
 log_joint = jax.jit(FactorModel.log_joint)
-
-
-@jax.jit
-def update_rows(model, q, batch):
-    return model.with_local_conditionals(q, model.table(q, batch.is_column), batch)
-
-
-@jax.jit
-def update_columns(model, q, batch):
-    statistics = model.statistics(q, model.table(q, batch.is_column), batch)
-    return model.with_global_conditionals(q, statistics)
 
 
 @jax.jit

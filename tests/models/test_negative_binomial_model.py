@@ -11,6 +11,7 @@ from tests.factors import (
     CASES,
     KINDS,
     Problem,
+    dense,
     dense_kl,
     in_default_precision,
     largest,
@@ -20,25 +21,16 @@ from tests.factors import (
     mean_log,
     random_posterior,
     to_numpy,
+    update_columns,
+    update_rows,
 )
 from vigamma import Beta, Gamma
 from vigamma.models.factor_model import PROBABILITIES, FactorModel
 from vigamma.models.factor_priors import FixedRatePrior
-from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel, draw_counts
+from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel, negative_binomials
 
 elbo = jax.jit(FactorModel.elbo)
 log_joint = jax.jit(NegativeBinomialFactorModel.log_joint)
-
-
-@jax.jit
-def update_rows(model, q, batch):
-    return model.with_local_conditionals(q, model.table(q, batch.is_column), batch)
-
-
-@jax.jit
-def update_columns(model, q, batch):
-    statistics = model.statistics(q, model.table(q, batch.is_column), batch)
-    return model.with_global_conditionals(q, statistics)
 
 
 @jax.jit
@@ -66,16 +58,6 @@ def random_q(model, seed: int, **sizes: int):
     q = random_posterior(model, seed, **sizes)
     shapes = np.exp(np.random.default_rng(seed + 9).uniform(-1, 2, (2, len(q["columns"].rate))))
     return q | {PROBABILITIES: in_default_precision(Beta(*shapes))}
-
-
-def dense(q, problem: Problem):
-    """q in NumPy float64, without the rows and columns that only pad."""
-    num_rows, num_columns = problem.counts.shape
-    sizes = {"rows": num_rows, "row_rates": num_rows}
-    return {
-        name: jax.tree.map(lambda leaf, n=name: to_numpy(leaf)[: sizes.get(n, num_columns)], part)
-        for name, part in q.items()
-    }
 
 
 def moments(q: Beta) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,7 +254,9 @@ def test_with_probabilities_near_zero_it_is_the_poisson_model():
 def test_counts_have_the_mean_and_the_variance_of_the_model():
     means = jnp.full((200_000, 3), jnp.asarray([0.5, 3.0, 20.0]))
     p = jnp.asarray([0.2, 0.5, 0.9])
-    x = np.asarray(draw_counts(jax.random.key(0), means, jnp.broadcast_to(p, means.shape)), float)
+    x = np.asarray(
+        negative_binomials(jax.random.key(0), means, jnp.broadcast_to(p, means.shape)), float
+    )
     errors = x.std(axis=0) / np.sqrt(len(x))
     assert (np.abs(x.mean(axis=0) - np.asarray(means[0])) < 4 * errors).all()
     np.testing.assert_allclose(x.var(axis=0), np.asarray(means[0] / (1 - p)), rtol=0.03)

@@ -90,7 +90,9 @@ def _measures(
     say: Callable[[str], None],
 ) -> tuple[Measures, int]:
     score = heldout_log_likelihood(theta, beta, split, test, probabilities)
-    as_poisson = heldout_log_likelihood(theta, beta, split, test)
+    as_poisson = score
+    if probabilities is not None:
+        as_poisson = heldout_log_likelihood(theta, beta, split, test)
     measures = Measures(
         score.log_likelihood,
         as_poisson.log_likelihood,

@@ -28,10 +28,6 @@ class PoissonLikelihood(NamedTuple):
         """s for every column."""
         return np.full(num_columns, self.scale)
 
-    def offsets(self, num_columns: int) -> Float[np.ndarray, " M"]:
-        """0 for every column."""
-        return np.zeros(num_columns)
-
     def log_factors(
         self, counts: np.ndarray, means: np.ndarray, columns: Columns, trained: np.ndarray
     ) -> np.ndarray:
@@ -58,11 +54,12 @@ class NegativeBinomialLikelihood(NamedTuple):
 
     def exposures(self, num_columns: int) -> Float[np.ndarray, " M"]:
         """-ρ_m log(1 - p'_m) of the columns."""
-        return self.odds * self.offsets(num_columns)
-
-    def offsets(self, num_columns: int) -> Float[np.ndarray, " M"]:
-        """-log(1 - p'_m) of the columns, for each training count x."""
         del num_columns
+        return self.odds * self.offsets
+
+    @property
+    def offsets(self) -> Float[np.ndarray, " M"]:
+        """-log(1 - p'_m) of the columns, for each training count x."""
         return -np.log1p(-self.probabilities)
 
     def log_factors(

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 
 from vigamma.counts.sparse import rows_of, values_at
 from vigamma.data.heldout import HeldOutCounts, Split
-from vigamma.diagnostics.likelihoods import Likelihood, likelihood_of
+from vigamma.diagnostics.likelihoods import Likelihood, NegativeBinomialLikelihood, likelihood_of
 from vigamma.typing import AnyArray, Array, FactorsMK, FactorsNK
 
 _SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
@@ -106,15 +106,13 @@ def thinning(
     where s is the ratio of the held-out rates to the training rates.
     """
     likelihood = likelihood_of(probabilities, heldout.rate_scale, is_thinned=True)
-    num_counts, size = heldout.counts.sum(dtype=float), len(beta)
-    trained = (
-        np.zeros(1)
-        if probabilities is None
-        else values_at(split.train, heldout.rows, heldout.columns)
-    )
-    nonzeros = _log_factors(theta, beta, heldout, likelihood, trained).sum()
-    zeros = _sum_of_all_rates(theta, beta, likelihood.exposures(size))
-    zeros += split.train.sum(axis=0).astype(float) @ likelihood.offsets(size)
+    num_counts, trained, zeros = heldout.counts.sum(dtype=float), np.zeros(1), 0.0
+    if isinstance(likelihood, NegativeBinomialLikelihood):
+        trained = values_at(split.train, heldout.rows, heldout.columns)
+        zeros = split.train.sum(axis=0).astype(float) @ likelihood.offsets
+    zeros += _sum_of_all_rates(theta, beta, likelihood.exposures(len(beta)))
+    rates = _rates(theta, beta, heldout)
+    nonzeros = _log_factors(heldout, rates, likelihood, trained).sum()
     return Score(float(nonzeros - zeros) / float(num_counts), int(num_counts))
 
 
@@ -123,9 +121,7 @@ def total_log_likelihood(theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCoun
 
     `heldout` lists the nonzero y_nm, which need not be whole numbers.
     """
-    log_rates = np.log(heldout.rate_scale * _rates(theta, beta, heldout))
-    total = _sum_of_all_rates(theta, beta, np.full(len(beta), heldout.rate_scale))
-    return float(_terms(heldout, log_rates).sum() - total)
+    return float(log_likelihood_of_rows(theta, beta, heldout).sum())
 
 
 def log_likelihood_of_rows(
@@ -140,8 +136,8 @@ def log_likelihood_of_rows(
     no part of the same cells may have been seen.
     """
     likelihood = likelihood_of(probabilities, heldout.rate_scale, is_thinned=False)
-    terms = _log_factors(theta, beta, heldout, likelihood, np.zeros(1))
-    totals = np.asarray(theta, float) @ (likelihood.exposures(len(beta)) @ np.asarray(beta))
+    terms = _log_factors(heldout, _rates(theta, beta, heldout), likelihood, np.zeros(1))
+    totals = np.asarray(theta, float) @ _exposed(beta, likelihood.exposures(len(beta)))
     return np.bincount(heldout.rows, terms, len(theta)) - totals
 
 
@@ -194,24 +190,18 @@ def _parts(split: Split) -> list[HeldOutCounts]:
 
 
 def _log_factors(
-    theta: FactorsNK,
-    beta: FactorsMK,
-    heldout: HeldOutCounts,
-    likelihood: Likelihood,
-    trained: np.ndarray,
+    heldout: HeldOutCounts, rates: np.ndarray, likelihood: Likelihood, trained: np.ndarray
 ) -> np.ndarray:
-    rates, counts = _rates(theta, beta, heldout), heldout.counts.astype(float)
-    return likelihood.log_factors(counts, rates, heldout.columns, trained)
+    return likelihood.log_factors(heldout.counts.astype(float), rates, heldout.columns, trained)
 
 
 def _log_probs(
     theta: FactorsNK, beta: FactorsMK, heldout: HeldOutCounts, likelihood: Likelihood
 ) -> np.ndarray:
     """The log-probabilities of cells of which training counts have no part, in float64."""
-    zeros = np.zeros(heldout.rows.size)
-    exposures = likelihood.exposures(len(beta))[heldout.columns]
-    factors = _log_factors(theta, beta, heldout, likelihood, zeros)
-    return factors - exposures * _rates(theta, beta, heldout)
+    rates, exposures = _rates(theta, beta, heldout), likelihood.exposures(len(beta))
+    factors = _log_factors(heldout, rates, likelihood, np.zeros(1))
+    return factors - exposures[heldout.columns] * rates
 
 
 def _terms(heldout: HeldOutCounts, log_rates: np.ndarray) -> np.ndarray:
@@ -248,4 +238,9 @@ def _sum_of_all_rates(
     theta: FactorsNK, beta: FactorsMK, exposures: Float[np.ndarray, " M"]
 ) -> float:
     """Σ_nm exposure_m r_nm over all cells."""
-    return float(np.asarray(theta).sum(axis=0, dtype=float) @ (exposures @ np.asarray(beta)))
+    return float(np.asarray(theta).sum(axis=0, dtype=float) @ _exposed(beta, exposures))
+
+
+def _exposed(beta: FactorsMK, exposures: Float[np.ndarray, " M"]) -> np.ndarray:
+    """Σ_m exposure_m β_mk in float64; unlike `@`, it converts no whole table."""
+    return np.einsum("m,mk->k", exposures, np.asarray(beta))

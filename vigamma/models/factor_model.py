@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer
 from scipy.sparse import csr_array
 
 from vigamma.data.layout.blocks import SparseBlocks
@@ -139,6 +139,8 @@ class FactorModel(Record):
     row_prior: FixedRatePrior | RandomRatePrior
     column_prior: FixedRatePrior | RandomRatePrior
 
+    kind_of_counts: ClassVar[str] = "Poisson counts"
+
     @property
     def row_latents(self) -> tuple[str, ...]:
         """The names of the latents of rows."""
@@ -158,8 +160,6 @@ class FactorModel(Record):
             rate = (factors.rate / perturbation).astype(factors.rate.dtype)
             posterior |= _named(side, Gamma(factors.concentration, rate), rates)
         return posterior
-
-    counts: ClassVar[str] = "Poisson counts"
 
     @staticmethod
     def entry_terms(counts: Array, rates: Array, is_entry: Array) -> tuple[Array, Array]:
@@ -308,10 +308,16 @@ class FactorModel(Record):
         return log_likelihood + of_rows.sum() + of_columns
 
     @staticmethod
-    def generate_rows(key: Key, q: Posterior, num_rows: int) -> DrawnRows:
-        """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x ~ Poisson(β θ_n).
+    def draw_counts(key: Key, means: Float[Array, " M"], q: Posterior) -> Integer[Array, " M"]:
+        """Draws int32 counts of the columns, given their means."""
+        del q
+        return Poisson(means).sample(key)
 
-        Row i depends on (key, i) only; exposures are 1. q must have no padding. Returns the rates
+    @classmethod
+    def generate_rows(cls, key: Key, q: Posterior, num_rows: int) -> DrawnRows:
+        """Draws replicates of random rows: n uniform, θ_n and β ~ q, then x by `draw_counts`.
+
+        Row i depends on (key, i) only; exposures are 1. q must have no padding. Returns the means
         and the int32 counts, both of shape (num_rows, M).
         """
 
@@ -320,7 +326,7 @@ class FactorModel(Record):
             n = jax.random.randint(keys[0], (), 0, len(q["rows"].rate))
             theta_k = jax.tree.map(lambda leaf: leaf[n], q["rows"]).sample(keys[1])
             rates_m = q["columns"].sample(keys[2]) @ theta_k
-            return rates_m, Poisson(rates_m).sample(keys[3])
+            return rates_m, cls.draw_counts(keys[3], rates_m, q)
 
         return jax.lax.map(row, jnp.arange(num_rows))
 
@@ -336,8 +342,10 @@ class FactorModel(Record):
 
 def check_poisson(model: FactorModel, what: str) -> None:
     """Raises ValueError for a model of other counts than Poisson counts, which `what` needs."""
-    if model.counts != FactorModel.counts:
-        raise ValueError(f"{what} need Poisson counts, and are not implemented for {model.counts}")
+    if model.kind_of_counts != FactorModel.kind_of_counts:
+        raise ValueError(
+            f"{what} need Poisson counts, and are not implemented for {model.kind_of_counts}"
+        )
 
 
 def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> Posterior:

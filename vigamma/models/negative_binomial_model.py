@@ -21,7 +21,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from vigamma.data.layout.count_rows import CountRows
 from vigamma.families.beta import Beta
@@ -47,7 +47,7 @@ from vigamma.models.kernels import (
     sums_of_counts,
 )
 from vigamma.models.probabilities import updated_probabilities
-from vigamma.typing import Array, DrawnRows, Key
+from vigamma.typing import Array, Key
 
 
 class NegativeBinomialFactorModel(FactorModel):
@@ -59,7 +59,7 @@ class NegativeBinomialFactorModel(FactorModel):
 
     probability_prior: Beta
 
-    counts: ClassVar[str] = "negative binomials"
+    kind_of_counts: ClassVar[str] = "negative binomials"
 
     @staticmethod
     def entry_terms(counts: Array, rates: Array, is_entry: Array) -> tuple[Array, Array]:
@@ -153,21 +153,10 @@ class NegativeBinomialFactorModel(FactorModel):
         return fit + constants.sum() + jnp.where(is_column, of_columns, 0).sum() + log_prior
 
     @staticmethod
-    def generate_rows(key: Key, q: Posterior, num_rows: int) -> DrawnRows:
-        """Draws replicates of random rows: n uniform, all latents ~ q, then x ~ NB of mean β θ_n.
-
-        Row i depends on (key, i) only; exposures are 1. q must have no padding. Returns the means
-        and the int32 counts, both of shape (num_rows, M).
-        """
-
-        def row(index: Array) -> tuple[Array, Array]:
-            keys = jax.random.split(jax.random.fold_in(key, index), 5)
-            n = jax.random.randint(keys[0], (), 0, len(q["rows"].rate))
-            theta_k = jax.tree.map(lambda leaf: leaf[n], q["rows"]).sample(keys[1])
-            means_m = q["columns"].sample(keys[2]) @ theta_k
-            return means_m, draw_counts(keys[3], means_m, q[PROBABILITIES].sample(keys[4]))
-
-        return jax.lax.map(row, jnp.arange(num_rows))
+    def draw_counts(key: Key, means: Float[Array, " M"], q: Posterior) -> Integer[Array, " M"]:
+        """Draws p_m ~ q, then int32 counts of the columns, given their means."""
+        key_counts, key_probabilities = jax.random.split(key)
+        return negative_binomials(key_counts, means, q[PROBABILITIES].sample(key_probabilities))
 
     def generate_prior(
         self, key: Key, num_rows: int, num_columns: int, num_factors: int
@@ -177,7 +166,8 @@ class NegativeBinomialFactorModel(FactorModel):
         theta_nk, beta_mk, _ = super().generate_prior(keys[0], num_rows, num_columns, num_factors)
         p_m = self.probability_prior.sample(keys[1], (num_columns,))
         means = theta_nk @ beta_mk.T
-        return theta_nk, beta_mk, draw_counts(keys[2], means, jnp.broadcast_to(p_m, means.shape))
+        p_nm = jnp.broadcast_to(p_m, means.shape)
+        return theta_nk, beta_mk, negative_binomials(keys[2], means, p_nm)
 
 
 def _shifts(exposures: Array) -> Array:
@@ -185,7 +175,7 @@ def _shifts(exposures: Array) -> Array:
     return -jnp.log(jnp.where(exposures > 0, exposures, 1.0))
 
 
-def draw_counts(key: Key, means: Array, probabilities: Array) -> Array:
+def negative_binomials(key: Key, means: Array, probabilities: Array) -> Array:
     """Draws int32 counts of these means, and variances of means / (1 - p); all of one shape."""
     odds = (1 - probabilities) / probabilities
     return NegativeBinomial(means * odds, odds).sample(key)
