@@ -193,14 +193,3 @@ def test_the_slope_of_digamma_matches_mpmath_for_steps_of_any_size(dtype, rtol):
         return (mpmath.digamma(z + step) - mpmath.digamma(z)) / step
 
     np.testing.assert_allclose(got, mp_values(exact, z, step), rtol=rtol)
-
-
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_stirling_defects_are_both_functions(dtype, rtol):
-    with jax.enable_x64(dtype == np.float64):
-        shapes = jnp.asarray(SHAPES.astype(dtype))
-        both = special.stirling_defects(shapes)
-        for got, name in zip(both, ("log_gamma_defect", "log_minus_digamma"), strict=True):
-            exact = mp_values(EXACT[name], np.asarray(shapes))
-            atol = rtol / 2 if name == "log_gamma_defect" else 0
-            np.testing.assert_allclose(got, exact, rtol=rtol, atol=atol)

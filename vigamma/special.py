@@ -87,18 +87,6 @@ def log_minus_digamma(a: Array) -> Array:
     return jnp.log(jnp.where(a >= _LARGE, 1.0, a / b)) - psi_minus_log_b
 
 
-def stirling_defects(a: Array) -> tuple[Array, Array]:
-    """`log_gamma_defect` and `log_minus_digamma`, both in little more than the time of one."""
-    large = a >= _LARGE
-    b, psi_minus_log_b, product = _digamma_above_eight(a)
-    small = jnp.where(large, 1.0, a)
-    log_b, log_small = jnp.log(b), jnp.log(small)
-    defect_b = 0.5 * (log_b - math.log(2 * math.pi)) - _odd_series(_STIRLING, 1 / b)
-    shifted = defect_b - b * log_b + _LARGE + small * log_small + jnp.log(product)
-    log_quotient = jnp.where(large, 0.0, log_small - log_b)
-    return jnp.where(large, defect_b, shifted), log_quotient - psi_minus_log_b
-
-
 def exp_digamma(a: Array) -> Array:
     """exp(ψ(a)), the exponential of E[log x] for x ~ Gamma(a, 1), without a logarithm.
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from vigamma.families.floats import as_floats, own_floats
-from vigamma.special import digamma_slope, log_gamma_defect, log_ratio, stirling_defects
+from vigamma.special import digamma_slope, log_gamma_defect, log_minus_digamma, log_ratio
 from vigamma.typing import Array, Key, Leaf, Record
 
 
@@ -68,8 +68,7 @@ class Beta(Record):
         c, d = as_floats(other.concentration1, other.concentration0)
         negative_entropy = _log_normalizer(c, d)
         for sign, shape in ((1, a), (1, b), (-1, a + b)):
-            defect, log_minus_digamma = stirling_defects(shape)
-            negative_entropy += sign * (defect - shape * log_minus_digamma)
+            negative_entropy += sign * (log_gamma_defect(shape) - shape * log_minus_digamma(shape))
         return negative_entropy - c * _mean_log(a, b) - d * _mean_log(b, a)
 
     def log_prob(self, p: Array) -> Array:
@@ -85,7 +84,7 @@ class Beta(Record):
 
 def _mean_log(a: Array, b: Array) -> Array:
     """ψ(a) - ψ(a + b)."""
-    return log_ratio(a, a + b, -b) - stirling_defects(a)[1] + stirling_defects(a + b)[1]
+    return log_ratio(a, a + b, -b) - log_minus_digamma(a) + log_minus_digamma(a + b)
 
 
 def _log_normalizer(a: Array, b: Array) -> Array:
