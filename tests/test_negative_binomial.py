@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import xarray
+from matplotlib.figure import Figure
 from scipy.sparse import csr_array, save_npz
 
 from tests import test_train_factors
+from tests.test_report import OF_KIND, page_of
 from vigamma import (
     ConfigError,
     CoordinateAscent,
@@ -37,12 +41,14 @@ from vigamma import (
     run_experiment,
     sample,
     topics,
-    write_report,
 )
 from vigamma.answers.generation import generate
 from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.recovery import matched_cosines
 from vigamma.models.factor_model import PROBABILITIES
+from vigamma.report.checks import heldout_of, replication_of
+from vigamma.report.results import load_results
+from vigamma.report.variation import variation_of
 from vigamma.runs.train import load_fit
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -193,6 +199,57 @@ def test_rows_are_drawn_with_the_variance_of_the_model(finished):
     assert excess[::2].mean() > 3 > excess[1::2].mean()
 
 
+def test_a_report_finds_counts_as_expected_and_names_the_columns_that_vary_most(finished):
+    results, run = load_results(finished, print), load_run(finished)
+    of_evaluate = evaluate(run, load_run_data(run))
+    for name, score in (
+        ("factors", of_evaluate.fitted.log_likelihood),
+        ("poisson", of_evaluate.fitted.poisson_log_likelihood),
+        ("independent", of_evaluate.independent.log_likelihood),
+    ):
+        assert results.scores[name].log_likelihood == pytest.approx(score, rel=1e-6)
+
+    def outcomes(results):
+        return {v.check: v.outcome for v in replication_of(results, print)["verdicts"]}
+
+    found = outcomes(results)
+    assert found == dict.fromkeys(found, "as expected")
+    q = dict(results.run.factors.q)
+    del q[PROBABILITIES]
+    as_poisson = results.run._replace(factors=results.run.factors._replace(q=q))
+    assert outcomes(results._replace(run=as_poisson))["dispersion"] == "off"
+    heldout = {v.check: v.observed for v in heldout_of(results)["verdicts"]}
+    assert heldout["heldout_rows_outside"] < 0.15
+
+    found, q = variation_of(results), run.factors.q[PROBABILITIES]
+    assert variation_of(results._replace(run=as_poisson)) is None
+    assert found["num_columns"] == 40
+    assert found["median"] == pytest.approx(np.median(q.mean))
+    order = np.argsort(-q.mean, kind="stable")
+    counts = results.data.split.train.toarray()
+    for m, column in zip(order, found["columns"], strict=False):
+        assert (column["name"], m % 2) == (f"column {m}", 0)
+        law = scipy.stats.beta(float(q.concentration1[m]), float(q.concentration0[m]))
+        assert column["interval"] == pytest.approx(law.interval(0.9))
+        assert column["mean"] == pytest.approx(law.mean())
+        assert column["ratio"] == pytest.approx(1 / (1 - law.mean()))
+        assert (column["sum"], column["num_rows"]) == (counts[:, m].sum(), (counts[:, m] > 0).sum())
+    few = csr_array(np.where(np.arange(40) == order[5], counts[:, [order[5]]] > 0, 0))
+    split = results.data.split._replace(train=few[:9])
+    data = SimpleNamespace(split=split)
+    (only,) = variation_of(results._replace(data=data))["columns"]
+    assert only["name"] == f"column {order[5]}"
+
+
+def test_a_page_says_what_is_of_negative_binomials_only(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda _, buffer, **__: buffer.write(b"<svg/>"))
+    text = page_of(finished, tmp_path).text
+    for words in OF_KIND["negative binomial"]:
+        assert words in text, words
+    for words in (*OF_KIND["Poisson"], "configs/counts_negative_binomial.py"):
+        assert words not in text, words
+
+
 def test_new_rows_are_inferred_and_scored(finished):
     run = load_run(finished)
     counts = csr_array(bursty_counts(50, seed=7)[0])
@@ -209,8 +266,6 @@ def test_what_needs_poisson_counts_is_refused(finished, data):
     message = "need Poisson counts, and are not implemented for negative binomials"
     with pytest.raises(ConfigError, match=f"posterior samples {message}"):
         sample(finished)
-    with pytest.raises(ConfigError, match=f"reports {message}"):
-        write_report(finished, finished / "report.html")
     model, q, counts = run.factors.model, run.factors.q, load_run_data(run).split.train
     with pytest.raises(ValueError, match=f"bounds of the evidence {message}"):
         log_evidence_bounds(model, q, counts, {}, key=jax.random.key(0))

@@ -220,6 +220,20 @@ KINDS = {
 }
 
 
+OF_KIND = {
+    "Poisson": (
+        "of a Poisson", "taken to be Poisson", "beyond what Poisson", "counts Poisson",
+        "see scripts/sample.py",
+    ),
+    "negative binomial": (
+        "of a negative-binomial", "taken to be negative binomial", "beyond what negative",
+        "counts negative", "Which columns vary most?", "What varies most", "~ Beta(0.5, 2)",
+        "Poisson counts with the fitted means", "its count in training", "√(Σm 2 rnm² + (3 vm",
+    ),
+}  # fmt: skip
+"""What pages say of one kind of counts only, with held-out counts."""
+
+
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
@@ -229,6 +243,10 @@ def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
     alts = " ".join(attributes.get("alt", "") for _, attributes in found.tags)
     assert ("as three images" in alts) == (kind in ("digits", "exposures"))
     assert ("size of the row" in found.text) == (kind == "exposures")
+    for words in OF_KIND["Poisson"]:
+        assert words in found.text or kind == "nothing held out", words
+    for words in OF_KIND["negative binomial"]:
+        assert words not in found.text, words
 
 
 @pytest.mark.parametrize("learn", [False, True])
@@ -300,7 +318,8 @@ def test_factors_that_are_hardly_used_are_called_so(results):
     factors = factors_of(results)
     for share in (0.5, 1e-4):
         factors[0]["summary"] = factors[0]["summary"]._replace(share=share)
-        page = render("factors.html", factors=factors[:1], samples=None)
+        values = {"factors": factors[:1], "samples": None, "outcome": outcome_of(results)}
+        page = render("factors.html", **values)
         assert ("Hardly used" in page) == (share == 1e-4)
 
 
@@ -367,7 +386,7 @@ def test_the_rows_and_columns_that_scatter_most_come_first(results):
         return Residuals(none, Moments(none, none), none, dispersion)
 
     residuals = largest_residuals_of(results, with_most_at(41, 90), with_most_at(23, 70))
-    page = render("residuals.html", residuals=residuals)
+    page = render("residuals.html", residuals=residuals, outcome=outcome_of(results))
     found = re.findall(r'<tbody>\s*<tr><th scope="row">\s*<bdi>(.*?)</bdi>', page)
     assert found == ["row 41", "column 23"]
 
@@ -409,9 +428,10 @@ def test_the_script_writes_a_page_or_one_line(workdir, tmp_path):
     assert line.startswith("error: there is no checkpoint in")
 
 
-def sentence_of(verdict: Verdict) -> str:
-    source = "{% import 'verdicts.html' as v %}{{ v.sentence(verdict) }}"
-    return " ".join(environment().from_string(source).render(verdict=verdict).split())
+def sentence_of(verdict: Verdict, is_poisson: bool = True) -> str:
+    source = "{% import 'verdicts.html' as v %}{{ v.sentence(verdict, is_poisson) }}"
+    values = {"verdict": verdict, "is_poisson": is_poisson}
+    return " ".join(environment().from_string(source).render(values).split())
 
 
 @pytest.mark.parametrize(
@@ -459,6 +479,8 @@ def test_sentences_say_what_looks_wrong(observed, index, sentence):
     verdict = predictive_verdicts(checks_with(**observed))[index]
     assert verdict.is_off
     assert sentence in sentence_of(verdict)
+    without_advice = sentence_of(verdict).partition(" Negative binomials")[0]
+    assert sentence_of(verdict, is_poisson=False) == without_advice
 
 
 @pytest.mark.parametrize(("factor", "kind"), [(2.0, "more"), (0.5, "fewer")])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 
 from vigamma.data.heldout import PROTOCOLS, HeldOut
 from vigamma.data.synthetic import SyntheticFactors, draw_counts
@@ -22,6 +23,29 @@ def test_counts_are_poisson_with_the_rates_of_the_factors(monkeypatch, events_pe
     assert (np.abs(draws.var(axis=0) - rates) <= 4.5 * spread + 1e-3).all()
     correlations = np.corrcoef(draws[:, rates > 0].T) - np.eye((rates > 0).sum())
     assert np.abs(correlations).max() < 4.5 / np.sqrt(num)
+
+
+def test_counts_with_probabilities_are_negative_binomials(monkeypatch):
+    monkeypatch.setattr("vigamma.data.synthetic._EVENTS_PER_BLOCK", 1000)
+    theta, beta = np.array([[0.5, 1.0], [2.0, 0.3]]), np.array([[1.0, 0.1], [0.2, 0.7], [2.0, 1.0]])
+    p = np.array([0.0, 0.3, 0.8])
+    num, rates = 20_000, theta @ beta.T
+    counts = draw_counts(np.tile(theta, (num, 1)), beta, np.random.default_rng(0), p)
+    assert counts.has_canonical_format
+    draws = counts.toarray().reshape(num, 2, 3).astype(np.int64)
+    expected = [scipy.stats.poisson(rates[:, 0])]
+    expected += [scipy.stats.nbinom(rates[:, m] * (1 - p[m]) / p[m], 1 - p[m]) for m in (1, 2)]
+    for m, law in enumerate(expected):
+        for x in range(5):
+            share, near = (draws[:, :, m] == x).mean(axis=0), law.pmf(x)
+            assert (np.abs(share - near) <= 4.5 * np.sqrt(near / num)).all()
+        error = np.sqrt(law.stats("k") + 2) * law.var() / np.sqrt(num)
+        assert (np.abs(draws[:, :, m].var(axis=0) - law.var()) <= 4.5 * error).all()
+    wide = draw_counts(theta, beta, np.random.default_rng(0), np.ones(3))
+    assert wide.shape == (2, 3)  # none is NaN, and none exceeds int32
+    assert wide.data.min(initial=1) > 0
+    none = draw_counts(1e-9 * theta, beta, np.random.default_rng(0), p)
+    assert none.nnz == 0
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from vigamma.diagnostics.predictive_checks import (
     upper_tail,
 )
 from vigamma.diagnostics.residuals import factor_moments, sum_moments
+from vigamma.families.beta import Beta
 
 SHAPE = 80, 40
 
@@ -27,12 +28,21 @@ def certain(means: np.ndarray) -> Gamma:
     return Gamma(shape, (shape / means).astype(np.float32))
 
 
-def problem(seed: int, kept: float = 1.0, missing: np.ndarray | None = None) -> Observed:
+P = np.linspace(0.01, 0.8, SHAPE[1])
+PROBABILITIES = Beta(1e6 * P, 1e6 * (1 - P))
+
+
+def problem(
+    seed: int, kept: float = 1.0, missing: np.ndarray | None = None, are_bursty: bool = False
+) -> Observed:
     """Counts of which a share is kept and others set to 0, and a q that knows the mean rates."""
     rng = np.random.default_rng(seed)
     theta, beta = (rng.gamma(0.8, 1.0, (size, 3)) + 0.05 for size in SHAPE)
     exposures = rng.uniform(0.5, 2, SHAPE[0])
-    counts = rng.poisson(exposures[:, None] * (theta @ beta.T)) * (rng.random(SHAPE) < kept)
+    rates = exposures[:, None] * (theta @ beta.T)
+    if are_bursty:
+        rates = rng.gamma(rates * (1 - P) / P) * P / (1 - P)
+    counts = rng.poisson(rates) * (rng.random(SHAPE) < kept)
     if missing is not None:
         counts = counts * (1 - missing)
     return Observed(
@@ -41,6 +51,7 @@ def problem(seed: int, kept: float = 1.0, missing: np.ndarray | None = None) -> 
         exposures,
         check_sparse_counts(counts),
         None if missing is None else csr_array(missing.astype(np.uint8)),
+        PROBABILITIES if are_bursty else None,
     )
 
 
@@ -58,10 +69,13 @@ def tails(data: Observed, seed: int = 0) -> dict[str, float]:
     return found
 
 
-def test_false_alarms_are_as_rare_as_promised():
+@pytest.mark.parametrize(("are_bursty", "num_sets"), [(False, 50), (True, 20)])
+def test_false_alarms_are_as_rare_as_promised(are_bursty, num_sets):
     """Each check flags at most 2 of 41 data sets from the model; ties make some flag fewer."""
-    num_sets = 50
-    flagged = [[p < LEVEL for p in tails(problem(seed), seed).values()] for seed in range(num_sets)]
+    flagged = [
+        [p < LEVEL for p in tails(problem(seed, are_bursty=are_bursty), seed).values()]
+        for seed in range(num_sets)
+    ]
     most = stats.binom(num_sets, 2 / 41).ppf(0.999)
     assert (np.sum(flagged, axis=0) <= most).all()
     assert np.sum(flagged) > 0  # the checks can be flagged
@@ -80,6 +94,15 @@ def test_twice_the_zeros_are_flagged():
     assert min(tails(plain).values()) >= LEVEL
 
 
+def test_counts_that_vary_more_or_less_than_the_model_are_flagged():
+    data = problem(0, are_bursty=True)
+    assert min(tails(data).values()) >= LEVEL
+    found = tails(data._replace(probabilities=None))
+    assert max(found[name] for name in ("zeros", "dispersion", "rows_outside")) < LEVEL
+    found = tails(problem(0)._replace(probabilities=PROBABILITIES))
+    assert max(found["zeros"], found["dispersion"]) < LEVEL
+
+
 def test_sums_that_do_not_follow_their_rates_are_flagged():
     data = problem(1)
     shuffled = data._replace(exposures=data.exposures[::-1])
@@ -88,24 +111,34 @@ def test_sums_that_do_not_follow_their_rates_are_flagged():
     assert tails(data)["rows_outside"] >= LEVEL
 
 
-def test_replicates_have_the_moments_of_q_and_leave_missing_cells_out():
+@pytest.mark.parametrize("probabilities", [None, Beta(20 * P, 20 * (1 - P))])
+def test_replicates_have_the_moments_of_q_and_leave_missing_cells_out(probabilities):
     missing = np.random.default_rng(9).random(SHAPE) < 0.3
     data = problem(2, missing=missing)
     wide = Gamma(np.full((40, 3), 2.0), np.full((40, 3), 1.5))
-    data = data._replace(columns=wide)
+    data = data._replace(columns=wide, probabilities=probabilities)
     rng = np.random.default_rng(0)
     draws = np.stack([replicate(data, rng).toarray() for _ in range(400)])
     assert not draws[:, missing].any()
     sums = draws.sum(axis=2).astype(float)
-    expected = sum_moments(
-        factor_moments(data.rows, data.exposures), factor_moments(wide), data.missing
-    )
+    columns = factor_moments(wide)
+    if probabilities is not None:
+        columns = columns._replace(noise=19 / (20 * (1 - P) - 1))  # E[1 / (1 - p)]
+    expected = sum_moments(factor_moments(data.rows, data.exposures), columns, data.missing)
     for values, moments in (
         (sums, expected.mean),
         ((sums - expected.mean) ** 2, expected.variance),
     ):
         errors = values.std(axis=0, ddof=1) / np.sqrt(400)
         assert (np.abs(values.mean(axis=0) - moments) < 4.5 * errors).all()
+
+
+def test_replicates_have_probabilities_that_are_drawn():
+    data = problem(2)._replace(probabilities=Beta(np.full(40, 6.0), np.full(40, 3.0)))
+    rates = factor_moments(data.rows, data.exposures).mean @ factor_moments(data.columns).mean.T
+    rng = np.random.default_rng(0)
+    noise = np.mean([(replicate(data, rng).toarray() - rates) ** 2 / rates for _ in range(50)])
+    assert noise == pytest.approx(4, abs=0.5)  # E[1 / (1 - p)], and 1 / (1 - E[p]) is 3
 
 
 def test_tail_probabilities_count_the_data_itself():

@@ -17,6 +17,7 @@ _NUM_SAMPLED_CELLS = 2**18  # gives the accuracy stated by `SyntheticFactors`
 _NEWTON_STEPS = 50
 _MOST_EVENTS = 50  # beyond this mean, the sampled cells do not suffice for `find_scale`
 _EVENTS_PER_BLOCK = 2**21  # bounds the memory for the cells of events
+_PROBABILITY_RANGE = 1e-12, 1 - 1e-7  # counts of larger probabilities might exceed int32
 
 _Urn = Callable[[int], np.ndarray]
 """A function that draws a given number of indices."""
@@ -155,14 +156,25 @@ def find_scale(
 
 
 def draw_counts(
-    theta: Float[np.ndarray, "N K"], beta: Float[np.ndarray, "M K"], rng: np.random.Generator
+    theta: Float[np.ndarray, "N K"],
+    beta: Float[np.ndarray, "M K"],
+    rng: np.random.Generator,
+    probabilities: Float[np.ndarray, " M"] | None = None,
 ) -> csr_array:
     """Draws counts ~ Poisson(θ βᵀ) exactly, in time proportional to their sum.
 
     A count is a number of events. Row n has Poisson(θ_nk Σ_m β_mk) events of factor k, each of
     which is in column m with probability β_mk / Σ_m β_mk. Every column of β needs a positive entry.
     In the result, columns are sorted and no zeros are stored.
+
+    With `probabilities` p_m, counts are negative binomials of these means λ and of variances
+    λ / (1 - p_m). An event then adds y ~ Logarithmic(p_m), and their number is
+    Poisson(-λ log(1 - p_m) (1 - p_m) / p_m) (Quenouille 1949, "A relation between the logarithmic,
+    Poisson, and negative binomial series"). The p_m are clipped to [1e-12, 1 - 1e-7].
     """
+    if probabilities is not None:
+        p = probabilities = np.clip(probabilities, *_PROBABILITY_RANGE)
+        beta = beta * (-np.log1p(-p) * (1 - p) / p)[:, None]
     totals_k = beta.sum(axis=0, dtype=np.float64)
     urns = _urns(beta, rng)
     ends = np.cumsum(theta @ totals_k)
@@ -170,7 +182,8 @@ def draw_counts(
     starts = np.flatnonzero(np.diff(block_of_row)) + 1
     blocks = np.split(theta, starts)
     return scipy.sparse.vstack(
-        [_draw_block(block, totals_k, urns, len(beta), rng) for block in blocks], format="csr"
+        [_draw_block(block, totals_k, urns, len(beta), rng, probabilities) for block in blocks],
+        format="csr",
     )
 
 
@@ -187,8 +200,9 @@ def _draw_block(
     urns: list[_Urn],
     num_columns: int,
     rng: np.random.Generator,
+    probabilities: np.ndarray | None,
 ) -> csr_array:
-    """Draws the counts of some rows: their events are sorted by cell and counted."""
+    """Draws the counts of some rows: their events are sorted by cell and counted, or added."""
     events_kn = rng.poisson(theta * totals_k).T
     row_starts = np.arange(len(theta)) * num_columns
     cells = np.concatenate(
@@ -199,5 +213,8 @@ def _draw_block(
     )
     cells.sort()
     first = np.flatnonzero(np.diff(cells, prepend=-1))
-    counts = np.diff(first, append=cells.size)
+    if probabilities is None:
+        counts = np.diff(first, append=cells.size)
+    else:
+        counts = np.add.reduceat(rng.logseries(probabilities[cells % num_columns]), first)
     return from_cells(cells[first], counts, (len(theta), num_columns))

@@ -1,9 +1,9 @@
 """Posterior predictive checks of a factorization: are replicated counts like the observed ones?
 
-A replicate is a whole data set with the same rows: θ and β ~ q, x ~ Poisson(e_n Σ_k θ_nk β_mk),
-drawn in time proportional to its counts (Gelman, Meng & Stern 1996, Statistica Sinica). The checks
-are conservative, because the same counts were fitted: a flag shows misfit, a pass does not prove
-that the model is correct.
+A replicate is a whole data set with the same rows: θ and β ~ q, x ~ Poisson(e_n Σ_k θ_nk β_mk), or
+p ~ q and negative binomials of these means, drawn in time proportional to its counts (Gelman, Meng
+& Stern 1996, Statistica Sinica). The checks are conservative, because the same counts were fitted:
+a flag shows misfit, a pass does not prove that the model is correct.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from vigamma.data.synthetic import draw_counts
-from vigamma.diagnostics.residuals import Moments, factor_moments, sum_moments
+from vigamma.diagnostics.residuals import Moments, factor_moments, sums_of_both
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
 
 NUM_REPLICATES = 50
@@ -39,6 +40,7 @@ class Observed(NamedTuple):
       exposures: e_n; shape (N,).
       counts: canonical counts of shape (N, M), zero at unobserved cells.
       missing: ones at the unobserved cells, or None.
+      probabilities: q of the p_m of negative binomials; None for Poisson counts.
     """
 
     rows: Gamma
@@ -46,6 +48,7 @@ class Observed(NamedTuple):
     exposures: Float[np.ndarray, " N"]
     counts: csr_array
     missing: csr_array | None
+    probabilities: Beta | None = None
 
 
 class Summary(NamedTuple):
@@ -117,9 +120,12 @@ def sample_of_rows(data: Observed, seed: int) -> Observed:
 
 
 def replicate(data: Observed, rng: np.random.Generator) -> csr_array:
-    """Draws a replicate of `data`: θ, β ~ q, then x ~ Poisson(e_n Σ_k θ_nk β_mk)."""
+    """Draws a replicate of `data`: θ, β and p ~ q, then x of means e_n Σ_k θ_nk β_mk."""
     theta, beta = (_sample(factors, rng) for factors in (data.rows, data.columns))
-    counts = draw_counts(theta * data.exposures[:, None], beta, rng)
+    p = None
+    if (q := data.probabilities) is not None:
+        p = rng.beta(np.asarray(q.concentration1, float), np.asarray(q.concentration0, float))
+    counts = draw_counts(theta * data.exposures[:, None], beta, rng, p)
     if data.missing is None:
         return counts
     counts = csr_array(counts - counts.multiply(data.missing))
@@ -174,16 +180,13 @@ class _Yardstick:
     """The moments of sums under q, and the `Summary` of a data set relative to them."""
 
     def __init__(self, data: Observed):
-        rows, columns = factor_moments(data.rows, data.exposures), factor_moments(data.columns)
-        missing_by_column = None if data.missing is None else csr_array(data.missing.T)
-        self._sums = (
-            sum_moments(rows, columns, data.missing),
-            sum_moments(columns, rows, missing_by_column),
-        )
+        rows = factor_moments(data.rows, data.exposures)
+        columns = factor_moments(data.columns, probabilities=data.probabilities)
+        self._sums = sums_of_both(rows, columns, data.missing)
         num_rows, num_columns = data.counts.shape
         self._num_seen = np.full(num_columns, float(num_rows))  # observed cells of each column
-        if missing_by_column is not None:
-            self._num_seen -= np.diff(missing_by_column.indptr)
+        if data.missing is not None:
+            self._num_seen -= data.missing.sum(axis=0)
         self._means = self._sums[1].mean / np.maximum(self._num_seen, 1)
         most = self._sums[1].mean.max()
         self._is_common = self._sums[1].mean >= min(1.0, most)

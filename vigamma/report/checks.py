@@ -11,7 +11,6 @@ from vigamma.diagnostics.predictive_checks import (
     predictive_checks,
     sample_of_rows,
 )
-from vigamma.diagnostics.residuals import Residuals
 from vigamma.diagnostics.verdicts import (
     Verdict,
     calibration_verdict,
@@ -21,6 +20,7 @@ from vigamma.diagnostics.verdicts import (
     run_verdict,
 )
 from vigamma.figures import checks as plotting_checks
+from vigamma.models.factor_model import PROBABILITIES
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 from vigamma.terminal.pace import Pace
@@ -29,7 +29,14 @@ from vigamma.terminal.pace import Pace
 def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, Any]:
     """Compares the data with replicates drawn from the fit."""
     split, q, seed = results.data.split, results.run.factors.q, results.run.config.seed
-    data = Observed(q["rows"], q["columns"], results.data.exposures, split.train, split.missing)
+    data = Observed(
+        q["rows"],
+        q["columns"],
+        results.data.exposures,
+        split.train,
+        split.missing,
+        q.get(PROBABILITIES),
+    )
     say(f"drawing {NUM_REPLICATES} replicates of the data")
     pace = Pace(NUM_REPLICATES, "replicates", say)
     checks = predictive_checks(sample_of_rows(data, seed), seed, say=pace.update)
@@ -43,18 +50,16 @@ def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, An
     }
 
 
-def heldout_of(
-    results: Results, of_rows: Residuals, of_columns: Residuals
-) -> dict[str, Any] | None:
+def heldout_of(results: Results) -> dict[str, Any] | None:
     """Compares held-out counts with their predictions; None if there are no held-out counts."""
-    split = results.data.split
+    split, moments = results.data.split, (results.rows, results.columns)
     if split.test is None:
         return None
-    found = calibration(results.theta, results.beta, split, results.run.config.seed)
+    found = calibration(*moments, split, results.run.config.seed)
     verdicts = [calibration_verdict(found)]
     if split.protocol == "thinning":
-        for side, residuals, axis in (("rows", of_rows, 1), ("columns", of_columns, 0)):
-            share = share_of_sums_outside(residuals, split.test, axis)
+        for side, axis in (("rows", 1), ("columns", 0)):
+            share = share_of_sums_outside(*moments, split, axis)
             if share is not None:
                 verdicts.append(heldout_sums_verdict(side, share))
     return {"verdicts": verdicts, "curve": picture(plotting_checks.calibration(found))}

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.diagnostics.residuals import Residuals, strangest_entry
+from vigamma.diagnostics.residuals import FactorMoments, Residuals, strangest_entry
 from vigamma.figures import posteriors as plotting
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
@@ -16,17 +15,17 @@ def largest_residuals_of(
     results: Results, of_rows: Residuals, of_columns: Residuals
 ) -> dict[str, Any]:
     """The rows and columns with the largest dispersion; with images if rows are images."""
-    train, theta, beta = results.data.split.train, results.theta, results.beta
+    train, own, others = results.data.split.train, results.rows, results.columns
     images = None
     if results.image_shape is not None:
         rows = of_rows.largest_scatter()
         lines = [("Data (hidden cells are blank)", train[rows].toarray())]
-        lines.append(("Fit", theta[rows] @ beta.T))
+        lines.append(("Fit", own.mean[rows] @ others.mean.T))
         images = picture(plotting.image_rows(lines, results.image_shape))
     by_column = csr_array(train.T)
     return {
-        "rows": _named(of_rows, train, (theta, beta), (results.row, results.column)),
-        "columns": _named(of_columns, by_column, (beta, theta), (results.column, results.row)),
+        "rows": _named(of_rows, train, (own, others), (results.row, results.column)),
+        "columns": _named(of_columns, by_column, (others, own), (results.column, results.row)),
         "images": images,
     }
 
@@ -34,13 +33,13 @@ def largest_residuals_of(
 def _named(
     residuals: Residuals,
     counts: csr_array,
-    factors: tuple[np.ndarray, np.ndarray],
+    moments: tuple[FactorMoments, FactorMoments],
     names: tuple[Callable[[int], str], Callable[[int], str]],
 ) -> list[dict[str, Any]]:
     """Sums, dispersion and the most extreme cell of the worst rows of `counts`."""
     found = []
     for index in residuals.largest_scatter():
-        entry = strangest_entry(counts, index, *factors)
+        entry = strangest_entry(counts, index, *moments)
         found.append(
             {
                 "name": names[0](index),

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from vigamma.figures import factors as plotting_factors
+from vigamma.models.factor_model import PROBABILITIES
 from vigamma.models.poisson_factorization import row_shape_of
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
@@ -28,6 +29,9 @@ def outcome_of(results: Results) -> dict[str, Any]:
         "row_shape": row_shape_of(config.model),
         "column_shape": config.model.column_shape,
         "rate_shape": getattr(config.model, "rate_shape", None),
+        "is_poisson": PROBABILITIES not in results.run.factors.q,
+        "success_shape": getattr(config.model, "success_shape", None),
+        "failure_shape": getattr(config.model, "failure_shape", None),
         "has_exposures": config.model.row_sum_exposures,
         "learns_priors": getattr(config.inference, "learn_priors", False),
         "inference": type(config.inference).__name__,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from vigamma.diagnostics.residuals import factor_moments, residuals
+from vigamma.diagnostics.residuals import residuals
 from vigamma.report.checks import heldout_of, replication_of, what_looks_wrong
 from vigamma.report.factors import factors_of
 from vigamma.report.largest_residuals import largest_residuals_of
@@ -11,6 +11,7 @@ from vigamma.report.outcome import course_of, outcome_of
 from vigamma.report.rendering import render
 from vigamma.report.reproduction import reproduction_of
 from vigamma.report.results import load_results
+from vigamma.report.variation import variation_of
 from vigamma.runs.fitted import WantedStep
 from vigamma.storage.atomic_files import replace_file
 
@@ -37,12 +38,11 @@ def write_report(
       ConfigError: if the data cannot be loaded.
     """
     results = load_results(workdir, say, step)
-    q, split = results.run.factors.q, results.data.split
+    split = results.data.split
     replication = replication_of(results, say)
     say("looking for what fits worst")
-    rows = factor_moments(q["rows"], results.data.exposures)
-    of_rows, of_columns = residuals(rows, factor_moments(q["columns"]), split.train, split.missing)
-    heldout = heldout_of(results, of_rows, of_columns)
+    of_rows, of_columns = residuals(results.rows, results.columns, split.train, split.missing)
+    heldout = heldout_of(results)
     checked = [*replication["verdicts"], *(heldout["verdicts"] if heldout else [])]
     say("drawing the page")
     html = render(
@@ -53,6 +53,7 @@ def write_report(
         course=course_of(results),
         factors=factors_of(results),
         samples=results.run.samples,
+        variation=variation_of(results),
         replication=replication,
         heldout=heldout,
         residuals=largest_residuals_of(results, of_rows, of_columns),

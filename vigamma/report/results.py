@@ -9,9 +9,9 @@ import numpy as np
 
 from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
-from vigamma.diagnostics.residuals import factor_moments
-from vigamma.errors import CheckpointError, ConfigError
-from vigamma.models.factor_model import check_poisson
+from vigamma.diagnostics.residuals import FactorMoments, factor_moments
+from vigamma.errors import CheckpointError
+from vigamma.models.factor_model import PROBABILITIES
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.runs.loading import load_run_data
 from vigamma.runs.metrics import read_metrics
@@ -26,9 +26,10 @@ class Results(NamedTuple):
       data: its data, loaded again.
       metrics: the lines of `metrics.jsonl` up to the last checkpoint.
       summary: the content of `summary.json` for that checkpoint; {} if the run has not finished.
-      theta: e_n E[θ_nk], float64 of shape (N, K).
-      beta: E[β_mk], float64 of shape (M, K).
-      scores: the scores on held-out counts of "factors" and "independent"; {} if there are none.
+      rows: the moments of e_n θ_nk; shape (N, K).
+      columns: the moments of β_mk; shape (M, K).
+      scores: the scores on held-out counts of "factors" and "independent" columns, and for negative
+        binomials "poisson", of Poisson counts with the same means; {} if there are no such counts.
     """
 
     workdir: Path
@@ -36,9 +37,19 @@ class Results(NamedTuple):
     data: SplitData
     metrics: list[dict[str, Any]]
     summary: Mapping[str, Any]
-    theta: np.ndarray
-    beta: np.ndarray
+    rows: FactorMoments
+    columns: FactorMoments
     scores: Mapping[str, Score]
+
+    @property
+    def theta(self) -> np.ndarray:
+        """e_n E[θ_nk], float64 of shape (N, K)."""
+        return self.rows.mean
+
+    @property
+    def beta(self) -> np.ndarray:
+        """E[β_mk], float64 of shape (M, K)."""
+        return self.columns.mean
 
     @property
     def best_step(self) -> int | None:
@@ -79,26 +90,36 @@ class Results(NamedTuple):
 def load_results(workdir: Path, say: Callable[[str], None], step: WantedStep = "best") -> Results:
     """Reads a run and loads its data again; raises the errors of `write_report`."""
     run = load_run(workdir, say, step)
-    try:
-        check_poisson(run.factors.model, "reports")
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     say("loading the data of the run")
     fit = load_run_data(run)
     metrics = [
         m for m in read_metrics(workdir / "metrics.jsonl", say) if m["step"] <= run.last_step
     ]
-    q, split, scores = run.factors.q, fit.split, {}
-    if split.test is not None:
-        means = run.mean_factors(fit.exposures)
-        for name, tables in (("factors", means), ("independent", fit.independent_columns())):
-            theta, beta = (table.astype("float32") for table in tables)
-            scores[name] = heldout_log_likelihood(theta, beta, split, split.test)
-    summary = _read_summary(workdir / "summary.json", run.last_step)
-    theta = factor_moments(q["rows"], fit.exposures).mean
+    q = run.factors.q
     return Results(
-        workdir, run, fit, metrics, summary, theta, factor_moments(q["columns"]).mean, scores
+        workdir,
+        run,
+        fit,
+        metrics,
+        _read_summary(workdir / "summary.json", run.last_step),
+        factor_moments(q["rows"], fit.exposures),
+        factor_moments(q["columns"], probabilities=q.get(PROBABILITIES)),
+        _scores(run, fit),
     )
+
+
+def _scores(run: FittedRun, data: SplitData) -> dict[str, Score]:
+    if (test := data.split.test) is None:
+        return {}
+    means, probabilities = run.mean_factors(data.exposures), run.probabilities
+    scored = {"factors": (means, probabilities), "independent": (data.independent_columns(), None)}
+    if probabilities is not None:
+        scored["poisson"] = means, None
+    scores = {}
+    for name, (tables, p) in scored.items():
+        theta, beta = (table.astype("float32") for table in tables)
+        scores[name] = heldout_log_likelihood(theta, beta, data.split, test, p)
+    return scores
 
 
 def _read_summary(path: Path, step: int) -> dict[str, Any]:
