@@ -1,11 +1,13 @@
-"""Chooses the shapes of the priors and K by validation on held-out counts.
+"""Chooses the shapes of the priors, K and the likelihood by validation on held-out counts.
 
 python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz
 python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
-    --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50
+    --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50 \
+    --likelihoods poisson,negative_binomial
 
 Without a grid it tries shapes of 0.1, 0.3 and 1 with 20 and 50 factors, and then the neighbors of
-the best. The model of the config is always a candidate.
+the best, all with the likelihood of the config. What a grid does not name is that of the config, so
+that --likelihoods alone compares two models. The model of the config is always a candidate.
 """
 
 if __name__ == "__main__":  # the imports below take seconds, in which a signal may arrive
@@ -13,7 +15,6 @@ if __name__ == "__main__":  # the imports below take seconds, in which a signal 
 
     early_signals.leave_on_signals()
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -22,13 +23,16 @@ from ml_collections import config_flags
 
 import vigamma
 from vigamma.devices.host import keep_freed_memory, use_all_cores
-from vigamma.runs.experiment import load_config, parse_flags
+from vigamma.runs.experiment import config_file, load_config, parse_flags
 from vigamma.runs.search import write_search
 from vigamma.runs.signals import StopSignals
 from vigamma.terminal.console import complain, end_with_a_closed_pipe
 
 config_flags.DEFINE_config_file(
     "config", None, "A file of configs/; fields are set by --config.field=value."
+)
+_LIKELIHOODS = flags.DEFINE_list(
+    "likelihoods", [], "Likelihoods of the counts to try: poisson, negative_binomial."
 )
 _ROW_SHAPES = flags.DEFINE_list("row_shapes", [], "Values of config.model.row_shape to try.")
 _COLUMN_SHAPES = flags.DEFINE_list("column_shapes", [], "Of config.model.column_shape.")
@@ -46,6 +50,7 @@ def main(argv):
     try:
         _, config = load_config(flag)
         choices = {
+            "likelihoods": _LIKELIHOODS.value,
             "row_shapes": _numbers(_ROW_SHAPES, float),
             "column_shapes": _numbers(_COLUMN_SHAPES, float),
             "num_factors": _numbers(_NUM_FACTORS, int),
@@ -55,6 +60,8 @@ def main(argv):
         with StopSignals() as stop, stop.interruptible(where):
             is_named = any(choices.values())
             candidates = vigamma.model_grid(config.model, **choices) if is_named else None
+            if _LIKELIHOODS.value:
+                config_file(config)  # raises now if it cannot be written in the end
 
             def say(line):
                 # Libraries catch exceptions, also what a signal raises within them.
@@ -62,9 +69,8 @@ def main(argv):
                 print(line, flush=True)
 
             outcome = vigamma.search(config, candidates, say=say)
-            command = _command(flag, outcome.changes)
             workdir.mkdir(parents=True, exist_ok=True)
-            write_search(outcome, workdir, command)
+            command = write_search(outcome, workdir, flag.config_filename, flag.override_values)
     except vigamma.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 128 + stopped.signum
@@ -87,13 +93,6 @@ def _numbers(flag, kind):
         raise vigamma.ConfigError(
             f"--{flag.name} must be {wanted} with commas between, got {','.join(flag.value)!r}"
         ) from None
-
-
-def _command(flag, changes):
-    """The command that fits the winner, with the flags of the search."""
-    fields = flag.override_values | changes
-    words = ["python", "scripts/train.py", "--config", flag.config_filename]
-    return shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
 
 
 if __name__ == "__main__":

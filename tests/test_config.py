@@ -20,6 +20,7 @@ from vigamma import (
 )
 from vigamma.runs.experiment import (
     check_config,
+    config_file,
     flatten,
     identity,
     load_config,
@@ -152,6 +153,18 @@ def test_values_that_are_no_experiment_are_refused():
     del values["seed"]
     with pytest.raises(ConfigError, match="not those of an experiment: 'seed'"):
         unflatten(values)
+
+
+@pytest.mark.parametrize("name", ["zero", "digits_factors"])
+def test_the_config_file_of_an_experiment_returns_it(name, tmp_path):
+    path, config = tmp_path / "again.py", load(ZERO.with_stem(name)).get_config()
+    path.write_text(config_file(dataclasses.replace(config, seed=7)))
+    assert load(path).get_config() == dataclasses.replace(config, seed=7) != config
+
+
+def test_a_config_file_of_classes_of_ones_own_is_refused():
+    with pytest.raises(ConfigError, match="as Colonies is not a class of vigamma"):
+        config_file(load(ZERO.with_stem("regression")).get_config())
 
 
 def test_what_is_no_flag_is_refused(monkeypatch, capsys):

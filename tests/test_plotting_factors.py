@@ -54,6 +54,15 @@ def test_the_scores_and_independent_columns_are_named():
     assert labels == ["held out for the test", "held out for validation", "independent columns"]
 
 
+def test_the_paths_of_a_search_share_a_color_and_a_line_of_the_legend_by_their_labels():
+    paths = [[(1, -3.0 - i), (2, -2.0 - i)] for i in range(4)]
+    (axes,) = plotting_factors.search_paths(paths, ["winner", "own", "other", "own"]).axes
+    legend = axes.get_legend()
+    assert sorted(text.get_text() for text in legend.get_texts()) == ["other", "own", "winner"]
+    colors = {line.get_ydata()[0]: line.get_color() for line in axes.lines if line.get_lw() == 1}
+    assert colors[-4.0] == colors[-6.0] != colors[-5.0]
+
+
 def test_weights_are_shares_of_all_counts_largest_first():
     (axes,) = plotting_factors.factor_weights(THETA, BETA).axes
     heights = np.array([bar.get_height() for bar in axes.patches])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import runpy
 import shlex
 import signal
 import time
@@ -16,11 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.command import ROOT, run, start
+from tests.test_negative_binomial import bursty_counts
 from vigamma import (
     ConfigError,
     CoordinateAscent,
+    DomainKnowledge,
     Experiment,
     HeldOut,
+    HierarchicalNegativeBinomialFactorization,
+    HierarchicalPoissonFactorization,
+    NegativeBinomialFactorization,
     NonFiniteError,
     PoissonFactorization,
     SparseCounts,
@@ -32,9 +38,20 @@ from vigamma import (
 from vigamma.contracts import StepInfo
 from vigamma.data.layout.count_rows import lay_out_rows
 from vigamma.inference.train_state import TrainState
+from vigamma.models.poisson_factorization import row_shape_of
 from vigamma.runs import factors
 from vigamma.runs import search as search_module
-from vigamma.runs.search import Rung, Trial, _Trials, default_grid, halve, neighbours
+from vigamma.runs.search import (
+    Rung,
+    Trial,
+    _Trials,
+    default_grid,
+    halve,
+    neighbours,
+    varied_fields,
+    write_search,
+)
+from vigamma.typing import spec
 
 DATA = SyntheticFactors(num_rows=300, num_columns=200, num_factors=4, num_nonzeros=8000)
 CONFIG = Experiment(
@@ -228,6 +245,53 @@ def test_a_grid_has_all_combinations_once_and_keeps_what_is_not_named():
     assert model_grid(CONFIG.model) == [CONFIG.model]
 
 
+def test_a_grid_has_both_likelihoods_each_with_its_own_defaults():
+    poisson = HierarchicalPoissonFactorization(
+        num_factors=9, rate_shape=0.5, row_sum_exposures=True
+    )
+    likelihoods = ["poisson", "negative_binomial"]
+    models = model_grid(poisson, likelihoods=likelihoods, column_shapes=[0.1, 1.0])
+    assert [(type(m), m.column_shape) for m in models] == [
+        (HierarchicalPoissonFactorization, 0.1),
+        (HierarchicalPoissonFactorization, 1.0),
+        (HierarchicalNegativeBinomialFactorization, 0.1),
+        (HierarchicalNegativeBinomialFactorization, 1.0),
+    ]
+    assert {(m.num_factors, m.rate_shape, m.row_sum_exposures) for m in models} == {(9, 0.5, True)}
+    assert [row_shape_of(m) for m in models[1:3]] == [6 / 9, 3 / 9]
+    assert varied_fields(models) == ["likelihood", "column_shape"]
+    given = dataclasses.replace(models[3], failure_shape=7.0, row_shape=0.2)
+    assert model_grid(given, likelihoods=["negative_binomial"]) == [given]
+    (back,) = model_grid(given, likelihoods=["poisson"])
+    assert back == dataclasses.replace(poisson, column_shape=1.0, row_shape=0.2)
+    assert {type(m) for m in default_grid(given)} == {HierarchicalNegativeBinomialFactorization}
+
+
+def test_of_both_likelihoods_the_better_wins_and_its_config_is_written(tmp_path):
+    """Each score is the log probability of the same counts: bursty ones are no Poisson counts."""
+    scipy.sparse.save_npz(tmp_path / "counts.npz", scipy.sparse.csr_array(bursty_counts()[0]))
+    config = dataclasses.replace(
+        CONFIG,
+        data=SparseCounts(path=str(tmp_path / "counts.npz")),
+        heldout=HeldOut(protocol="cells", valid_fraction=0.1),
+        num_steps=12,
+    )
+    both = model_grid(config.model, likelihoods=["poisson", "negative_binomial"])
+    outcome = search(config, both)
+    assert [trial.model for trial in outcome.trials] == both[::-1]
+    assert type(outcome.best.model) is NegativeBinomialFactorization
+    gain = outcome.best.valid_log_likelihood - outcome.trials[1].valid_log_likelihood
+    assert gain == pytest.approx(0.5, abs=0.3)
+    assert outcome.table.split()[0] == "likelihood"
+    assert outcome.changes["model"] == "NegativeBinomialFactorization"
+    winner = tmp_path / "winner.py"
+    command = write_search(outcome, tmp_path, "configs/any.py", {"num_steps": 12})
+    assert command == f"python scripts/train.py --config {winner}"
+    assert runpy.run_path(str(winner))["get_config"]() == outcome.config
+    trials = json.loads((tmp_path / "search.json").read_text())["trials"]
+    assert [trial["likelihood"] for trial in trials] == ["negative_binomial", "poisson"]
+
+
 @pytest.mark.slow
 def test_the_winner_is_among_the_best_of_the_full_grid():
     candidates = model_grid(
@@ -313,6 +377,8 @@ def test_what_was_searched_is_named_and_of_equal_scores_the_winner_is_first(monk
     [
         (CONFIG, {"row_shapes": [0.3, -1.0]}, "config.model.row_shape must be finite and at least"),
         (CONFIG, {"num_factors": [0]}, "config.model.num_factors must be at least 1, got 0"),
+        (CONFIG, {"likelihoods": ["gauss"]}, "likelihood must be one of .*, got 'gauss'"),
+        (dataclasses.replace(CONFIG, model=DomainKnowledge()), {}, "got DomainKnowledge"),
         (dataclasses.replace(CONFIG, heldout=None), {}, "a search needs a config with"),
     ],
 )
@@ -322,11 +388,26 @@ def test_what_cannot_be_searched_is_refused(config, changes, message):
 
 
 def test_candidates_of_another_kind_are_refused():
-    other = dataclasses.replace(CONFIG.model, row_sum_exposures=True)
-    with pytest.raises(ConfigError, match="may differ"):
-        search(CONFIG, [CONFIG.model, other])
+    others = (
+        dataclasses.replace(CONFIG.model, row_sum_exposures=True),
+        HierarchicalPoissonFactorization(num_factors=4),
+    )
+    for other in others:
+        with pytest.raises(ConfigError, match="may differ"):
+            search(CONFIG, [CONFIG.model, other])
     with pytest.raises(ConfigError, match="at least one"):
         search(CONFIG, [])
+
+
+@spec
+class Own(PoissonFactorization):
+    """A model of one's own."""
+
+
+def test_a_model_of_ones_own_has_one_likelihood():
+    assert model_grid(Own(), likelihoods=["poisson"]) == [Own()]
+    with pytest.raises(ConfigError, match="Own has the likelihood poisson only"):
+        model_grid(Own(), likelihoods=["negative_binomial"])
 
 
 COUNTS_FACTORS = ROOT / "configs" / "counts_factors.py"

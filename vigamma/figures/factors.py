@@ -120,18 +120,21 @@ def synthetic_images(
     return image_rows(rows, image_shape)
 
 
-def search_paths(paths: Sequence[Sequence[tuple[int, float]]], label: str) -> Figure:
+def search_paths(paths: Sequence[Sequence[tuple[int, float]]], labels: Sequence[str]) -> Figure:
     """The validation log-likelihood of candidates against the sweep, with dots at the ends.
 
     Args:
       paths: (sweep, log-likelihood) of every candidate, the winner's first.
-      label: the winner's label.
+      labels: their labels, each a color and a line of the legend; the others may share them.
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
+    colors = dict(zip(dict.fromkeys(labels), ("C3", "0.6", "C0"), strict=False))
+    firsts = {label: index for index, label in reversed(list(enumerate(labels)))}
     for index, path in reversed(list(enumerate(paths))):
-        color, width, size = ("C3", 2.5, 5) if index == 0 else ("0.6", 1, 3)
-        name = {0: label, 1: "other candidates"}.get(index)
+        label = labels[index]
+        color, (width, size) = colors[label], (2.5, 5) if index == 0 else (1, 3)
+        name = label if firsts[label] == index else None
         axes.plot(*zip(*path, strict=True), color=color, lw=width, label=name)
         axes.plot(*path[-1], color=color, marker="o", ms=size)
     axes.set(xlabel="sweep", ylabel="validation log-likelihood (nats)")

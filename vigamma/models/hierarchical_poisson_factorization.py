@@ -1,5 +1,7 @@
 """Poisson factorization with random activities of rows and popularities of columns."""
 
+from typing import ClassVar
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -31,6 +33,8 @@ class HierarchicalPoissonFactorization:
     column_shape: float = 0.3
     rate_shape: float = 0.3
     row_sum_exposures: bool = False
+
+    likelihood: ClassVar[str] = "poisson"
 
     def validate(self) -> None:
         """Raises ValueError for a number of factors or a shape out of range."""

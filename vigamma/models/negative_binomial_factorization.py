@@ -38,6 +38,7 @@ class NegativeBinomialFactorization(PoissonFactorization):
     success_shape: float = 0.5
     failure_shape: float = 2.0
 
+    likelihood: ClassVar[str] = "negative_binomial"
     default_row_shapes: ClassVar[float] = _ROW_SHAPES
 
     def validate(self) -> None:
@@ -67,6 +68,7 @@ class HierarchicalNegativeBinomialFactorization(HierarchicalPoissonFactorization
     success_shape: float = 0.5
     failure_shape: float = 2.0
 
+    likelihood: ClassVar[str] = "negative_binomial"
     default_row_shapes: ClassVar[float] = _ROW_SHAPES
 
     def validate(self) -> None:

@@ -1,6 +1,6 @@
 """Poisson factorization with fixed priors."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -43,6 +43,8 @@ class PoissonFactorization:
     row_shape: float | None = None
     column_shape: float = 0.3
     row_sum_exposures: bool = False
+
+    likelihood: ClassVar[str] = "poisson"
 
     def validate(self) -> None:
         """Raises ValueError for a number of factors or a shape out of range."""

@@ -191,6 +191,34 @@ def unflatten(values: Mapping[str, Any]) -> Experiment:
     return config
 
 
+def config_file(config: Experiment) -> str:
+    """The text of a config file, whose `get_config()` returns this experiment.
+
+    Raises:
+      ConfigError: if a class is not one of this package.
+    """
+    source = _source(config, "    ")
+    imports = "".join(f"    {name},\n" for name in sorted(set(re.findall(r"(\w+)\(\n", source))))
+    return (
+        f"from vigamma import (\n{imports})\n\n\n"
+        f'def get_config() -> Experiment:\n    """The experiment."""\n    return {source}\n'
+    )
+
+
+def _source(value: Any, margin: str) -> str:
+    """The expression of a value, whose last line begins with `margin`."""
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    name = type(value).__name__
+    if getattr(importlib.import_module("vigamma"), name, None) is not type(value):
+        raise ConfigError(f"no config file can be written, as {name} is not a class of vigamma")
+    fields = "".join(
+        f"{margin}    {field.name}={_source(getattr(value, field.name), margin + '    ')},\n"
+        for field in dataclasses.fields(value)
+    )
+    return f"{name}(\n{fields}{margin})"
+
+
 def identity(config: Experiment) -> dict[str, Any]:
     """The fields that determine every step, which a resumed run must share with the earlier run."""
     return {name: value for name, value in flatten(config).items() if name not in _MAY_CHANGE}

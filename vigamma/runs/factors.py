@@ -94,7 +94,8 @@ class FactorFit:
         """The fit of another model to the same counts, with the same split and layout.
 
         Args:
-          model: may differ from `config.model` in the number of factors and the shapes only.
+          model: may differ from `config.model` in the number of factors, the shapes and the
+            likelihood only.
         """
         fit = copy.copy(self)
         fit._config = dataclasses.replace(self._config, model=model)

@@ -1,4 +1,4 @@
-"""The search for prior shapes and K by successive halving on validation counts.
+"""The search for prior shapes, K and the likelihood by successive halving on validation counts.
 
 See Jamieson & Talwalkar (2016), "Non-stochastic best arm identification and hyperparameter
 optimization", AISTATS. Candidates are warm-started: each continues from its previous state.
@@ -7,8 +7,9 @@ optimization", AISTATS. Candidates are warm-started: each continues from its pre
 import dataclasses
 import itertools
 import math
+import shlex
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,9 @@ from vigamma.errors import ConfigError, NonFiniteError
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.train_state import TrainState
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.poisson_factorization import SMALLEST_SHAPE, PoissonFactorization, row_shape_of
-from vigamma.runs.experiment import Experiment, check_config, flatten
+from vigamma.models.likelihoods import Factorization, with_likelihood
+from vigamma.models.poisson_factorization import SMALLEST_SHAPE, row_shape_of
+from vigamma.runs.experiment import Experiment, check_config, config_file, flatten
 from vigamma.runs.factors import FactorFit
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import take_steps
@@ -28,8 +30,6 @@ from vigamma.runs.metrics import write_json
 
 VALID_FRACTION = 0.1
 """The fraction held out for validation if the config holds out nothing for it."""
-
-Factorization = PoissonFactorization | HierarchicalPoissonFactorization
 
 
 class Rung(NamedTuple):
@@ -132,7 +132,7 @@ class SearchOutcome(NamedTuple):
     Attributes:
       config: the experiment of the winner; a run of it fits the same factors again.
       changes: the fields of `config` that were searched over, or differ from the given config;
-        named as by `flatten`.
+        named as by `flatten`. "model" is one of them if the winner has another likelihood.
       trials: all candidates, the best by validation first.
       summary: the fit of the winner, as in `summary.json` of a run, with its test score.
       seconds: the time of the whole search.
@@ -156,7 +156,7 @@ class SearchOutcome(NamedTuple):
         header = (*names, "validation (nats)", "at sweep", "of", "dropped at")
         rows = [
             (
-                *(f"{getattr(trial.model, name):g}" for name in names),
+                *(_text(_described(trial.model).get(name, "")) for name in names),
                 f"{trial.valid_log_likelihood:.4f}",
                 str(trial.best[0]),
                 str(trial.sweeps),
@@ -180,19 +180,33 @@ class SearchOutcome(NamedTuple):
 def model_grid(
     model: Factorization,
     *,
+    likelihoods: Sequence[str] = (),
     row_shapes: Sequence[float] = (),
     column_shapes: Sequence[float] = (),
     num_factors: Sequence[int] = (),
 ) -> list[Factorization]:
-    """All distinct combinations of the given values; other fields are those of `model`."""
+    """All distinct combinations of the given values; other fields are those of `model`.
+
+    Raises:
+      ConfigError: for an unknown likelihood, or a model that is no factorization of this package.
+    """
+    _check_factorization(model)
+    try:
+        models = [with_likelihood(model, name) for name in likelihoods or (model.likelihood,)]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     choices = {"row_shape": row_shapes, "column_shape": column_shapes, "num_factors": num_factors}
     named: dict[str, Sequence[Any]] = {name: v for name, v in choices.items() if v}
-    combinations = (dict(zip(named, v, strict=True)) for v in itertools.product(*named.values()))
-    return list(dict.fromkeys(dataclasses.replace(model, **fields) for fields in combinations))
+    combinations = [dict(zip(named, v, strict=True)) for v in itertools.product(*named.values())]
+    pairs = itertools.product(models, combinations)
+    return list(dict.fromkeys(dataclasses.replace(of, **fields) for of, fields in pairs))
 
 
 def default_grid(model: Factorization) -> list[Factorization]:
-    """The default candidates: small, medium and large shapes of both sides, 20 or 50 factors."""
+    """The default candidates: small, medium and large shapes of both sides, 20 or 50 factors.
+
+    All have the likelihood of `model`.
+    """
     return model_grid(
         model, row_shapes=_SHAPES, column_shapes=_SHAPES, num_factors=_NUMBERS_OF_FACTORS
     )
@@ -218,7 +232,8 @@ def search(
 ) -> SearchOutcome:
     """Chooses the model with the highest validation log-likelihood.
 
-    The counts are split and laid out once, and candidates with the same K share one program. Each
+    The counts are split and laid out once, and candidates with the same K and likelihood share one
+    program. All scores are log-probabilities of the same counts, so that likelihoods compare. Each
     candidate has a single start, from the seed of the config, and takes at most `config.num_steps`
     sweeps. `config.model` is a candidate that is never dropped. The posteriors of all candidates
     that were not dropped are on the devices. The test counts are used for the winner only.
@@ -226,8 +241,8 @@ def search(
     Args:
       config: the experiment; if it holds out nothing for validation, `VALID_FRACTION` is used.
       candidates: alternatives to `config.model`, for example from `model_grid`; they may differ
-        from it in K and the shapes only. By default those of `default_grid`, and then the
-        `neighbours` of the best of these.
+        from it in K, the shapes and the likelihood only. By default those of `default_grid`, and
+        then the `neighbours` of the best of these.
       rungs: the comparisons of the candidates.
       say: called with lines of progress.
 
@@ -250,17 +265,37 @@ def search(
     given = flatten(config)
     return SearchOutcome(
         config=chosen,
-        changes={n: v for n, v in flatten(chosen).items() if n in named or v != given[n]},
+        changes={n: v for n, v in flatten(chosen).items() if n in named or v != given.get(n)},
         trials=trials.best_first(winner),
         summary=summary,
         seconds=time.monotonic() - started,
     )
 
 
-def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
-    """Writes `search.json` and `search.png`; `command` is the command that fits the winner."""
+def write_search(
+    outcome: SearchOutcome, workdir: Path, filename: str, given: Mapping[str, Any]
+) -> str:
+    """Writes `search.json` and `search.png`, and returns the command that fits the winner.
+
+    No flag changes the class of a model. So the config of a winner with another likelihood is
+    written to `winner.py`, which the command then names.
+
+    Args:
+      outcome: the outcome of the search.
+      workdir: where to write.
+      filename: the config file of the search.
+      given: the fields that were set by flags.
+    """
+    fields = dict(given) | outcome.changes
+    if "model" in outcome.changes:
+        filename, fields = str(workdir / "winner.py"), {}
+        text = f'"""The winner of a search."""\n\n{config_file(outcome.config)}'
+        Path(filename).write_text(text, encoding="utf-8")
+    words = ["python", "scripts/train.py", "--config", filename]
+    command = shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
     trials = [
         {
+            "likelihood": trial.model.likelihood,
             "model": flatten(trial.model),
             "sweeps": trial.sweeps,
             "valid_log_likelihood": _finite(trial.valid_log_likelihood),
@@ -279,15 +314,18 @@ def write_search(outcome: SearchOutcome, workdir: Path, command: str) -> None:
     }
     write_json(workdir / "search.json", values)
     names = varied_fields([trial.model for trial in outcome.trials])
+    labels = [_label(outcome.best.model, names) or "config.model"]
+    for trial in outcome.trials[1:]:
+        of = f", {trial.model.likelihood}" if "likelihood" in names else ""
+        labels.append(f"other candidates{of}")
     from vigamma.figures import (
         factors as plotting_factors,  # imports Matplotlib, hence only when needed
     )
     from vigamma.figures import posteriors as plotting
 
-    figure = plotting_factors.search_paths(
-        [trial.scores for trial in outcome.trials], _label(outcome.best.model, names)
-    )
+    figure = plotting_factors.search_paths([trial.scores for trial in outcome.trials], labels)
     plotting.save(figure, workdir / "search.png")
+    return command
 
 
 def _with_shapes(model: Factorization) -> Factorization:
@@ -296,13 +334,25 @@ def _with_shapes(model: Factorization) -> Factorization:
 
 
 def varied_fields(models: Sequence[Factorization]) -> list[str]:
-    """The names of the fields in which models of the same class differ."""
-    names = [field.name for field in dataclasses.fields(models[0])]
-    return [name for name in names if len({getattr(model, name) for model in models}) > 1]
+    """The names of what differs: "likelihood", and fields, among the models that have them."""
+    all_described = [_described(model) for model in models]
+    names = dict.fromkeys(itertools.chain(*all_described))
+    return [n for n in names if len({d[n] for d in all_described if n in d}) > 1]
+
+
+def _described(model: Factorization) -> dict[str, Any]:
+    """The likelihood and the fields of a model."""
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    return {"likelihood": model.likelihood} | fields
 
 
 def _label(model: Factorization, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {getattr(model, name):g}" for name in names)
+    described = _described(model)
+    return ", ".join(f"{name} {_text(described[name])}" for name in names if name in described)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _finite(score: float) -> float | None:
@@ -314,6 +364,7 @@ def _for_search(
 ) -> Experiment:
     """The config with validation counts and a single start; raises ConfigError."""
     check_config(config)
+    _check_factorization(config.model)
     if not isinstance(config.inference, CoordinateAscent) or config.heldout is None:
         raise ConfigError(
             "a search needs a config with coordinate ascent and held-out counts, "
@@ -323,9 +374,11 @@ def _for_search(
         raise ConfigError("a search needs at least one candidate")
     for model in candidates:
         check_config(dataclasses.replace(config, model=model))
+        _check_factorization(model)
         if _fixed(model) != _fixed(config.model):
             raise ConfigError(
-                f"candidates may differ from config.model in K and the shapes only, got {model}"
+                "candidates may differ from config.model in K, the shapes and the likelihood only, "
+                f"got {model}"
             )
     heldout = config.heldout
     if not heldout.holds_out_validation:
@@ -337,9 +390,17 @@ def _for_search(
     return searched
 
 
+def _check_factorization(model: Any) -> None:
+    if not isinstance(model, Factorization):
+        raise ConfigError(
+            "config.model: a search needs a Poisson or negative-binomial factorization, "
+            f"got {type(model).__name__}"
+        )
+
+
 def _fixed(model: Factorization) -> tuple[Any, ...]:
-    """The class of the model, and what `FactorFit.with_model` cannot change."""
-    return type(model), model.row_sum_exposures
+    """The kind of the priors, and what `FactorFit.with_model` cannot change."""
+    return isinstance(model, HierarchicalPoissonFactorization), model.row_sum_exposures
 
 
 class _Trials:
@@ -350,8 +411,7 @@ class _Trials:
     ):
         self._config, self._say = config, say
         fit, self._mesh = load_fit(config, say), make_mesh()
-        if not isinstance(fit, FactorFit):
-            raise ConfigError("config.model: a search needs a factorization")
+        assert isinstance(fit, FactorFit)
         self._fit = fit
         if fit.data.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")

@@ -78,7 +78,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         in `HierarchicalPoissonFactorization`, or not, as in `PoissonFactorization`.
       likelihood: "poisson", or "negative_binomial" for counts that vary more than Poisson counts of
         the same means, by a factor 1 / (1 - p_m) for each feature, which is learned; X must then be
-        whole numbers.
+        whole numbers. The scores of both are on one scale, so that a grid search can choose.
       row_shape: the shape of the prior of θ; smaller is sparser. By default 6 / n_components,
         clipped to [0.05, 1]: with more components, a row uses a smaller share of them. For
         negative binomials 3 / n_components.

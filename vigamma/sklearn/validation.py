@@ -15,19 +15,10 @@ from vigamma.families.gamma import Gamma
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticVariationalInference
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.negative_binomial_factorization import (
-    HierarchicalNegativeBinomialFactorization,
-    NegativeBinomialFactorization,
-)
+from vigamma.models.likelihoods import Factorization, with_likelihood
 from vigamma.models.poisson_factorization import PoissonFactorization
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.in_memory import InMemory
-
-LIKELIHOODS = {
-    "poisson": (PoissonFactorization, HierarchicalPoissonFactorization),
-    "negative_binomial": (NegativeBinomialFactorization, HierarchicalNegativeBinomialFactorization),
-}
-"""The flat and the hierarchical model of each likelihood."""
 
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _TABLES = {
@@ -84,13 +75,8 @@ def of_likelihood(estimator: BaseEstimator, counts: csr_array) -> csr_array:
     return counts
 
 
-def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoissonFactorization:
+def model_of(estimator: BaseEstimator) -> Factorization:
     """The model specified by the parameters."""
-    if estimator.likelihood not in LIKELIHOODS:
-        raise ValueError(
-            f"likelihood must be one of {tuple(LIKELIHOODS)}, got {estimator.likelihood!r}"
-        )
-    flat, hierarchical = LIKELIHOODS[estimator.likelihood]
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
     row_shape = estimator.row_shape
     options: dict[str, Any] = {
@@ -98,9 +84,11 @@ def model_of(estimator: BaseEstimator) -> PoissonFactorization | HierarchicalPoi
         "row_shape": None if row_shape is None else float(row_shape),
         "column_shape": float(estimator.column_shape),
     }
-    if not estimator.hierarchical:
-        return flat(**options)
-    return hierarchical(**options, rate_shape=float(estimator.rate_shape))
+    model: Factorization = PoissonFactorization(**options)
+    if estimator.hierarchical:
+        rate_shape = float(estimator.rate_shape)
+        model = HierarchicalPoissonFactorization(**options, rate_shape=rate_shape)
+    return with_likelihood(model, estimator.likelihood)
 
 
 def whole_counts(counts: csr_array) -> csr_array:
