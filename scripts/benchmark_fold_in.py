@@ -46,7 +46,7 @@ def main(argv):
 def our_seconds(counts, rows) -> tuple[float, float]:
     """The seconds of the first and of the second call."""
     model = vigamma.HierarchicalPoissonFactorization(num_factors=_NUM_FACTORS.value)
-    columns = vigamma.fit(model, counts, num_steps=10).posterior["columns"]
+    columns = vigamma.fit(model, counts, num_steps=10).posterior
     model = model.build(counts, np.ones(counts.shape[0]), 0)
     seconds = []
     for _ in range(2):

@@ -211,8 +211,8 @@ def drawn_new(problem: Problem, new: csr_array, seed: int):
     q = without_padding(fit.arrays.q, problem.counts.shape, True)
     kept = draws_of_chains(problem, fit, 4, seed)
     betas = [q["columns"][:, :num_columns] for q in kept]
-    rows = sample_rows(problem.model, q["columns"], betas, new, seed=seed)
-    rng, folded = np.random.default_rng(seed), fold_in(problem.model, q["columns"], new)
+    rows = sample_rows(problem.model, q, [{"columns": beta} for beta in betas], new, seed=seed)
+    rng, folded = np.random.default_rng(seed), fold_in(problem.model, q, new)
     variational = (
         rng.standard_gamma(of_side.concentration, (400, *of_side.rate.shape)) / of_side.rate
         for of_side in (folded["rows"], q["columns"])

@@ -12,10 +12,14 @@ from scipy.sparse import csr_array
 from vigamma import Gamma
 from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.layout.count_rows import CountRows, lay_out_rows, padded_rows
+from vigamma.families.beta import Beta
 from vigamma.models.factor_model import FactorModel, Posterior, random_perturbations
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
+from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel
 
 KINDS = ("flat", "hierarchical")
+NEGATIVE_BINOMIAL = "negative binomial"
+"""Hierarchical, too."""
 CASES = ("plain", "exposures", "missing", "exposures and missing")
 
 
@@ -70,6 +74,8 @@ def make_model(kind: str) -> FactorModel:
             RandomRatePrior(c, Gamma(a, b))
             for c, a, b in (scalars(0.3, 1.2, 0.8), scalars(0.4, 2.5, 1.5))
         ]
+    if kind == NEGATIVE_BINOMIAL:
+        return NegativeBinomialFactorModel(*priors, Beta(*scalars(1.3, 2.1)))
     return FactorModel(*priors)
 
 

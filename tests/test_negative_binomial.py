@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -19,6 +20,7 @@ from vigamma import (
     ConfigError,
     CoordinateAscent,
     Experiment,
+    Gibbs,
     GradientAscent,
     HeldOut,
     HierarchicalNegativeBinomialFactorization,
@@ -43,6 +45,7 @@ from vigamma import (
     topics,
 )
 from vigamma.answers.generation import generate
+from vigamma.answers.recommendation import samples_of_new
 from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.recovery import matched_cosines
 from vigamma.models.factor_model import PROBABILITIES
@@ -261,11 +264,48 @@ def test_new_rows_are_inferred_and_scored(finished):
     assert np.isfinite(answers.scores["log_likelihood"]).all()
 
 
+def test_posterior_samples_hold_the_probabilities_in_wider_intervals(finished, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    outcome = sample(workdir, Gibbs(num_chains=4, burn_in=40, thin=4), num_sweeps=200)
+    assert outcome.summary["num_draws"] == 160
+    assert outcome.summary[PROBABILITIES]["rhat"] < 1.2
+    assert "probabilities of columns" in outcome.table
+    run = load_run(workdir)
+    p = run.samples.taken(PROBABILITIES, np.arange(40))
+    odds = 0.8 * BURSTY / (1 - BURSTY)  # of the part of the counts that is in training
+    true = odds / (1 + odds)
+    low, high = np.quantile(p[:, ::2], [0.05, 0.95], axis=0)
+    assert ((low < true) & (true < high)).mean() > 0.7
+    deviations = np.sqrt(run.factors.q[PROBABILITIES].variance[::2])
+    assert np.median(p[:, ::2].std(axis=0) / deviations) > 1.2
+    assert np.median(p[:, 1::2]) < 0.1
+
+    table = recommend(run, ["3"], top=5)
+    assert (table["low"] < table["rate"]).all()
+    found = variation_of(load_results(workdir, print))
+    assert found["num_draws"] == 160
+    for m, column in zip(np.argsort(-p.mean(axis=0)), found["columns"], strict=False):
+        assert column["name"] == f"column {m}"
+        ends = np.quantile(p[:, m], [0.05, 0.95], method="weibull")
+        assert column["interval"] == pytest.approx(ends)
+    (path,) = export(run, tmp_path / "draws.nc")
+    with xarray.open_dataset(path, group="posterior", engine="h5netcdf") as found:
+        expected = run.samples.draws[2][PROBABILITIES][1]
+        np.testing.assert_array_equal(found[PROBABILITIES][1, 2], expected)
+    own = load_run_data(run).split.train[:4]
+    (folded,) = (answer.factors for answer in answer_new_rows(run, own, list("abcd")))
+    sampled = samples_of_new(run, run.samples, own, None, 0)
+    theta = folded[[f"mean_{k}" for k in range(3)]].to_numpy()
+    expected = theta @ run.factors.q["columns"].mean.sum(axis=0)
+    rows = sampled.taken("rows", slice(4))
+    columns = sampled.taken("columns", slice(None)).sum(axis=1)
+    sums = (rows * columns[:, None]).sum(axis=2).mean(axis=0)
+    np.testing.assert_allclose(sums, expected, rtol=0.15)
+
+
 def test_what_needs_poisson_counts_is_refused(finished, data):
     run = load_run(finished)
     message = "need Poisson counts, and are not implemented for negative binomials"
-    with pytest.raises(ConfigError, match=f"posterior samples {message}"):
-        sample(finished)
     model, q, counts = run.factors.model, run.factors.q, load_run_data(run).split.train
     with pytest.raises(ValueError, match=f"bounds of the evidence {message}"):
         log_evidence_bounds(model, q, counts, {}, key=jax.random.key(0))
@@ -298,5 +338,7 @@ def test_the_estimator_takes_the_likelihood():
         found.fit(counts + 0.5)
     with pytest.raises(ValueError, match=r"likelihood must be one of .*, got 'gaussian'"):
         PoissonFactorizer(likelihood="gaussian").fit(counts)
-    with pytest.raises(ValueError, match="posterior samples need Poisson counts"):
-        found.sample_posterior(counts, n_sweeps=80)
+    found.sample_posterior(counts, n_sweeps=80, n_chains=2, random_state=0)
+    low, high = found.transform_interval(counts[:20], 0.9)
+    theta = found.transform(counts[:20])
+    assert ((low < theta) & (theta < high)).mean() > 0.8

@@ -223,7 +223,6 @@ KINDS = {
 OF_KIND = {
     "Poisson": (
         "of a Poisson", "taken to be Poisson", "beyond what Poisson", "counts Poisson",
-        "see scripts/sample.py",
     ),
     "negative binomial": (
         "of a negative-binomial", "taken to be negative binomial", "beyond what negative",

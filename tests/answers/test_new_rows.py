@@ -75,7 +75,7 @@ def test_rows_have_the_same_answers_together_and_one_by_one(kind, monkeypatch):
 def test_factors_are_those_of_fold_in_and_rows_of_exposure_0_have_the_prior():
     counts, exposures = canonical_numbers(new_counts()), np.ones(40)
     exposures[3] = 0
-    q = fold_in(RUN.factors.model, RUN.factors.q["columns"], counts, exposures)
+    q = fold_in(RUN.factors.model, RUN.factors.q, counts, exposures)
     (_, factors, scores) = whole(answer_new_rows(RUN, counts, list("x" * 40), exposures=exposures))
     np.testing.assert_allclose(factors[["mean_0", "mean_1", "mean_2"]], q["rows"].mean, rtol=1e-6)
     deviations = np.sqrt(q["rows"].variance)
@@ -96,7 +96,7 @@ def test_scores_are_of_each_half_from_the_other():
     expected = np.zeros(40)
     for seen in (np.sort(order[::2]), np.sort(order[1::2])):
         half = type(columns)(columns.concentration[seen], columns.rate[seen])
-        theta = fold_in(model, half, counts[:, seen], exposures)["rows"].mean
+        theta = fold_in(model, {"columns": half}, counts[:, seen], exposures)["rows"].mean
         rates = exposures[:, None] * (theta.astype(float) @ columns.mean.T)
         for m in set(range(NUM_COLUMNS)) - set(seen.tolist()):
             x = new_counts()[:, m]

@@ -118,7 +118,7 @@ def test_new_users_have_the_factors_of_fold_in(kind):
     run, counts = random_run(kind), seen_items()[[4, 6]]
     exposures = np.array([0.5, 2.0])
     columns = run.factors.q["columns"]
-    rows = fold_in(run.factors.model, columns, counts, exposures)["rows"]
+    rows = fold_in(run.factors.model, run.factors.q, counts, exposures)["rows"]
     rates = rows.mean.astype(float) @ columns.mean.astype(float).T
     for include_seen in (False, True):
         table = recommend_new(

@@ -34,7 +34,7 @@ def test_rows_end_where_an_update_changes_nothing(kind, case, in_rounds, monkeyp
     model = make_model(kind)
     columns = random_posterior(model, 1, num_columns=9)["columns"]
     counts = check_sparse_counts(problem.counts)
-    q = fold_in(model, jax.device_get(columns), counts, problem.exposures)
+    q = fold_in(model, {"columns": jax.device_get(columns)}, counts, problem.exposures)
     assert q["rows"].rate.shape == (250, 3)
     q = in_default_precision(q)
     again = dense_update(model, q, problem, columns)
@@ -50,7 +50,7 @@ def test_rows_end_where_an_update_changes_nothing(kind, case, in_rounds, monkeyp
 def test_rows_do_not_depend_on_each_other():
     problem = make_problem(num_rows=30)
     model = make_model("hierarchical")
-    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9))
     counts = check_sparse_counts(problem.counts)
     together = fold_in(model, columns, counts)["rows"].mean
     alone = fold_in(model, columns, counts[7:8])["rows"].mean
@@ -59,7 +59,7 @@ def test_rows_do_not_depend_on_each_other():
 
 def test_rows_converge_alike_on_every_scale():
     problem, model, scale = make_problem(num_rows=30), make_model("hierarchical"), 2.0**14
-    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9))
     counts = check_sparse_counts(problem.counts)
     theta = fold_in(model, columns, counts)["rows"].mean
     of_rates = model.row_prior.rate
@@ -72,7 +72,7 @@ def test_rows_converge_alike_on_every_scale():
 def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypatch):
     """Rows that converge slowly show it where a round forgets how far the extrapolation is."""
     problem, model = make_problem(num_rows=250), make_model(kind)
-    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9))
     counts = check_sparse_counts(problem.counts)
     whole = fold_in(model, columns, counts)
     some = fold_in(model, columns, counts[:3])
@@ -89,7 +89,7 @@ def test_rows_have_the_same_factors_in_rounds_and_in_any_company(kind, monkeypat
 def test_rows_converge_within_80_updates(kind, monkeypatch):
     """As the extrapolation starts anew where it goes too far; without that it takes 300."""
     problem, model = make_problem(num_rows=250), make_model(kind)
-    columns = jax.device_get(random_posterior(model, 1, num_columns=9)["columns"])
+    columns = jax.device_get(random_posterior(model, 1, num_columns=9))
     counts = check_sparse_counts(problem.counts)
     exact = fold_in(model, columns, counts, tolerance=1e-8)["rows"].mean
     size = exact.sum(axis=1)

@@ -11,16 +11,25 @@ import scipy.stats
 from scipy import special
 from scipy.sparse import csr_array
 
-from tests.factors import KINDS, Problem, in_default_precision, make_model, make_problem, to_numpy
+from tests.factors import (
+    KINDS,
+    NEGATIVE_BINOMIAL,
+    Problem,
+    in_default_precision,
+    make_model,
+    make_problem,
+    to_numpy,
+)
 from vigamma import Gamma
 from vigamma.data.layout.count_entries import MOST_UNITS, lay_out_entries
 from vigamma.devices.mesh import make_mesh, place
 from vigamma.inference.gibbs import ChainData, Gibbs
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_gibbs import SMALLEST, draw_start, gibbs_sweep
-from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_model import PROBABILITIES, FactorModel
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
+ALL_KINDS = (*KINDS, NEGATIVE_BINOMIAL)
 SIDES = {"rows": "row_prior", "columns": "column_prior"}
 
 
@@ -35,10 +44,13 @@ def entries_of(problem: Problem, num_shards: int = 1):
     )
 
 
-def dense_log_likelihood(problem: Problem, theta, beta) -> float:
-    theta, beta = (to_numpy(leaf) for leaf in (theta, beta))
-    rates = problem.exposures[:, None] * (theta @ beta.T)
-    return scipy.stats.poisson(rates).logpmf(problem.counts)[~problem.missing].sum()
+def dense_log_likelihood(problem: Problem, latents) -> float:
+    latents = {name: to_numpy(leaf) for name, leaf in latents.items()}
+    means = problem.exposures[:, None] * (latents["rows"] @ latents["columns"].T)
+    counts, p = scipy.stats.poisson(means), latents.get(PROBABILITIES)
+    if p is not None:
+        counts = scipy.stats.nbinom(means * (1 - p) / p, 1 - p)
+    return counts.logpmf(problem.counts)[~problem.missing].sum()
 
 
 # Small problems, by the hundreds: of one shape, so that one program serves them all.
@@ -73,12 +85,17 @@ def prior_draws(kind: str):
         for (side, name), size in zip(SIDES.items(), (NUM_ROWS, NUM_COLUMNS), strict=True):
             prior = jax.tree.map(to_numpy, getattr(model, name))
             rate = prior.rate
-            if kind == "hierarchical":
+            if kind != "flat":
                 rate = rng.gamma(prior.rate.concentration, 1 / prior.rate.rate, size)
                 drawn[f"{side[:-1]}_rates"] = rate
                 rate = rate[:, None]
             drawn[side] = rng.gamma(prior.concentration, 1 / rate, (size, NUM_FACTORS))
-        counts = rng.poisson(exposures[:, None] * (drawn["rows"] @ drawn["columns"].T))
+        means = exposures[:, None] * (drawn["rows"] @ drawn["columns"].T)
+        if kind == NEGATIVE_BINOMIAL:
+            a, b = jax.tree.leaves(model.probability_prior)
+            drawn[PROBABILITIES] = p = rng.beta(a, b, NUM_COLUMNS)
+            means = rng.gamma(means * (1 - p) / p) * p / (1 - p)
+        counts = rng.poisson(means)
         problems.append(Problem(np.where(missing, 0, counts), exposures, missing))
         latents.append(drawn)
     assert np.mean([problem.counts > MOST_UNITS for problem in problems]) > 0.01
@@ -111,7 +128,7 @@ def after_sweeps(kind: str, program, changed=lambda entries: entries):
     def sizes(leaf) -> list:
         return [(0, 0), (0, 64 - leaf.shape[1]), *[(0, 0)] * (leaf.ndim - 2)]
 
-    start = {n: np.pad(leaf, sizes(leaf), constant_values=1) for n, leaf in before.items()}
+    start = {n: np.pad(leaf, sizes(leaf), constant_values=0.5) for n, leaf in before.items()}
     start, entries = in_default_precision((start, changed(entries)))
     after = program(start, entries, jax.random.split(jax.random.key(1), NUM_REPLICATES))
     return {name: to_numpy(leaf)[:, : before[name].shape[1]] for name, leaf in after.items()}
@@ -121,9 +138,10 @@ def statistics(kind: str, latents) -> dict[str, np.ndarray]:
     """Of each replicate: of the latents, and of the latents and the counts together."""
     _, problems, _ = prior_draws(kind)
     theta, beta = latents["rows"], latents["columns"]
+    of_replicates = [{name: leaf[i] for name, leaf in latents.items()} for i in range(len(theta))]
     found = {
         "log likelihood": [
-            dense_log_likelihood(p, t, b) for p, t, b in zip(problems, theta, beta, strict=True)
+            dense_log_likelihood(*pair) for pair in zip(problems, of_replicates, strict=True)
         ],
         "difference of components": np.abs(np.log(theta.sum(axis=1) / theta.sum(axis=1)[:, ::-1]))[
             :, 0
@@ -140,13 +158,16 @@ def prior_levels(kind: str, latents) -> dict[str, np.ndarray]:
     for side, name in SIDES.items():
         prior = jax.tree.map(to_numpy, getattr(model, name))
         rate = prior.rate
-        if kind == "hierarchical":
+        if kind != "flat":
             rates = latents[f"{side[:-1]}_rates"]
             of_rates = scipy.stats.gamma(prior.rate.concentration, scale=1 / prior.rate.rate)
             levels[f"rates of {side}"] = of_rates.cdf(rates)[:, :, None]
             rate = rates[:, :, None]
         factors = scipy.stats.gamma(prior.concentration, scale=1 / rate)
         levels[side] = factors.cdf(latents[side])
+    if kind == NEGATIVE_BINOMIAL:
+        prior = scipy.stats.beta(*jax.tree.leaves(model.probability_prior))
+        levels[PROBABILITIES] = prior.cdf(latents[PROBABILITIES])[:, :, None]
     return levels
 
 
@@ -169,7 +190,7 @@ def p_values(kind: str, after) -> dict[str, float]:
     return {name: float(test.pvalue) for name, test in found.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_sweeps_leave_the_joint_distribution_as_it_is(kind):
     """With exposures and missing cells."""
     after = after_sweeps(kind, right_sweeps(kind))
@@ -295,10 +316,10 @@ ALGORITHM = Gibbs(num_chains=2, burn_in=4, thin=4, num_watched=3)
 
 @functools.cache
 def larger_problem(kind: str) -> Problem:
-    """The hierarchical model gets counts that are split by binomials, too."""
+    """All but the flat model get counts that are split by binomials, too."""
     problem = make_problem("exposures and missing", num_rows=150, num_columns=40)
     np.minimum(problem.counts, MOST_UNITS, out=problem.counts)
-    for cell in ((5, 6), (77, 8), (149, 39)) if kind == "hierarchical" else ():
+    for cell in ((5, 6), (77, 8), (149, 39)) if kind != "flat" else ():
         problem.missing[cell] = False
         problem.counts[cell] = 300
     return problem
@@ -335,7 +356,7 @@ def run(kind: str, num_devices: int):
     return jax.device_get(state.arrays.q), likelihoods
 
 
-@pytest.mark.parametrize(("kind", "others"), [("flat", (2, 4)), ("hierarchical", (4,))])
+@pytest.mark.parametrize(("kind", "others"), [("flat", (2, 4)), (NEGATIVE_BINOMIAL, (4,))])
 def test_any_number_of_devices_draws_the_same_chains(kind, others):
     """Bit for bit, as a change in the last bit may send a unit to another component."""
     one, likelihoods = run(kind, 1)
@@ -365,10 +386,13 @@ def dense_log_joint(problem: Problem, model, latents) -> float:
     values = {
         f"{side}{part}": latents[f"{side}{part}"][:size].astype(float)
         for side, size in sizes.items()
-        for part in ("s", "_rates")
+        for part in ("s", "_rates", "_probabilities")
         if f"{side}{part}" in latents
     }
-    total = dense_log_likelihood(problem, values["rows"], values["columns"])
+    total = dense_log_likelihood(problem, values)
+    if PROBABILITIES in latents:
+        shapes = map(float, jax.tree.leaves(model.probability_prior))
+        total += scipy.stats.beta(*shapes).logpdf(values[PROBABILITIES]).sum()
     for side in sizes:
         prior = getattr(model, f"{side}_prior")
         rates = float(prior.rate) if f"{side}_rates" not in latents else values[f"{side}_rates"]
@@ -380,16 +404,20 @@ def dense_log_joint(problem: Problem, model, latents) -> float:
     return total
 
 
-@pytest.mark.parametrize(("kind", "num_devices"), [("flat", 1), ("hierarchical", 4)])
+@pytest.mark.parametrize(
+    ("kind", "num_devices"), [("flat", 1), ("hierarchical", 4), (NEGATIVE_BINOMIAL, 4)]
+)
 def test_each_step_reports_the_log_joint_before_it_and_chains_go_different_ways(kind, num_devices):
+    """The probabilities are the first that a step draws, and the log joint is one after that."""
     state, problem, model = make_state(kind, num_devices), larger_problem(kind), make_model(kind)
     for _ in range(2):
         q = jax.device_get(state.arrays.q)
+        info = state.step()
+        q |= {n: leaf for n, leaf in jax.device_get(state.arrays.q).items() if n == PROBABILITIES}
         expected = [
             dense_log_joint(problem, model, {name: value[chain] for name, value in q.items()})
             for chain in range(2)
         ]
-        info = state.step()
         np.testing.assert_allclose(info.elbo, [np.mean(expected)], rtol=1e-5)
         assert expected[0] != pytest.approx(expected[1], rel=1e-4)
         for name in SIDES:
@@ -493,7 +521,7 @@ def test_starts_are_within_the_range_of_the_kernels():
     assert values.max() > 1e-10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_the_chains_of_a_state_start_apart_by_its_key(kind):
     model = make_model(kind)
     q = larger_problem(kind).initial(model, 3)
@@ -502,7 +530,7 @@ def test_the_chains_of_a_state_start_apart_by_its_key(kind):
     )
     assert set(one.q) == set(q)
     for name, values in one.q.items():
-        assert values.shape == (3, *q[name].rate.shape)
+        assert values.shape == (3, *jax.tree.leaves(q[name])[0].shape)
         assert values.dtype == jnp.result_type(float)
         for chain in range(3):
             np.testing.assert_array_equal(values[chain], same.q[name][chain])

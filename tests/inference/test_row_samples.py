@@ -5,19 +5,26 @@ import pytest
 import scipy.stats
 from scipy.sparse import csr_array
 
-from tests.factors import make_model, to_numpy
+from tests.factors import NEGATIVE_BINOMIAL, make_model, to_numpy
 from vigamma import Gamma
+from vigamma.families.beta import Beta
 from vigamma.inference.row_samples import sample_rows
+from vigamma.models.factor_model import PROBABILITIES
 
 EXPOSURES = np.array([2.0, 0.5, 1.0])
 NUM_DRAWS = 200
+ODDS = np.array([3.0, 0.5])  # of negative binomials
 
 
 def draws_of(kind: str, counts: np.ndarray, betas: list[np.ndarray], seed: int = 0):
     """Draws of two chains at each of these β, and at each of them again and again."""
     shape = betas[0].shape
-    columns = Gamma(np.full(shape, 50.0), 50 / np.mean(betas, axis=0))
-    stacked = [np.stack([beta, beta]) for beta in betas]
+    columns = {"columns": Gamma(np.full(shape, 50.0), 50 / np.mean(betas, axis=0))}
+    stacked = [{"columns": np.stack([beta, beta])} for beta in betas]
+    if kind == NEGATIVE_BINOMIAL:
+        columns[PROBABILITIES] = Beta(*(50 * np.array([ODDS / (1 + ODDS), 1 / (1 + ODDS)])))
+        for draw in stacked:
+            draw[PROBABILITIES] = np.stack(2 * [ODDS / (1 + ODDS)])
     return sample_rows(
         make_model(kind), columns, stacked, csr_array(counts), EXPOSURES[: len(counts)], seed
     )
@@ -38,7 +45,16 @@ def test_with_one_factor_of_fixed_rate_the_posterior_is_a_gamma():
             assert scipy.stats.kstest(1.15 * theta[:, n], expected.cdf).pvalue < 1e-3 or n != 0
 
 
-@pytest.mark.parametrize("kind", [pytest.param("flat", marks=pytest.mark.slow), "hierarchical"])
+def likelihood(kind: str, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    distribution = scipy.stats.poisson(means)
+    if kind == NEGATIVE_BINOMIAL:
+        distribution = scipy.stats.nbinom(means / ODDS, 1 / (1 + ODDS))
+    return distribution.pmf(counts).prod(axis=1)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("flat", marks=pytest.mark.slow), "hierarchical", NEGATIVE_BINOMIAL]
+)
 def test_with_two_factors_means_are_those_of_weighted_draws_from_the_prior(kind):
     counts = np.array([[2, 1], [0, 3], [0, 0]], np.int32)
     beta, rng, size = np.array([[0.6, 0.1], [0.2, 1.0]]), np.random.default_rng(0), 300_000
@@ -51,15 +67,13 @@ def test_with_two_factors_means_are_those_of_weighted_draws_from_the_prior(kind)
             of_rates = prior.rate
             rate = rng.gamma(to_numpy(of_rates.concentration), 1 / to_numpy(of_rates.rate), size)
         theta = rng.gamma(concentration, 1, (size, 2)) / np.reshape(rate, (-1, 1))
-        weights = scipy.stats.poisson(EXPOSURES[n] * theta @ beta.T).pmf(counts[n]).prod(axis=1)
+        weights = likelihood(kind, EXPOSURES[n] * theta @ beta.T, counts[n])
         expected = weights @ np.log1p(theta) / weights.sum()
         drawn = np.log1p([draw["rows"][:, n] for draw in found])  # (D, C, K)
         batches = drawn.reshape(20, -1, 2).mean(axis=1)  # of draws that are correlated
         error = batches.std(axis=0, ddof=1) / np.sqrt(20)
         assert (np.abs(batches.mean(axis=0) - expected) < 4.5 * error + 0.01 * expected).all()
-        swapped = (
-            scipy.stats.poisson(EXPOSURES[n] * theta @ beta[::-1].T).pmf(counts[n]).prod(axis=1)
-        )
+        swapped = likelihood(kind, EXPOSURES[n] * theta @ beta[::-1].T, counts[n])
         wrong = swapped @ np.log1p(theta) / swapped.sum()
         assert n == 2 or (np.abs(batches.mean(axis=0) - wrong) > 5 * error).any()
 

@@ -145,6 +145,42 @@ def test_the_part_of_each_component_is_binomial(size, x64):
         assert not fits(part, scipy.stats.binom(size, probability + 0.02).pmf(np.arange(size + 1)))
 
 
+def table_pmf(size: int, r: float) -> np.ndarray:
+    """P(l tables) of a Chinese restaurant of `size` customers and concentration r."""
+    pmf = np.eye(1, size + 1)[0]
+    for unit in range(size):
+        opens = r / (r + unit)
+        pmf = (1 - opens) * pmf + opens * np.roll(pmf, 1)
+    return pmf
+
+
+@pytest.mark.parametrize(("size", "shape"), [(20, 2.0), (MOST_UNITS, 5.0), (300, 4.0)])
+def test_the_tables_of_a_chinese_restaurant_are_split(size, shape):
+    """Of rows with an exposure of 2, whose shapes are r = 2 Σ_k θ_k β_k / odds."""
+    weights, odds = np.array([0.02, 0.6, 0.08, 0.3]), 0.5
+    theta = np.full((1000, 4), shape * odds / 2)
+    entries = entries_of(np.full((1000, 1), size)).replace(
+        exposures=jnp.full(1024, 2.0, jnp.result_type(float))
+    )
+    of_columns = jnp.full(64, odds, jnp.result_type(float))
+    found = [
+        _draw(padded(theta), padded(weights[None]), entries, jax.random.key(seed), odds=of_columns)
+        for seed in range(10)
+    ]
+    rows = np.concatenate([np.asarray(part.rows)[:1000] for part in found])
+    tables = rows.sum(axis=1)
+    assert fits(tables, table_pmf(size, shape))
+    assert not fits(tables, table_pmf(size, 1.1 * shape))
+    expected = weights * tables.sum()
+    assert scipy.stats.chisquare(rows.sum(axis=0), expected).pvalue > LEAST_P
+    variance = weights * (1 - weights) * tables.mean()
+    z = (rows - weights * tables[:, None]).var(axis=0) / variance - 1
+    assert np.abs(z).max() < 6 * np.sqrt(3 / len(rows) / weights.min() / tables.mean())
+    np.testing.assert_array_equal(found[0].columns[0], np.asarray(found[0].rows)[:1000].sum(axis=0))
+    rates = theta[0] @ weights
+    np.testing.assert_allclose(found[0].fit, 1000 * size * np.log(rates / size), rtol=1e-5)
+
+
 EDGES = [0, 0, 0, 1, 2, 3, MOST_UNITS, MOST_UNITS + 1, 300, 2**24]
 
 

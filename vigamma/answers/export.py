@@ -11,10 +11,10 @@
 .h5ad     an AnnData without counts: E[θ] in `obsm["X_vigamma"]`, E[β] in `varm["vigamma"]`, shapes
           and rates in `vigamma_shape` and `vigamma_rate`; extra `anndata`.
 .nc       an ArviZ InferenceData of posterior draws of `theta` (chain, draw, row, factor), `beta`
-          (chain, draw, column, factor), and of `row_rates` and `column_rates` if the model has
-          them, with names as coordinates; one chain per start, its factors matched to those of the
-          best start; extra `arviz`. If the run has posterior samples, the chains and draws are
-          theirs, all of them.
+          (chain, draw, column, factor), and of `row_rates`, `column_rates` and
+          `column_probabilities` if the model has them, with names as coordinates; one chain per
+          start, its factors matched to those of the best start; extra `arviz`. If the run has
+          posterior samples, the chains and draws are theirs, all of them.
 
 Formats with only one posterior hold that of the best start.
 """
@@ -23,7 +23,7 @@ import importlib
 import json
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,7 +147,7 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
     def drawn(latent: str) -> np.ndarray:
         if samples is not None:
             return np.stack([draw[latent] for draw in samples.draws], axis=1)
-        return _draws(rng, [q[latent] for q in starts], draws)
+        return np.stack([_draws(rng, q[latent], draws) for q in starts])
 
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for latent, name in {"rows": "theta", "columns": "beta"}.items():
@@ -157,13 +157,7 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
         if latent in factors.q:
             variables[latent] = ("chain", "draw", latent.removesuffix("_rates")), drawn(latent)
     if PROBABILITIES in factors.q:
-        of_starts = np.stack(
-            [
-                rng.beta(p.concentration1, p.concentration0, (draws, len(p.concentration1)))
-                for p in (start[PROBABILITIES] for start in starts)
-            ]
-        )
-        variables[PROBABILITIES] = ("chain", "draw", "column"), of_starts.astype(np.float32)
+        variables[PROBABILITIES] = ("chain", "draw", "column"), drawn(PROBABILITIES)
     num_chains, num_draws = variables["theta"][1].shape[:2]
     coords = {
         "chain": np.arange(num_chains),
@@ -226,12 +220,14 @@ def _tables(factors: FittedFactors, side: str, size: int) -> Iterator[pd.DataFra
         yield factor_table(names[block], *of_block)
 
 
-def _draws(rng: np.random.Generator, chains: Sequence[Gamma], num_draws: int) -> np.ndarray:
-    """Draws from each chain; float32 of shape (number of chains, num_draws, ...)."""
-    drawn = np.empty((len(chains), num_draws, *chains[0].rate.shape), np.float32)
-    for chain, q in zip(drawn, chains, strict=True):
-        rng.standard_gamma(q.concentration.astype(np.float32), None, np.float32, chain)
-        chain /= q.rate
+def _draws(rng: np.random.Generator, q: Gamma | Beta, num_draws: int) -> np.ndarray:
+    """Draws of a latent; float32 of shape (num_draws, ...)."""
+    if isinstance(q, Beta):
+        shapes = q.concentration1, q.concentration0
+        return rng.beta(*shapes, (num_draws, len(shapes[0]))).astype(np.float32)
+    drawn = np.empty((num_draws, *q.rate.shape), np.float32)
+    rng.standard_gamma(q.concentration.astype(np.float32), None, np.float32, drawn)
+    drawn /= q.rate
     return drawn
 
 

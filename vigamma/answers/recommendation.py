@@ -30,7 +30,7 @@ from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
 from vigamma.inference.row_samples import sample_rows
-from vigamma.models.factor_model import PROBABILITIES, Posterior
+from vigamma.models.factor_model import Posterior
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Intervals, Samples
@@ -182,25 +182,15 @@ def posterior_of_new(
     run: FittedRun, counts: csr_array, exposures: np.ndarray | None = None
 ) -> list[Posterior]:
     """The posterior of rows that were not in the run, by `fold_in`, in every start."""
-    return [
-        fold_in(
-            start.model,
-            start.q["columns"],
-            counts,
-            exposures,
-            probabilities=start.q.get(PROBABILITIES),
-        )
-        for start in run.starts
-    ]
+    return [fold_in(start.model, start.q, counts, exposures) for start in run.starts]
 
 
 def samples_of_new(
     run: FittedRun, samples: Samples, counts: csr_array, exposures: np.ndarray | None, seed: int
 ) -> Samples:
     """Samples of rows that were not in the run, in place of its own rows; see `sample_rows`."""
-    factors, columns = run.factors, [draw["columns"] for draw in samples.draws]
-    rows = sample_rows(factors.model, factors.q["columns"], columns, counts, exposures, seed)
-    draws = [own | {"columns": beta} for own, beta in zip(rows, columns, strict=True)]
+    rows = sample_rows(run.factors.model, run.factors.q, samples.draws, counts, exposures, seed)
+    draws = [draw | own for draw, own in zip(samples.draws, rows, strict=True)]
     return samples._replace(draws=draws)
 
 

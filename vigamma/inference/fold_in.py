@@ -13,8 +13,6 @@ from scipy.sparse import csr_array
 from vigamma.data.layout.blocks import SparseBlocks, block_slots, make_whole_row_blocks
 from vigamma.data.layout.count_rows import padded_rows, with_ones
 from vigamma.devices.mesh import by_rows, make_mesh, on_every_device, place, replicated
-from vigamma.families.beta import Beta
-from vigamma.families.gamma import Gamma
 from vigamma.inference.extrapolation import extrapolated
 from vigamma.models.factor_model import PROBABILITIES, ColumnTable, FactorModel, Posterior
 from vigamma.models.factor_priors import means_of
@@ -34,11 +32,10 @@ only the others enter the next one. The result of a row does not depend on the o
 
 def fold_in(
     model: FactorModel,
-    columns: Gamma,
+    columns: Posterior,
     counts: csr_array,
     exposures: np.ndarray | None = None,
     tolerance: float = TOLERANCE,
-    probabilities: Beta | None = None,
 ) -> Posterior:
     """The posterior of new rows, by coordinate ascent with the columns held fixed.
 
@@ -48,18 +45,18 @@ def fold_in(
 
     Args:
       model: the model of the fit.
-      columns: the posterior of its columns, without padding; shape (M, K).
+      columns: its posterior, of which "columns" (M, K) and, if the model has them,
+        "column_probabilities" (M,) are used, without padding.
       counts: canonical counts of the new rows; shape (N, M).
       exposures: e_n > 0; shape (N,); by default 1.
       tolerance: see `TOLERANCE`.
-      probabilities: the posterior of p_m, without padding, if the model has negative binomials.
 
     Returns:
       "rows" (N, K) and, if the model has them, "row_rates" (N,), as NumPy arrays of JAX's default
       float dtype.
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
-    given = {"columns": columns} | ({} if probabilities is None else {PROBABILITIES: probabilities})
+    given = {name: columns[name] for name in ("columns", PROBABILITIES) if name in columns}
     model, given = jax.tree.map(
         lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, given)
     )
@@ -67,7 +64,7 @@ def fold_in(
     is_column = np.arange(padded_rows(counts.shape[1], mesh.size)) < counts.shape[1]
     given = with_ones(given, is_column.size)
     table = _table(*place((model, given, is_column), replicated(mesh)))
-    rows, rates = model.row_prior.initial(num_rows, columns.rate.shape[1])
+    rows, rates = model.row_prior.initial(num_rows, given["columns"].rate.shape[1])
     q = {"rows": rows} | ({} if rates is None else {"row_rates": rates})
     at_start = np.zeros(num_rows, np.int32), np.full(num_rows, np.inf, table.means.dtype)
     reached = _Reached(q, jax.tree.map(np.copy, q), *at_start)  # type: ignore[arg-type]  # in NumPy

@@ -11,10 +11,9 @@ from jaxtyping import Float, Int32
 from vigamma.contracts import StepInfo
 from vigamma.data.layout.count_entries import CountEntries
 from vigamma.devices.mesh import ALONE, Collectives, by_rows, replicated
-from vigamma.families.gamma import Gamma
 from vigamma.inference.finite import all_finite
 from vigamma.models.factor_gibbs import Latents, draw_starts, gibbs_sweep
-from vigamma.models.factor_model import FactorModel
+from vigamma.models.factor_model import FactorModel, Posterior
 from vigamma.random.keys import threefry_key
 from vigamma.typing import Array, Key, Leaf, PyTree, Record, spec
 
@@ -101,7 +100,7 @@ class Gibbs:
     def init(
         self,
         model: FactorModel,
-        q: dict[str, Gamma],
+        q: Posterior,
         *,
         key: Key,
         num_batches: int = 1,

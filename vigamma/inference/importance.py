@@ -76,7 +76,7 @@ def check_rows(
     beta = np.maximum(np.asarray(beta, dtype), SMALLEST)
     certain = np.full_like(beta, _CERTAIN)
     exposures = np.ones(counts.shape[0]) if exposures is None else exposures
-    q = fold_in(model, Gamma(certain, certain / beta), counts, exposures)
+    q = fold_in(model, {"columns": Gamma(certain, certain / beta)}, counts, exposures)
     model = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), model)
     entries, keys = counts.tocoo(), jax.random.split(key, num_draws)
     floats = (np.asarray(values, dtype) for values in (entries.data, exposures))

@@ -41,13 +41,7 @@ def split_half_log_likelihoods(
             here, there = (
                 jax.tree.map(lambda leaf, index=index: leaf[index], q) for index in (seen, unseen)
             )
-            rows = fold_in(
-                model,
-                here["columns"],
-                counts[:, seen],
-                exposures,
-                probabilities=here.get(PROBABILITIES),
-            )["rows"]
+            rows = fold_in(model, here, counts[:, seen], exposures)["rows"]
             theta = np.asarray(rows.mean)
             if exposures is not None:
                 theta = theta * np.asarray(exposures, theta.dtype)[:, None]

@@ -1,10 +1,14 @@
-"""Draws of the auxiliary counts of Poisson factorization: how each count splits among components.
+"""Draws of the auxiliary counts of factorizations: how each count splits among components.
 
 Given the factors, z_nm ~ Multinomial(x_nm, p_nm) with p_nmk = θ_nk β_mk / r_nm and the rate
 r_nm = Σ_k θ_nk β_mk (Cemgil 2009, sec. 3; Zhou, Hannah, Dunson & Carin 2012). Only the sums over
 entries are formed, never an array of entries × components. The draws are exact: an entry with a
 small count is one categorical draw per unit, by inversion; a large one is K - 1 conditional
 binomials. The random numbers of an entry depend on the key, its row and its column alone.
+
+If counts are negative binomials of shapes r_nm / odds_m, it is not the x_nm units but the l_nm
+tables of a Chinese restaurant that split: unit j = 0, 1, ... opens a table with the probability
+r / (r + j odds) (Zhou & Carin 2015, sec. 3.3). One uniform decides on this and on the component.
 """
 
 from typing import NamedTuple
@@ -42,6 +46,7 @@ def allocate_counts(
     entries: CountEntries,
     key: Key,
     first_row: Array | int = 0,
+    odds: Float[Array, " M"] | None = None,
 ) -> Allocation:
     """Draws the auxiliary counts given the factors, and sums them.
 
@@ -51,6 +56,7 @@ def allocate_counts(
       entries: the counts of these rows.
       key: a Threefry key.
       first_row: the number, among all rows, of the first row of this device.
+      odds: p_m / (1 - p_m) of negative binomials, whose tables are split; None of Poisson counts.
 
     Raises:
       ValueError: if a table of factors, padded to whole vector registers, has 2^31 numbers or more.
@@ -63,11 +69,15 @@ def allocate_counts(
     sums = jnp.zeros(theta.size, jnp.int32), jnp.zeros(beta.size, jnp.int32)
     fits = jnp.zeros(entries.small.counts.shape[1], theta.dtype)
 
+    def crowding(block: EntryBlocks) -> Array | None:
+        return None if odds is None else odds[block.columns] / entries.exposures[block.rows]
+
     def add_small(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
-        return _with_units(sums, block, theta, beta, words, first_row), None
+        return _with_units(sums, block, theta, beta, words, first_row, crowding(block)), None
 
     def add_large(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
-        return _with_binomials(sums, block, theta_nk, beta_mk, words, first_row), None
+        of_entries = words, first_row, crowding(block)
+        return _with_binomials(sums, block, theta_nk, beta_mk, *of_entries), None
 
     rows, columns, fits = jax.lax.scan(add_small, (*sums, fits), entries.small)[0]
     rows = rows.reshape(theta.shape)[:, :num_factors]
@@ -81,12 +91,20 @@ def allocate_counts(
 
 
 def _with_units(
-    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, key: Words, first_row: Array | int
+    sums: _Sums,
+    block: EntryBlocks,
+    theta: Array,
+    beta: Array,
+    key: Words,
+    first_row: Array | int,
+    crowding: Array | None,
 ) -> _Sums:
     """Adds a block of small counts to the sums, unit after unit.
 
     A unit falls to the first component k with Σ_{j ≤ k} w_j > u r, where w_j = θ_nj β_mj and u is
-    uniform. The search goes over groups of `LANES` components first, then within one of them.
+    uniform. The search goes over groups of `LANES` components first, then within one of them. If
+    there is a `crowding`, the level of unit j is u (r + j crowding), and it falls to no component
+    if that is r or more.
     """
     rows, columns = block.rows, block.columns.astype(jnp.int32)
     counts = block.counts.astype(jnp.int32)
@@ -101,7 +119,10 @@ def _with_units(
     def level_of(unit: Array) -> Array:
         of_unit = key[0], key[1] ^ unit.astype(jnp.uint32)
         most = 1 - jnp.finfo(theta.dtype).epsneg
-        return jnp.minimum(uniform(of_unit, index, theta.dtype), most) * rates
+        drawn = jnp.minimum(uniform(of_unit, index, theta.dtype), most)
+        if crowding is None:
+            return drawn * rates
+        return drawn * (rates + unit.astype(theta.dtype) * crowding)
 
     def add_unit(unit: Array, carry: _Sums) -> _Sums:
         of_rows, of_columns, level = carry
@@ -112,12 +133,13 @@ def _with_units(
         partial = [within[0]]
         for weight in within[1:]:
             partial.append(partial[-1] + weight)
+        is_drawn = unit < counts if crowding is None else (unit < counts) & (level < rates)
         # Rounding must not push the level beyond the last component that has a weight.
         largest = partial[-1] * (1 - 4 * jnp.finfo(theta.dtype).epsneg)
         level = jnp.minimum(level - below, largest)
         lane = sum((sum_ <= level).astype(jnp.int32) for sum_ in partial[:-1])
         component = LANES * group + lane
-        one = (unit < counts).astype(jnp.int32)
+        one = is_drawn.astype(jnp.int32)
         return (
             _with_added(of_rows, rows * theta.shape[1] + component, one),
             _with_added(of_columns, columns * theta.shape[1] + component, one),
@@ -131,16 +153,23 @@ def _with_units(
 
 
 def _with_binomials(
-    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, key: Words, first_row: Array | int
+    sums: _Sums,
+    block: EntryBlocks,
+    theta: Array,
+    beta: Array,
+    key: Words,
+    first_row: Array | int,
+    crowding: Array | None,
 ) -> _Sums:
-    """Adds a block of large counts to the sums.
+    """Adds a block of large counts, or their tables if there is a `crowding`, to the sums.
 
     z_k | z_1, ..., z_(k-1) ~ Binomial(x - Σ_{j < k} z_j, w_k / Σ_{j ≥ k} w_j).
     """
     rows, columns = block.rows, block.columns.astype(jnp.int32)
     weights = theta[rows] * beta[columns]
     rest = jnp.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
-    words = threefry2x32(key, ((rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)))
+    index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
+    words = threefry2x32(key, index)
     keys = jax.random.wrap_key_data(jnp.stack(words, axis=1), impl="threefry2x32")
 
     def split_off(left: Array, of_component: tuple[Array, Array, Array]) -> tuple[Array, Array]:
@@ -153,13 +182,27 @@ def _with_binomials(
         return left - own, own
 
     components = jnp.arange(theta.shape[1]), weights.T, rest.T
-    _, drawn = jax.lax.scan(split_off, block.counts, components)
+    units = block.counts
+    if crowding is not None:
+        units = _tables(units, rest[:, 0], crowding, key, index)
+    _, drawn = jax.lax.scan(split_off, units, components)
     of_rows, of_columns, fits = sums
     return (
         of_rows.at[rows].add(drawn.T),
         of_columns.at[columns].add(drawn.T),
         fits + _fit(block.counts, rest[:, 0]),
     )
+
+
+def _tables(counts: Array, rates: Array, crowding: Array, key: Words, index: Words) -> Array:
+    """The numbers of tables; the first unit always opens one."""
+
+    def add_unit(unit: Array, tables: Array) -> Array:
+        of_unit = key[0], key[1] ^ unit.astype(jnp.uint32)
+        level = uniform(of_unit, index, rates.dtype) * (rates + unit.astype(rates.dtype) * crowding)
+        return tables + ((unit < counts) & (level < rates)).astype(jnp.int32)
+
+    return jax.lax.fori_loop(1, counts.max(), add_unit, jnp.minimum(counts, 1))
 
 
 def _with_added(table: Array, index: Array, values: Array) -> Array:

@@ -46,7 +46,7 @@ from vigamma.models.kernels import (
     sum_over_factors,
     sums_of_counts,
 )
-from vigamma.models.probabilities import updated_probabilities
+from vigamma.models.probabilities import mean_exposures, updated_probabilities
 from vigamma.typing import Array, Key
 
 
@@ -130,7 +130,7 @@ class NegativeBinomialFactorModel(FactorModel):
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
         p = jnp.exp(log_latents[PROBABILITIES])
-        odds, exposure = (1 - p) / p, -jnp.log1p(-p) * (1 - p) / p
+        odds, exposure = (1 - p) / p, mean_exposures(p)
         row_prior: Prior
         column_prior: Prior
         row_prior, column_prior = self.row_prior, self.column_prior

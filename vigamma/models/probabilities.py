@@ -23,6 +23,11 @@ _LONGEST_STEP = 2.0  # of the log-odds
 _LEAST_CURVATURE = 0.2  # relative to that without κ
 
 
+def mean_exposures(p: Array) -> Array:
+    """κ(p) = -log(1-p) (1-p) / p, so that λ κ is minus the log probability of a count of 0."""
+    return -jnp.log1p(-p) * (1 - p) / p
+
+
 def updated_probabilities(
     old: Beta,
     prior: Beta,
@@ -48,13 +53,13 @@ def updated_probabilities(
         return of_counts - expected * q.mean_exposure - q.kl_divergence(prior)
 
     def newton(_: int, log_odds: Array) -> Array:
-        slope, curvature, spread = _derivatives(log_odds, a, total, expected)
+        slope, curvature, spread = log_odds_derivatives(log_odds, a, total, expected)
         curvature = jnp.maximum(curvature, _LEAST_CURVATURE * total * spread)
         return log_odds + jnp.clip(slope / curvature, -_LONGEST_STEP, _LONGEST_STEP)
 
     start = jnp.log(old.concentration1 / old.concentration0)
     log_odds = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, start)
-    _, curvature, spread = _derivatives(log_odds, a, total, expected)
+    _, curvature, spread = log_odds_derivatives(log_odds, a, total, expected)
     size = jnp.maximum(curvature / spread, _LEAST_CURVATURE * total)
     new = Beta(size * jax.nn.sigmoid(log_odds), size * jax.nn.sigmoid(-log_odds))
     is_better = bound(new) > bound(old)
@@ -66,7 +71,7 @@ def updated_probabilities(
     return jax.lax.fori_loop(0, 2, kept, old)
 
 
-def _derivatives(
+def log_odds_derivatives(
     log_odds: Array, a: Array, total: Array, expected: Array
 ) -> tuple[Array, Array, Array]:
     """The slope of the log density of the log-odds, minus its curvature, and p (1 - p).

@@ -15,10 +15,9 @@ from vigamma.data.layout.count_entries import lay_out_entries
 from vigamma.data.layout.count_rows import balanced_order, in_order, padded_rows, with_ones
 from vigamma.devices.mesh import in_default_float, make_mesh, place
 from vigamma.devices.processes import whole
-from vigamma.errors import ConfigError
 from vigamma.inference.gibbs import ChainData, Gibbs
 from vigamma.inference.train_state import TrainState
-from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior, check_poisson
+from vigamma.models.factor_model import ROW_LATENTS, FactorModel, Posterior
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.fit import OneStart
 from vigamma.runs.loop import take_steps
@@ -73,14 +72,7 @@ class ChainsFit(OneStart):
           observed: the counts.
           seed: of all random numbers.
           keep: called with the sweep and the arrays of every draw that is due.
-
-        Raises:
-          ConfigError: for a model of other counts than Poisson counts.
         """
-        try:
-            check_poisson(model, "posterior samples")
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
         self.model, self.names = model, dict[str, list[str]]()
         self._chains: Any = chains
         self._q, self._observed = q, observed
@@ -93,10 +85,10 @@ class ChainsFit(OneStart):
         order = balanced_order(len(self._q["rows"].rate))
         q = {
             name: with_ones(
-                jax.tree.map(lambda leaf: leaf[order], gamma) if name in ROW_LATENTS else gamma,
-                padded_rows(len(gamma.rate), mesh.size),
+                jax.tree.map(lambda leaf: leaf[order], latent) if name in ROW_LATENTS else latent,
+                padded_rows(_size(latent), mesh.size),
             )
-            for name, gamma in self._q.items()
+            for name, latent in self._q.items()
         }
         return TrainState(
             self._chains,
@@ -151,10 +143,15 @@ class ChainsFit(OneStart):
         return {name: self._unpadded(name, leaf) for name, leaf in state.arrays.q.items()}
 
     def _unpadded(self, name: str, leaf: jax.Array) -> Float[np.ndarray, "C ..."]:
-        size = len(self._q[name].rate)
+        size = _size(self._q[name])
         real = np.moveaxis(whole(leaf), 0, 1)[:size]
         real = in_order(real) if name in ROW_LATENTS else real
         return np.ascontiguousarray(np.moveaxis(real, 1, 0))
+
+
+def _size(latent: Any) -> int:
+    """The number of rows or columns."""
+    return len(jax.tree.leaves(latent)[0])
 
 
 def sample_posterior(

@@ -25,6 +25,7 @@ from vigamma.diagnostics.chains import (
 from vigamma.errors import ConfigError
 from vigamma.inference.gibbs import Gibbs
 from vigamma.inference.train_state import TrainState
+from vigamma.models.factor_model import PROBABILITIES
 from vigamma.runs.chains import NUM_SWEEPS, ChainsFit, Observed, sweeps_per_line
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.fit import Report
@@ -148,7 +149,13 @@ class SamplingFit(ChainsFit):
         number = self._chains.num_watched
         rates, sums = np.split(samples.trace, [number], axis=2)
         shares, summary["switched"] = self._shares(samples)
-        for name, values in (("rates", rates), ("sums", sums), ("shares", shares)):
+        checked = {"rates": rates, "sums": sums, "shares": shares}
+        if PROBABILITIES in self._q:
+            _, columns = self.watched_cells()
+            checked[PROBABILITIES] = np.stack(
+                [draw[PROBABILITIES][:, np.unique(columns)] for draw in samples.draws], axis=1
+            )
+        for name, values in checked.items():
             if (check := check_chains(values)) is not None:
                 rhat, ess = check.typical
                 summary[name] = {"rhat": rhat, "ess": ess, "is_good": check.is_good}
@@ -190,6 +197,7 @@ _LABELS = {
     "rates": "rates of cells",
     "sums": "sums of rates, log joint",
     "shares": "shares of columns in factors",
+    PROBABILITIES: "probabilities of columns",
 }
 
 

@@ -25,7 +25,6 @@ from vigamma.inference.row_samples import sample_rows
 from vigamma.inference.split_half import split_half_log_likelihoods
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import (
-    PROBABILITIES,
     Posterior,
     columns_of,
     random_perturbations,
@@ -285,13 +284,10 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             return interval(rows, probability, dtype)
         tails_of(probability)
         counts, dtype = read_table(self, X, reset=False)
-        columns = self.posterior_["columns"]
-        of_columns = (draw["columns"] for draw in samples.draws)
-        found = sample_rows(self.model_, columns, of_columns, whole_counts(counts))
+        found = sample_rows(self.model_, self.posterior_, samples.draws, whole_counts(counts))
         theta = np.concatenate([draw["rows"] for draw in found])
-        theta = np.take_along_axis(
-            theta, samples.matches(np.asarray(columns.mean))[:, None], axis=2
-        )
+        matches = samples.matches(np.asarray(self.posterior_["columns"].mean))
+        theta = np.take_along_axis(theta, matches[:, None], axis=2)
         return interval_of_draws(theta, probability, dtype)
 
     def components_interval(
@@ -376,8 +372,7 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """The posterior of the factors of new rows, and the float type to return."""
         check_is_fitted(self)
         counts, dtype = read_table(self, X, reset=False)
-        columns, probabilities = self.posterior_["columns"], self.posterior_.get(PROBABILITIES)
-        return fold_in(self.model_, columns, counts, probabilities=probabilities)["rows"], dtype
+        return fold_in(self.model_, self.posterior_, counts)["rows"], dtype
 
     def _with(self, posterior: Posterior, elbo: float, dtype: type) -> Self:
         """Stores a posterior in the estimator, and returns it."""

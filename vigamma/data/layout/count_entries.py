@@ -43,7 +43,9 @@ class EntryBlocks(Record):
 
 
 class CountEntries(Record):
-    """Sparse counts and all else that a Gibbs sweep needs; all but `is_column` is sharded by row.
+    """Sparse counts and all else that a Gibbs sweep needs.
+
+    All but `column_sums` and `is_column` is sharded by row.
 
     Leading axes of N rows, M columns, or blocks are padded. Floats are of JAX's default type.
 
@@ -52,6 +54,7 @@ class CountEntries(Record):
       large: the other entries.
       exposures: e_n > 0; 0 in rows of padding.
       log_constants: Σ_m (x_nm log(x_nm e_n) - log x_nm!), in nats.
+      column_sums: Σ_n x_nm over the rows of all devices; sharded by column.
       is_column: whether a column is real rather than padding.
       missing_by_row: the cells that were not observed, by row; None if there are none.
       missing_by_column: the same cells, transposed.
@@ -61,6 +64,7 @@ class CountEntries(Record):
     large: EntryBlocks
     exposures: Float[Leaf, " N"]
     log_constants: Float[Leaf, " N"]
+    column_sums: Float[Leaf, " M"]
     is_column: Bool[Leaf, " M"]
     missing_by_row: SparseBlocks | None = None
     missing_by_column: SparseBlocks | None = None
@@ -95,26 +99,28 @@ def lay_out_entries(
     Raises:
       ValueError: if a row or a column sums to 2^31 or more.
     """
-    if max(counts.sum(axis=axis, dtype=np.int64).max(initial=0) for axis in (0, 1)) >= 2**31:
+    sums = [counts.sum(axis=axis, dtype=np.int64) for axis in (0, 1)]
+    if max(of_axis.max(initial=0) for of_axis in sums) >= 2**31:
         raise ValueError("posterior samples need rows and columns that sum to less than 2^31")
-    num_padded = padded_rows(counts.shape[0], num_shards)
+    num_padded, num_columns = (padded_rows(size, num_shards) for size in counts.shape)
     shards = row_shards(counts, num_padded, num_shards)
     missing_blocks: tuple[SparseBlocks | None, SparseBlocks | None] = (None, None)
     if missing is not None:
         cells = row_shards(missing, num_padded, num_shards)
         missing_blocks = make_blocks_both_ways(cells, block_slots)
 
-    def of_rows(values: np.ndarray) -> np.ndarray:
-        return np.pad(values, (0, num_padded - values.size)).astype(jnp.result_type(float))
+    def lengthened(values: np.ndarray, size: int = num_padded) -> np.ndarray:
+        return np.pad(values, (0, size - values.size)).astype(jnp.result_type(float))
 
     is_small = max(shard.nnz for shard in shards) < _FEW_ENTRIES
     block_entries = _BLOCK_ENTRIES // 2 if is_small else _BLOCK_ENTRIES
     return CountEntries(
         _blocks(shards, 1, MOST_UNITS, block_entries, np.uint8),
         _blocks(shards, MOST_UNITS + 1, np.inf, _LARGE_BLOCK_ENTRIES, np.int32),
-        of_rows(exposures),
-        of_rows(row_constants(counts, exposures)[1]),
-        np.arange(padded_rows(counts.shape[1], num_shards)) < counts.shape[1],
+        lengthened(exposures),
+        lengthened(row_constants(counts, exposures)[1]),
+        lengthened(sums[0], num_columns),
+        np.arange(num_columns) < counts.shape[1],
         *missing_blocks,
     )
 
