@@ -160,6 +160,17 @@ def test_poisson_counts_lose_nothing():
         assert gain > -0.0015  # a cell, of 4,800
 
 
+def test_columns_without_counts_have_small_means_with_many_factors():
+    """Rather than a p near 1, which the default of the prior avoids."""
+    counts = np.pad(bursty_counts()[0], ((0, 0), (0, 2)))
+    sums = {}
+    for shape in (None, 2.0):
+        model = NegativeBinomialFactorization(num_factors=30, failure_shape=shape)
+        q = fit(model, counts, num_steps=100).posterior
+        sums[shape] = (q["columns"].mean @ q["rows"].mean.sum(axis=0))[-2:].max()
+    assert sums[None] < 30 < 100 < sums[2.0]
+
+
 def test_a_run_is_read_back_and_scored_under_both_likelihoods(finished):
     run = load_run(finished)
     summary = json.loads((finished / "summary.json").read_text())

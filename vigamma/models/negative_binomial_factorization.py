@@ -16,10 +16,14 @@ _SMALLEST_SHAPE, _LARGEST_SHAPE = 0.1, 1e4
 _ROW_SHAPES = 3.0
 """The default of K a, half of that of Poisson counts: the same counts tell less of a row."""
 
+_FAILURE_SHAPE = 2.0  # at least, by default
+
 
 class _Probabilities(Protocol):
+    num_factors: int
+    column_shape: float
     success_shape: float
-    failure_shape: float
+    failure_shape: float | None
 
 
 @spec
@@ -32,11 +36,14 @@ class NegativeBinomialFactorization(PoissonFactorization):
 
     Attributes:
       success_shape: a, in [0.1, 10000].
-      failure_shape: b, likewise; the prior mean of p_m is a / (a + b).
+      failure_shape: b, likewise; the prior mean of p_m is a / (a + b). By default it is 2, or
+        K c > 2 with the shape c of the prior of columns. Otherwise the posterior of a column with
+        no or hardly any counts may have a p_m near 1, as if large counts came once in a long time,
+        in place of a small mean.
     """
 
     success_shape: float = 0.5
-    failure_shape: float = 2.0
+    failure_shape: float | None = None
 
     likelihood: ClassVar[str] = "negative_binomial"
     default_row_shapes: ClassVar[float] = _ROW_SHAPES
@@ -62,11 +69,11 @@ class HierarchicalNegativeBinomialFactorization(HierarchicalPoissonFactorization
 
     Attributes:
       success_shape: a, as in `NegativeBinomialFactorization`.
-      failure_shape: b, likewise.
+      failure_shape: b, likewise, as is its default.
     """
 
     success_shape: float = 0.5
-    failure_shape: float = 2.0
+    failure_shape: float | None = None
 
     likelihood: ClassVar[str] = "negative_binomial"
     default_row_shapes: ClassVar[float] = _ROW_SHAPES
@@ -84,15 +91,22 @@ class HierarchicalNegativeBinomialFactorization(HierarchicalPoissonFactorization
 
 
 def _with_probabilities(model: FactorModel, of: _Probabilities) -> NegativeBinomialFactorModel:
-    prior = Beta(default_float(of.success_shape), default_float(of.failure_shape))
+    prior = Beta(default_float(of.success_shape), default_float(_failure_shape_of(of)))
     return NegativeBinomialFactorModel(
         row_prior=model.row_prior, column_prior=model.column_prior, probability_prior=prior
     )
 
 
+def _failure_shape_of(model: _Probabilities) -> float:
+    """b: `failure_shape`, or its default if that is None."""
+    if model.failure_shape is not None:
+        return model.failure_shape
+    return max(_FAILURE_SHAPE, model.num_factors * model.column_shape)
+
+
 def _validate_probabilities(model: _Probabilities) -> None:
-    for name in ("success_shape", "failure_shape"):
-        value = getattr(model, name)
+    values = {"success_shape": model.success_shape, "failure_shape": _failure_shape_of(model)}
+    for name, value in values.items():
         if not _SMALLEST_SHAPE <= value <= _LARGEST_SHAPE:
             raise ValueError(
                 f"{name} must be in [{_SMALLEST_SHAPE:g}, {_LARGEST_SHAPE:g}], got {value}"

@@ -49,6 +49,10 @@ from vigamma.models.kernels import (
 from vigamma.models.probabilities import mean_exposures, updated_probabilities
 from vigamma.typing import Array, Key
 
+START = 0.5, 2.0
+"""The shapes of the p_m at the start: a mean of 0.2. Fits of the ten digits that start at prior
+means of 0.02 to 0.05 end up to 0.03 nats a held-out cell lower."""
+
 
 class NegativeBinomialFactorModel(FactorModel):
     """x_nm ~ NB of mean e_n Σ_k θ_nk β_mk and of variance 1 / (1 - p_m) times the mean.
@@ -67,13 +71,10 @@ class NegativeBinomialFactorModel(FactorModel):
         return negative_binomial_terms(counts, rates, is_entry)
 
     def initial(self, perturbations: tuple[np.ndarray, np.ndarray]) -> Posterior:
-        """As in `FactorModel`, with the p_m at their prior."""
-        prior, num_columns = self.probability_prior, len(perturbations[1])
-        of_columns = (
-            np.full(num_columns, np.asarray(shape))
-            for shape in (prior.concentration1, prior.concentration0)
-        )
-        return super().initial(perturbations) | {PROBABILITIES: Beta(*of_columns)}
+        """As in `FactorModel`, with p_m ~ `START`, whatever the prior is."""
+        dtype, num_columns = self.probability_prior.concentration1.dtype, len(perturbations[1])
+        shapes = (np.full(num_columns, shape, dtype) for shape in START)
+        return super().initial(perturbations) | {PROBABILITIES: Beta(*shapes)}
 
     @staticmethod
     def row_weights(rows: Gamma, exposures: Array) -> tuple[Array, Array]:
