@@ -1,7 +1,8 @@
-"""Compares negative-binomial with Poisson factorization: sweeps, held-out cells, and an NMF.
+"""Compares negative-binomial with Poisson factorization: sweeps, held-out cells, an NMF, recovery.
 
     python scripts/benchmark_negative_binomial.py --counts COUNTS
     python scripts/benchmark_negative_binomial.py --only sweep --nonzeros 8700000 --num_factors 50
+    python scripts/benchmark_negative_binomial.py --only recovery --means 0.3,3,30
 
 `sweep` times both in turns, with the cores of the machine as devices. `heldout` fits both to the
 same training counts by their defaults, and scores held-out cells, zeros and nonzeros alike. `peer`
@@ -9,6 +10,11 @@ scores thinned counts, and compares with scikit-learn's NMF of the generalized K
 divergence, which is the maximum likelihood of Poisson counts, with a probability for each column
 fitted afterwards. Counts are any source that `SparseCounts` reads, or, without one, synthetic
 Poisson counts, or with --digits the pixels of all ten digits.
+
+`recovery` draws 500 × 200 counts of 5 factors from the model, fits them, and draws posterior
+samples. It prints the smallest cosine between a fitted factor and the true one, and the parts of
+the true p_m, rates and shares of columns in factors that 90 % intervals hold, of the mean-field
+posterior and of the samples.
 """
 
 import statistics
@@ -24,9 +30,12 @@ from vigamma.counts.sparse import rows_of
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.predictive import heldout_log_likelihood
+from vigamma.diagnostics.recovery import matched_cosines, matched_factors
+from vigamma.models.factor_model import PROBABILITIES
+from vigamma.runs.chains import sample_posterior
 from vigamma.runs.loading import fit_of
 
-PARTS = ("sweep", "heldout", "peer")
+PARTS = ("sweep", "heldout", "peer", "recovery")
 MODELS = {
     "Poisson": vigamma.PoissonFactorization,
     "negative binomial": vigamma.NegativeBinomialFactorization,
@@ -42,6 +51,9 @@ _FACTORS = flags.DEFINE_integer("num_factors", 20, "K.", lower_bound=1)
 _FRACTION = flags.DEFINE_float("test_fraction", 0.02, "Of the cells, for `heldout`.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Of ten sweeps each, for `sweep`.", lower_bound=1)
 _ONLY = flags.DEFINE_list("only", list(PARTS), "Some of " + ", ".join(PARTS))
+_MEANS = flags.DEFINE_list("means", ["0.3", "3"], "Mean counts of a cell, for `recovery`.")
+_SWEEPS = flags.DEFINE_integer("sweeps", 400, "Of each chain, for `recovery`.", lower_bound=200)
+_SETS = flags.DEFINE_integer("sets", 2, "Data sets of each mean, for `recovery`.", lower_bound=1)
 _LOG_ODDS = np.linspace(-12, 6, 91)
 
 
@@ -51,10 +63,14 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     use_all_cores()
     keep_freed_memory()
-    data = load()
-    print(f"{data.counts.shape[0]:,} × {data.counts.shape[1]:,}, {data.counts.nnz:,} nonzeros")
-    for part in PARTS:
-        if part in _ONLY.value:
+    parts = [part for part in PARTS if part in _ONLY.value]
+    if parts != ["recovery"]:
+        data = load()
+        print(f"{data.counts.shape[0]:,} × {data.counts.shape[1]:,}, {data.counts.nnz:,} nonzeros")
+    for part in parts:
+        if part == "recovery":
+            recovery()
+        else:
             {"sweep": sweeps, "heldout": heldout, "peer": peer}[part](data)
 
 
@@ -154,6 +170,75 @@ def fitted_probabilities(theta, beta, counts):
         zeros = odds * np.log1p(1 / odds) * expected
         scores.append(np.bincount(columns, terms, len(sums)) - sums * np.log1p(odds) - zeros)
     return 1 / (1 + np.exp(-_LOG_ODDS[np.argmax(scores, axis=0)]))
+
+
+def recovery():
+    """The smallest cosine of the factors, and the coverage of intervals of 90 %."""
+    for mean in map(float, _MEANS.value):
+        for seed in range(_SETS.value):
+            rng = np.random.default_rng([seed, int(1000 * mean)])
+            theta, beta, p = drawn(rng, mean)
+            odds = (1 - p) / p
+            rates = rng.gamma(theta @ beta.T * odds) / odds
+            counts = vigamma.check_sparse_counts(rng.poisson(rates))
+            spec = vigamma.NegativeBinomialFactorization(
+                num_factors=theta.shape[1], row_shape=0.3, column_shape=0.3, failure_shape=2.0
+            )
+            q = vigamma.fit(spec, counts, num_steps=400).posterior
+            model = spec.build(counts, np.ones(counts.shape[0]), 0)
+            chains = vigamma.Gibbs(burn_in=100)
+            samples = sample_posterior(
+                model, q, counts, chains, num_sweeps=_SWEEPS.value, seed=seed
+            )
+            cosine = matched_cosines(np.asarray(q["columns"].mean), beta).min()
+            print(f"mean count {mean:g}, set {seed}: smallest cosine of a factor {cosine:.3f}")
+            names = PROBABILITIES, "rows", "columns"
+            sampled = [samples.taken(name, slice(None)) for name in names]
+            variational = [draws_of(q[name], rng) for name in names]
+            for name, draws in (("mean-field", variational), ("sampled", sampled)):
+                held = coverage(draws, (p, theta, beta), rng)
+                held = ", ".join(f"{value} {share:.3f}" for value, share in held.items())
+                print(f"  90 % intervals, {name}: {held}", flush=True)
+
+
+def draws_of(q, rng):
+    """800 draws of a latent."""
+    if isinstance(q, vigamma.Beta):
+        return rng.beta(q.concentration1, q.concentration0, (800, len(q.concentration1)))
+    return rng.gamma(q.concentration, 1 / q.rate, (800, *q.rate.shape))
+
+
+def drawn(rng, mean):
+    """θ (500, 5), β (200, 5) and p (200,) from the prior under which cells have this mean."""
+    theta = rng.gamma(0.3, 1 / 0.3, (500, 5))
+    beta = rng.gamma(0.3, mean / 5 / 0.3, (200, 5))
+    return theta, beta, np.clip(rng.beta(0.5, 2.0, 200), 1e-9, 1 - 1e-6)
+
+
+def coverage(draws, truth, rng):
+    """The part of the true values within the central 90 % of D draws of p, θ and β."""
+    (p, theta, beta), (true_p, true_theta, true_beta) = draws, truth
+    rows, columns = rng.integers(500, size=1000), rng.integers(200, size=1000)
+    order = np.array([matched_factors(own, true_beta) for own in beta])[:, None]
+    shares = np.take_along_axis(beta, order, axis=2)
+    shares, true_shares = (b / b.sum(axis=-2, keepdims=True) for b in (shares, true_beta))
+    top = np.argsort(-true_shares, axis=0)[:10]
+    values = {
+        "p": (p, true_p),
+        "rates": (
+            np.einsum("dek,dek->de", theta[:, rows], beta[:, columns]),
+            (true_theta[rows] * true_beta[columns]).sum(axis=1),
+        ),
+        "shares": (
+            np.take_along_axis(shares, top[None], axis=1),
+            np.take_along_axis(true_shares, top, axis=0),
+        ),
+    }
+    held = {}
+    for name, (of_draws, true) in values.items():
+        low, high = np.quantile(of_draws, [0.05, 0.95], axis=0, method="weibull")
+        held[name] = ((low <= true) & (true <= high)).mean()
+    return held
 
 
 if __name__ == "__main__":

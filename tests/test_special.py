@@ -171,6 +171,23 @@ def test_rising_terms_match_mpmath_from_tiny_to_huge_shapes(dtype, rtol):
     np.testing.assert_allclose(log_rising, mp_values(rising, r, x), rtol=rtol, atol=rtol)
 
 
+@pytest.mark.usefixtures("x64")
+def test_the_derivatives_of_rising_terms_are_digammas_and_trigammas():
+    r, x = np.geomspace(1e-6, 1e5, 12)[:, None], np.array([1.0, 2, 7, 300])
+    r, x = (a.ravel() for a in np.broadcast_arrays(r, x))
+
+    def tangents(r):
+        return jax.jvp(lambda r: special.rising_terms(jnp.asarray(x), r), (r,), (jnp.ones_like(r),))
+
+    (difference, _), (slope, of_log) = tangents(jnp.asarray(r))
+    np.testing.assert_array_equal(of_log, difference)
+    expected = scipy.special.polygamma(1, r + x) - scipy.special.polygamma(1, r)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-13)
+    with jax.enable_x64(False):
+        gradient = jax.grad(lambda r: special.rising_terms(jnp.float32(3), r)[1])
+        np.testing.assert_allclose(gradient(jnp.float32(1e-25)), 1e25, rtol=1e-5)
+
+
 def test_rising_terms_of_shapes_beyond_all_use_stay_finite_and_right():
     r, x = jnp.asarray([1e10, 1e16, 1e18, 1e-29]), jnp.asarray([1.0, 1e6, 3.0, 2.0])
     difference, log_rising = special.rising_terms(x, r)

@@ -27,7 +27,7 @@ from vigamma.estimators.score_function import ScoreFunctionElbo
 from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
 from vigamma.families.joint import log_prob
-from vigamma.families.mean_field import MeanFieldGamma, RowParam
+from vigamma.families.mean_field import MeanFieldBeta, MeanFieldGamma, RowParam
 from vigamma.families.negative_binomial import NegativeBinomial
 from vigamma.families.poisson import Poisson
 from vigamma.families.product import ProductOfGammas
@@ -98,6 +98,7 @@ __all__ = [
     "Interrupted",
     "LostProcessError",
     "MeanField",
+    "MeanFieldBeta",
     "MeanFieldGamma",
     "NaturalGradient",
     "NegativeBinomial",

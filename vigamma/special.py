@@ -17,11 +17,13 @@ which for a ≥ 8 is accurate to 1e-15 with seven terms of s(a), and to 1e-8 wit
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 _LARGE = 8.0  # the Stirling series is accurate from here on; smaller a are shifted by 8
 _TINY_SHAPE, _HUGE_SHAPE, _NO_OVERFLOW = 1e-3, 1e9, 2.0**-60  # for quotients in `rising_terms`
+_SMALLEST_CURVED = 1e-15  # the second derivative, near 1 / r², is a float32 from here on
 _PSI_1 = -0.5772156649015329  # ψ(1)
 # B_2n / (2n (2n - 1)) for n = 1 ... 7.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
@@ -144,6 +146,7 @@ def digamma_slope(z: Array, step: Array) -> Array:
     return shifted + of_logs + u * v * (0.5 + (u + v) * series)
 
 
+@jax.custom_jvp
 def rising_terms(x: Array, r: Array) -> tuple[Array, Array]:
     """ψ(r + x) - ψ(r), and log(Γ(r + x) / Γ(r)) - x log x in nats, for x ≥ 1 and r > 0.
 
@@ -153,6 +156,8 @@ def rising_terms(x: Array, r: Array) -> tuple[Array, Array]:
 
         ψ(z + 1/2) = log z + Σ_i c_i / (2i z^2i),    c_i = (1 - 2^(1-2i)) B_2i
         log Γ(z + 1/2) = z log z - z + 1/2 log 2π - Σ_i c_i / (2i (2i-1) z^(2i-1)).
+
+    The derivative of the second in r is the first; there is none in x.
     """
     n, num_terms = (3, 3) if r.dtype.itemsize < 8 else (8, 7)
     low, high = r + (n - 0.5), r + x + (n - 0.5)
@@ -176,6 +181,22 @@ def rising_terms(x: Array, r: Array) -> tuple[Array, Array]:
         above, below = above * (bounded + x + j), below * (bounded + j)
     log_of_shifts = jnp.log(above / below) - jnp.where(is_tiny, math.log(_NO_OVERFLOW), 0.0)
     return difference, powers + of_log_gamma - log_of_shifts
+
+
+@rising_terms.defjvp
+def _rising_terms_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (x, r), (_, of_r) = primals, tangents
+    found = rising_terms(x, r)
+    bounded = jnp.maximum(r, _SMALLEST_CURVED)
+    slope = _trigamma(bounded + x) - _trigamma(bounded)
+    return found, (slope * of_r, found[0] * of_r)
+
+
+def _trigamma(a: Array) -> Array:
+    """ψ'(a)."""
+    return (1 + trigamma_excess(a)) / a
 
 
 def inverse_digamma(value: Array) -> Array:

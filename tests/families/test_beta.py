@@ -57,3 +57,31 @@ def test_draws_have_the_moments():
     draws = np.asarray(q.sample(jax.random.key(0), (100_000,)))
     np.testing.assert_allclose(draws.mean(axis=0), q.mean, atol=4e-3)
     np.testing.assert_allclose(draws.var(axis=0), q.variance, rtol=0.03)
+
+
+def test_draws_have_the_distribution_and_the_pathwise_gradient():
+    """d E[f(p)] / d(a, b) is the mean of the gradients of f at draws."""
+    a, b = (jnp.asarray(x, jnp.result_type(float)) for x in (0.4, 1.7))
+
+    def value(shapes, key, power):
+        return jnp.exp(power * Beta(*shapes).log_sample(key))
+
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draws = jax.vmap(lambda key: Beta(a, b).log_sample(key))(keys)
+    assert scipy.stats.kstest(np.exp(draws), scipy.stats.beta(a, b).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(np.exp(draws), scipy.stats.beta(a, 1.1 * b).cdf).pvalue < 1e-3
+    gradients = jax.vmap(jax.grad(value), (None, 0, None))((a, b), keys, 1.0)
+    total = float(a + b)
+    expected = float(b) / total**2, -float(a) / total**2  # of E[p] = a / (a + b)
+    for found, exact in zip(gradients, expected, strict=True):
+        error = found.std() / np.sqrt(found.size)
+        assert abs(found.mean() - exact) < 4.5 * error < 0.02
+
+
+def test_densities_of_logarithms_reach_probabilities_near_0_and_1():
+    q = Beta(jnp.float32(0.5), jnp.float32(2.0))
+    for log_p in (-80.0, -3.0, -1e-6):
+        expected = scipy.stats.beta(0.5, 2).logpdf(np.exp(np.float64(log_p)))
+        np.testing.assert_allclose(q.log_prob_from_log(jnp.float32(log_p)), expected, rtol=1e-5)
+    p = jnp.float32(0.3)
+    np.testing.assert_allclose(q.log_prob_from_log(jnp.log(p)), q.log_prob(p), rtol=1e-5)

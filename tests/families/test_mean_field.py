@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vigamma import Gamma, MeanFieldGamma, ProductOfGammas, RowParam
+from vigamma import Beta, Gamma, MeanFieldBeta, MeanFieldGamma, ProductOfGammas, RowParam
 from vigamma.families.joint import log_mean, log_prob, log_sample
 
 
@@ -58,3 +58,18 @@ def test_a_product_takes_the_latents_by_their_names():
     for names in ("a", "abc"):
         with pytest.raises(ValueError, match="the latents must be a, b, got"):
             log_prob(q, {name: jnp.zeros(2) for name in names})
+
+
+def test_a_product_has_betas_for_probabilities():
+    gamma, beta = Gamma([2.0, 3.0], [1.0, 2.0]), Beta(jnp.float32([0.5, 3]), jnp.float32([2, 1]))
+    q = ProductOfGammas({"a": gamma, "p": beta}).distribution()
+    chex.assert_trees_all_close(q["p"], beta, rtol=1e-6)
+    log_latents = {"a": jnp.zeros(2), "p": jnp.log(jnp.float32([0.2, 0.7]))}
+    expected = (
+        gamma.log_prob_from_log(jnp.zeros(2)).sum() + beta.log_prob(jnp.float32([0.2, 0.7])).sum()
+    )
+    np.testing.assert_allclose(log_prob(q, log_latents), expected, rtol=1e-6)
+    np.testing.assert_allclose(jnp.exp(log_mean(q)["p"]), [0.2, 0.75], rtol=1e-6)
+    chex.assert_shape(log_sample(q, jax.random.key(0))["p"], (2,))
+    with pytest.raises(ValueError, match=r"MeanFieldBeta\.concentration0 must be positive"):
+        MeanFieldBeta(Beta(jnp.ones(2), jnp.float32([1, 0])))

@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
+from vigamma import random
 from vigamma.families.floats import as_floats, own_floats
 from vigamma.special import digamma_slope, log_gamma_defect, log_minus_digamma, log_ratio
 from vigamma.typing import Array, Key, Leaf, Record
@@ -20,6 +22,15 @@ class Beta(Record):
 
     concentration1: Float[Leaf, "*shape"]
     concentration0: Float[Leaf, "*shape"]
+
+    def validate(self, name: str = "Beta") -> None:
+        """Raises ValueError unless all parameters are positive and finite; not under `jit`."""
+        for field in ("concentration1", "concentration0"):
+            value = getattr(self, field)
+            if isinstance(value, jax.core.Tracer):
+                continue
+            if not (np.isfinite(value) & (np.asarray(value) > 0)).all():
+                raise ValueError(f"{name}.{field} must be positive and finite")
 
     @property
     def mean(self) -> Float[Array, "*shape"]:
@@ -76,10 +87,29 @@ class Beta(Record):
         a, b, p = as_floats(self.concentration1, self.concentration0, p)
         return (a - 1) * jnp.log(p) + (b - 1) * jnp.log1p(-p) - _log_normalizer(a, b)
 
+    def log_prob_from_log(self, log_p: Array) -> Array:
+        """log π(p) in nats, as a function of log p < 0; the density of p, not that of log p."""
+        a, b, log_p = as_floats(self.concentration1, self.concentration0, log_p)
+        return (a - 1) * log_p + (b - 1) * jnp.log(-jnp.expm1(log_p)) - _log_normalizer(a, b)
+
+    @property
+    def log_mean(self) -> Float[Array, "*shape"]:
+        """log E[p]."""
+        a, b = as_floats(self.concentration1, self.concentration0)
+        return log_ratio(a, a + b, -b)
+
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws p; shape `sample_shape + concentration1.shape`."""
-        a, b = as_floats(self.concentration1, self.concentration0)
-        return jax.random.beta(key, a, b, (*sample_shape, *jnp.broadcast_shapes(a.shape, b.shape)))
+        return jnp.exp(self.log_sample(key, sample_shape))
+
+    def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws log p, differentiable in the parameters: of x / (x + y), Gammas of shapes a, b."""
+        a, b = jnp.broadcast_arrays(*as_floats(self.concentration1, self.concentration0))
+        of_a, of_b = jax.random.split(key)
+        log_x, log_y = (
+            random.log_gamma(key, shape, sample_shape) for key, shape in ((of_a, a), (of_b, b))
+        )
+        return -jax.nn.softplus(log_y - log_x)
 
 
 def _mean_log(a: Array, b: Array) -> Array:

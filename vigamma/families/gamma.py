@@ -123,6 +123,11 @@ class Gamma(Record):
             vmap_method="broadcast_all",
         )
 
+    @property
+    def log_mean(self) -> Float[Array, "*shape"]:
+        """log E[x] = log(a / b)."""
+        return log_ratio(*as_floats(self.concentration, self.rate))
+
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws x; shape `sample_shape + concentration.shape`; differentiable in a and b."""
         a, b = as_floats(self.concentration, self.rate)

@@ -1,4 +1,4 @@
-"""A joint distribution of independent latents: a `Gamma`, or several by name.
+"""A joint distribution of independent latents: a `Gamma`, or several `Gamma`s and `Beta`s by name.
 
 The `distribution` of a variational family returns one. Latents are represented by their logarithms,
 because draws with small shapes underflow.
@@ -10,11 +10,11 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
-from vigamma.special import log_ratio
 from vigamma.typing import Array, Key
 
-Joint: TypeAlias = Gamma | Mapping[str, Gamma]
+Joint: TypeAlias = Gamma | Mapping[str, Gamma | Beta]
 LogLatents: TypeAlias = Array | dict[str, Array]
 
 
@@ -37,16 +37,16 @@ def log_sample(q: Joint, key: Key, rows: Mapping[str, Array] = {}) -> LogLatents
     }
 
 
-def _log_sample_of_rows(gamma: Gamma, key: Key, rows: Array) -> Array:
+def _log_sample_of_rows(q: Gamma | Beta, key: Key, rows: Array) -> Array:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-    return jax.vmap(Gamma.log_sample)(gamma, keys)
+    return jax.vmap(lambda q, key: q.log_sample(key))(q, keys)
 
 
 def log_mean(q: Joint) -> LogLatents:
     """log E_q[θ] of all latents."""
     if not isinstance(q, Mapping):
-        return log_ratio(q.concentration, q.rate)
-    return {name: log_ratio(gamma.concentration, gamma.rate) for name, gamma in q.items()}
+        return q.log_mean
+    return {name: of_latent.log_mean for name, of_latent in q.items()}
 
 
 def log_prob(
@@ -69,8 +69,8 @@ def log_prob(
     if set(log_latents) != set(q):
         raise ValueError(f"the latents must be {', '.join(q)}, got {', '.join(log_latents)}")
     total = jnp.zeros(())
-    for name, gamma in q.items():
-        density = gamma.log_prob_from_log(log_latents[name])
+    for name, of_latent in q.items():
+        density = of_latent.log_prob_from_log(log_latents[name])
         if name in row_weights:
             density = density.reshape(len(density), -1).sum(axis=1) * row_weights[name]
         total = total + density.sum()

@@ -1,4 +1,4 @@
-"""The mean-field family: independent Gammas, parameterized by their log-shapes and log-rates."""
+"""The mean-field families: independent Gammas or Betas, parameterized by logarithms."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vigamma.families.beta import Beta
 from vigamma.families.floats import as_floats
 from vigamma.families.gamma import Gamma
 from vigamma.typing import Array
@@ -44,6 +45,26 @@ class MeanFieldGamma(nnx.Module):
             _of(parameter, batch) for parameter in (self.log_shape, self.log_rate)
         )
         return Gamma(jnp.exp(log_shape), jnp.exp(log_rate))
+
+
+class MeanFieldBeta(nnx.Module):
+    """q(p) = Π_m Beta(p_m | a_m, b_m), a product of independent Betas.
+
+    Attributes:
+      log_concentration1: logarithm of the a_m, an `nnx.Param`.
+      log_concentration0: logarithm of the b_m, an `nnx.Param` of the same shape.
+    """
+
+    def __init__(self, initial: Beta, kind: type[nnx.Param[Array]] = nnx.Param):
+        """Starts at the distribution `initial`, as `MeanFieldGamma`."""
+        initial.validate("MeanFieldBeta")
+        a, b = as_floats(initial.concentration1, initial.concentration0)
+        self.log_concentration1, self.log_concentration0 = kind(jnp.log(a)), kind(jnp.log(b))
+
+    def distribution(self, batch: Any = None) -> Beta:
+        """The Beta distribution with these parameters, as `MeanFieldGamma.distribution`."""
+        parameters = self.log_concentration1, self.log_concentration0
+        return Beta(*(jnp.exp(_of(parameter, batch)) for parameter in parameters))
 
 
 def _of(parameter: nnx.Param[Array], batch: Any) -> Array:

@@ -54,33 +54,25 @@ class GradientState(Record):
 
 @spec
 class MeanField:
-    """The mean-field family: one independent Gamma for each latent."""
+    """The mean-field family: one independent Gamma, or for probabilities Beta, for each latent."""
 
     def build(self, model: Model, initial: PyTree, num_batches: int, key: Key) -> Family:
-        """The family that starts at `initial`, one `Gamma` or several by name.
+        """The family that starts at `initial`, one `Gamma`, or several distributions by name.
 
         The latents of rows have a leading axis of rows in `initial`, and the axes (B, J) in the
         family.
-
-        Raises:
-          ValueError: for latents that are not Gammas.
         """
         del key
         if isinstance(initial, Gamma):
             return MeanFieldGamma(initial)
-        if others := [n for n, q in initial.items() if not isinstance(q, Gamma)]:
-            raise ValueError(
-                f"config.inference.family: {type(self).__name__} has Gammas only, and "
-                f"{', '.join(others)} of the model are none"
-            )
         rows = row_latents_of(model)
 
-        def in_batches(name: str, gamma: Gamma) -> Gamma:
+        def in_batches(name: str, q: Any) -> Any:
             if name not in rows:
-                return gamma
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), gamma)
+                return q
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, num_batches, *leaf.shape[1:]), q)
 
-        return ProductOfGammas({n: in_batches(n, g) for n, g in initial.items()}, rows)
+        return ProductOfGammas({name: in_batches(name, q) for name, q in initial.items()}, rows)
 
 
 @spec

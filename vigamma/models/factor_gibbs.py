@@ -42,8 +42,8 @@ from vigamma.models.kernels import (
     sum_over_factors,
 )
 from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel
-from vigamma.models.probabilities import mean_exposures
-from vigamma.models.probability_draws import HIGHEST, LOWEST, draw_probabilities
+from vigamma.models.probabilities import HIGHEST, LOWEST, mean_exposures
+from vigamma.models.probability_draws import draw_probabilities
 from vigamma.random import gamma
 from vigamma.random.bits import uniform
 from vigamma.random.reflection import SMALLEST_SHAPE, reflected_gamma

@@ -46,7 +46,12 @@ from vigamma.models.kernels import (
     sum_over_factors,
     sums_of_counts,
 )
-from vigamma.models.probabilities import mean_exposures, updated_probabilities
+from vigamma.models.probabilities import (
+    HIGHEST,
+    LOWEST,
+    mean_exposures,
+    updated_probabilities,
+)
 from vigamma.typing import Array, Key
 
 START = 0.5, 2.0
@@ -130,13 +135,14 @@ class NegativeBinomialFactorModel(FactorModel):
         As in `FactorModel`, a density of the latents, with the numbers of tables summed out.
         """
         log_theta, log_beta = log_latents["rows"], log_latents["columns"]
-        p = jnp.exp(log_latents[PROBABILITIES])
+        log_p = log_latents[PROBABILITIES]
+        p = jnp.clip(jnp.exp(log_p), LOWEST, HIGHEST)  # which changes nothing but extremes
         odds, exposure = (1 - p) / p, mean_exposures(p)
         row_prior: Prior
         column_prior: Prior
         row_prior, column_prior = self.row_prior, self.column_prior
         log_prior = column_prior.log_prob(log_beta, log_latents.get("column_rates")).sum()
-        log_prior += self.probability_prior.log_prob(p).sum()
+        log_prior += self.probability_prior.log_prob_from_log(log_p).sum()
         if not len(log_theta):
             return log_prior
         theta = batch.exposures[:, None] * jnp.exp(log_theta)

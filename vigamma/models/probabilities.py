@@ -18,6 +18,9 @@ from vigamma.families.beta import Beta
 from vigamma.special import expm1_minus
 from vigamma.typing import Array
 
+LOWEST, HIGHEST = 1e-12, 1 - 1e-6
+"""The range of values. Below, counts are Poisson counts; above, 1 - p is no precise float32."""
+
 _NEWTON_STEPS = 3
 _LONGEST_STEP = 2.0  # of the log-odds
 _LEAST_CURVATURE = 0.2  # relative to that without κ

@@ -24,14 +24,11 @@ from vigamma.data.layout.count_entries import CountEntries, EntryBlocks
 from vigamma.devices.mesh import Collectives
 from vigamma.families.beta import Beta
 from vigamma.models.kernels import gather, padded, sum_over_factors
-from vigamma.models.probabilities import log_odds_derivatives, mean_exposures
+from vigamma.models.probabilities import HIGHEST, LOWEST, log_odds_derivatives, mean_exposures
 from vigamma.random import gamma
 from vigamma.random.bits import normal_and_uniform, uniform
 from vigamma.special import rising_terms
 from vigamma.typing import Array, Key
-
-LOWEST, HIGHEST = 1e-12, 1 - 1e-6
-"""The range of the draws. Below, counts are Poisson counts; above, 1 - p is no precise float32."""
 
 _FROM_PRIOR = 1 / 3
 """The part of columns whose proposal is a draw from the prior, chosen anew in each step."""

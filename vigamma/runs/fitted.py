@@ -190,14 +190,22 @@ def run_of(
     return FittedRun(config, step, last_step, factors, identity)
 
 
+_LOGARITHMS = {
+    "log_shape": "concentration",
+    "log_rate": "rate",
+    "log_concentration1": "concentration1",
+    "log_concentration0": "concentration0",
+}
+"""The parameters of families, and of the distributions that they belong to."""
+
+
 def _with_rates(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The leaves; those of a `ProductOfGammas`, which are logarithms, converted to `Gamma`s."""
+    """The leaves; those of a `ProductOfGammas`, which are logarithms, exponentiated and renamed."""
     found = {}
     for name, leaf in leaves.items():
         path, _, last = name.replace("q.parts.", "q.").rpartition(".")
-        if last in ("log_shape", "log_rate") and not name.startswith("optimizer."):
-            last = {"log_shape": "concentration", "log_rate": "rate"}[last]
-            name, leaf = f"{path}.{last}", np.exp(leaf)
+        if last in _LOGARITHMS and not name.startswith("optimizer."):
+            name, leaf = f"{path}.{_LOGARITHMS[last]}", np.exp(leaf)
         found[name] = leaf
     return found
 

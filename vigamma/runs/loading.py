@@ -7,8 +7,6 @@ from typing import Any
 from vigamma.contracts import Factorization, SparseData, StartingModel, missing_members
 from vigamma.data.split_data import SplitData
 from vigamma.errors import CheckpointError, ConfigError
-from vigamma.inference.gradient_ascent import MeanField
-from vigamma.models.factor_model import FactorModel, check_poisson
 from vigamma.runs.black_box import BlackBoxFit
 from vigamma.runs.conjugate import ConjugateFit
 from vigamma.runs.experiment import Experiment
@@ -79,9 +77,6 @@ def _checked(fit: Fit, inference: Any) -> Fit:
             f"{type(fit.model).__name__} has no {', '.join(missing)}, which "
             f"{type(inference).__name__} needs"
         )
-    has_gammas_only = isinstance(getattr(inference, "family", None), MeanField)
-    if has_gammas_only and isinstance(fit.model, FactorModel):
-        check_poisson(fit.model, "families of Gammas")
     return fit
 
 
