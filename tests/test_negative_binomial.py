@@ -99,9 +99,10 @@ def finished(data, tmp_path_factory):
     ("model", "inference"),
     [
         (NegativeBinomialFactorization, CoordinateAscent(tolerance=0)),
-        (
+        pytest.param(
             HierarchicalNegativeBinomialFactorization,
             StochasticVariationalInference(batch_rows=100),
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -119,6 +120,7 @@ def test_any_number_of_devices_has_the_same_fit(data, model, inference):
     assert ends[0][0][-1] > ends[0][0][0]
 
 
+@pytest.mark.slow
 def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(data, tmp_path):
     config = experiment(data, inference=CoordinateAscent(tolerance=0, learn_priors=True))
     whole = run_experiment(config, tmp_path / "whole").summary
@@ -144,20 +146,26 @@ def test_it_beats_poisson_where_counts_vary_more_and_finds_which_columns_do(data
     assert cosines.min() > 0.9
 
 
-def test_poisson_counts_lose_nothing():
+@pytest.mark.parametrize(
+    "models",
+    [
+        (NegativeBinomialFactorization, PoissonFactorization),
+        pytest.param(
+            (HierarchicalNegativeBinomialFactorization, HierarchicalPoissonFactorization),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_poisson_counts_lose_nothing(models):
     rng = np.random.default_rng(3)
     counts = rng.poisson(rng.gamma(0.3, 1.0, (400, 3)) @ rng.gamma(0.5, 1.0, (60, 3)).T)
     heldout = HeldOut(protocol="cells", test_fraction=0.2)
-    for models in (
-        (NegativeBinomialFactorization, PoissonFactorization),
-        (HierarchicalNegativeBinomialFactorization, HierarchicalPoissonFactorization),
-    ):
-        scores = [
-            fit(model(num_factors=3, row_shape=0.5), counts, heldout=heldout).summary
-            for model in models
-        ]
-        gain = scores[0]["heldout_log_likelihood"] - scores[1]["heldout_log_likelihood"]
-        assert gain > -0.0015  # a cell, of 4,800
+    scores = [
+        fit(model(num_factors=3, row_shape=0.5), counts, heldout=heldout).summary
+        for model in models
+    ]
+    gain = scores[0]["heldout_log_likelihood"] - scores[1]["heldout_log_likelihood"]
+    assert gain > -0.0015  # a cell, of 4,800
 
 
 def test_columns_without_counts_have_small_means_with_many_factors():
@@ -325,6 +333,7 @@ def by_gradients(data, workdir, model, num_steps: int):
     return run_experiment(config, workdir).summary, load_run(workdir)
 
 
+@pytest.mark.slow
 def test_a_run_by_gradients_has_betas_and_is_read_back(data, tmp_path):
     model = NegativeBinomialFactorization(num_factors=1)
     summary, run = by_gradients(data, tmp_path, model, 60)
@@ -372,15 +381,20 @@ def test_the_estimator_takes_the_likelihood():
     assert found.transform(new).shape == (300, 3)
     drawn = found.sample(2000, random_state=1)
     assert drawn[:, ::2].var() > 1.2 * plain.sample(2000, random_state=1)[:, ::2].var()
-    stepped = PoissonFactorizer(likelihood="negative_binomial", **settings)
-    for start in range(0, 300, 100):
-        stepped.partial_fit(counts[start : start + 100])
-    assert np.isfinite(stepped.elbo_)
     with pytest.raises(ValueError, match="negative binomials need whole numbers"):
         found.fit(counts + 0.5)
     with pytest.raises(ValueError, match=r"likelihood must be one of .*, got 'gaussian'"):
         PoissonFactorizer(likelihood="gaussian").fit(counts)
-    found.sample_posterior(counts, n_sweeps=80, n_chains=2, random_state=0)
+
+
+@pytest.mark.slow
+def test_the_estimator_takes_batches_and_samples():
+    counts, _ = bursty_counts()
+    found = PoissonFactorizer(3, likelihood="negative_binomial", random_state=0)
+    for start in range(0, 300, 100):
+        found.partial_fit(counts[start : start + 100])
+    assert np.isfinite(found.elbo_)
+    found.fit(counts).sample_posterior(counts, n_sweeps=80, n_chains=2, random_state=0)
     low, high = found.transform_interval(counts[:20], 0.9)
     theta = found.transform(counts[:20])
     assert ((low < theta) & (theta < high)).mean() > 0.8

@@ -177,6 +177,7 @@ def test_what_is_near_a_model_is_a_step_away_in_one_direction():
         near.validate()
 
 
+@pytest.mark.slow
 def test_the_default_grid_is_searched_and_then_what_is_near_the_best():
     said = []
     outcome = search(dataclasses.replace(CONFIG, num_steps=12), say=said.append)

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 from scipy.sparse import csr_array
 
-from tests.factors import NEGATIVE_BINOMIAL, make_model, to_numpy
+from tests.factors import KINDS, NEGATIVE_BINOMIAL, make_model, to_numpy
 from vigamma import Gamma
 from vigamma.families.beta import Beta
 from vigamma.inference.row_samples import sample_rows
@@ -53,7 +53,7 @@ def likelihood(kind: str, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("flat", marks=pytest.mark.slow), "hierarchical", NEGATIVE_BINOMIAL]
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS), NEGATIVE_BINOMIAL]
 )
 def test_with_two_factors_means_are_those_of_weighted_draws_from_the_prior(kind):
     counts = np.array([[2, 1], [0, 3], [0, 0]], np.int32)
