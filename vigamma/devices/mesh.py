@@ -132,6 +132,10 @@ class Collectives(NamedTuple):
     index: Callable[[], Array | int]  # type: ignore[assignment]  # overrides tuple.index
     size: Callable[[], int]
 
+    def numbers(self, size: int) -> Array:
+        """The numbers, over all devices, of the `size` rows or columns of this device."""
+        return self.index() * size + jnp.arange(size, dtype=jnp.int32)
+
 
 ALONE = Collectives(*4 * (lambda tree: tree,), index=lambda: 0, size=lambda: 1)
 """The collectives of a single device, which do nothing."""

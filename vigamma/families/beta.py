@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from vigamma import random
-from vigamma.families.floats import as_floats, own_floats
+from vigamma.families.floats import as_floats, check_positive, own_floats
 from vigamma.special import digamma_slope, log_gamma_defect, log_minus_digamma, log_ratio
 from vigamma.typing import Array, Key, Leaf, Record
 
@@ -25,12 +24,7 @@ class Beta(Record):
 
     def validate(self, name: str = "Beta") -> None:
         """Raises ValueError unless all parameters are positive and finite; not under `jit`."""
-        for field in ("concentration1", "concentration0"):
-            value = getattr(self, field)
-            if isinstance(value, jax.core.Tracer):
-                continue
-            if not (np.isfinite(value) & (np.asarray(value) > 0)).all():
-                raise ValueError(f"{name}.{field} must be positive and finite")
+        check_positive(self, ("concentration1", "concentration0"), name)
 
     @property
     def mean(self) -> Float[Array, "*shape"]:

@@ -1,6 +1,7 @@
-"""Floating-point numbers: the dtype of results, and products without rounding errors."""
+"""Floating-point numbers: their dtype and sign, and products without rounding errors."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -58,3 +59,18 @@ def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     exponent_bits, mantissa_bits = (8, 11) if x.dtype == jnp.float32 else (11, 25)
     high = jax.lax.reduce_precision(jax.lax.stop_gradient(x), exponent_bits, mantissa_bits)
     return high, x - high
+
+
+def check_positive(distribution: Any, fields: Sequence[str], name: str) -> None:
+    """Raises ValueError unless these parameters are positive and finite; not under `jit`."""
+    for field in fields:
+        if isinstance(getattr(distribution, field), jax.core.Tracer):
+            continue
+        value = np.asarray(getattr(distribution, field))
+        bad = ~(np.isfinite(value) & (value > 0))
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"{name}.{field} must be positive and finite, but it is {value[index]} at "
+                f"index {index} ({bad.sum()} of {value.size} such elements)"
+            )

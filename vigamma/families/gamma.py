@@ -8,7 +8,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from vigamma import random
-from vigamma.families.floats import as_floats, own_floats, product_minus
+from vigamma.families.floats import as_floats, check_positive, own_floats, product_minus
 from vigamma.random.forks import check_not_forked
 from vigamma.special import (
     expm1_minus,
@@ -38,17 +38,7 @@ class Gamma(Record):
 
     def validate(self, name: str = "Gamma") -> None:
         """Raises ValueError unless all parameters are positive and finite; not under `jit`."""
-        for field in ("concentration", "rate"):
-            if isinstance(getattr(self, field), jax.core.Tracer):
-                continue
-            value = np.asarray(getattr(self, field))
-            bad = ~(np.isfinite(value) & (value > 0))
-            if bad.any():
-                index = tuple(int(i) for i in np.argwhere(bad)[0])
-                raise ValueError(
-                    f"{name}.{field} must be positive and finite, but it is {value[index]} at "
-                    f"index {index} ({bad.sum()} of {value.size} such elements)"
-                )
+        check_positive(self, ("concentration", "rate"), name)
 
     @property
     def mean(self) -> Float[Array, "*shape"]:

@@ -14,7 +14,7 @@ from vigamma.data.layout.blocks import SparseBlocks, block_slots, make_whole_row
 from vigamma.data.layout.count_rows import padded_rows, with_ones
 from vigamma.devices.mesh import by_rows, make_mesh, on_every_device, place, replicated
 from vigamma.inference.extrapolation import extrapolated
-from vigamma.models.factor_model import PROBABILITIES, ColumnTable, FactorModel, Posterior
+from vigamma.models.factor_model import ColumnTable, FactorModel, Posterior, columns_of
 from vigamma.models.factor_priors import means_of
 from vigamma.models.kernels import elementwise, gathered, sum_over_factors
 from vigamma.typing import Array, default_float
@@ -56,9 +56,8 @@ def fold_in(
       float dtype.
     """
     mesh, num_rows = make_mesh(), counts.shape[0]
-    given = {name: columns[name] for name in ("columns", PROBABILITIES) if name in columns}
     model, given = jax.tree.map(
-        lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, given)
+        lambda leaf: np.asarray(leaf, jnp.result_type(float)), (model, columns_of(columns))
     )
     exposures = np.ones(num_rows) if exposures is None else np.asarray(exposures)
     is_column = np.arange(padded_rows(counts.shape[1], mesh.size)) < counts.shape[1]

@@ -12,7 +12,7 @@ from vigamma.data.layout.count_entries import CountEntries, lay_out_entries
 from vigamma.data.layout.count_rows import with_ones
 from vigamma.inference.fold_in import fold_in
 from vigamma.models.factor_gibbs import SMALLEST, Latents, draw_starts, row_sweep
-from vigamma.models.factor_model import PROBABILITIES, FactorModel, Posterior
+from vigamma.models.factor_model import FactorModel, Posterior, columns_of
 from vigamma.random.keys import key_of_seed
 from vigamma.typing import Array, Key
 
@@ -60,9 +60,8 @@ def sample_rows(
     found, key = [], key_of_seed(seed)
     for i, draw in enumerate(draws):
         given = {
-            name: np.maximum(np.asarray(draw[name], dtype), SMALLEST)
-            for name in ("columns", PROBABILITIES)
-            if name in columns
+            name: np.maximum(np.asarray(leaf, dtype), SMALLEST)
+            for name, leaf in columns_of(draw).items()
         }
         rows = rows or draw_starts(q, [seed], len(given["columns"]))
         num_sweeps = _SWEEPS if i else _BURN_IN

@@ -69,15 +69,16 @@ def allocate_counts(
     sums = jnp.zeros(theta.size, jnp.int32), jnp.zeros(beta.size, jnp.int32)
     fits = jnp.zeros(entries.small.counts.shape[1], theta.dtype)
 
-    def crowding(block: EntryBlocks) -> Array | None:
-        return None if odds is None else odds[block.columns] / entries.exposures[block.rows]
+    def uniforms(block: EntryBlocks) -> _Uniforms:
+        cell = (block.rows + first_row).astype(jnp.uint32), block.columns.astype(jnp.uint32)
+        crowding = None if odds is None else odds[block.columns] / entries.exposures[block.rows]
+        return _Uniforms(words, cell, crowding)
 
     def add_small(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
-        return _with_units(sums, block, theta, beta, words, first_row, crowding(block)), None
+        return _with_units(sums, block, theta, beta, uniforms(block)), None
 
     def add_large(sums: _Sums, block: EntryBlocks) -> tuple[_Sums, None]:
-        of_entries = words, first_row, crowding(block)
-        return _with_binomials(sums, block, theta_nk, beta_mk, *of_entries), None
+        return _with_binomials(sums, block, theta_nk, beta_mk, uniforms(block)), None
 
     rows, columns, fits = jax.lax.scan(add_small, (*sums, fits), entries.small)[0]
     rows = rows.reshape(theta.shape)[:, :num_factors]
@@ -90,21 +91,37 @@ def allocate_counts(
     return Allocation(rows, columns, fit)
 
 
+class _Uniforms(NamedTuple):
+    """The random numbers of the units of a block of entries.
+
+    Attributes:
+      key: of all units.
+      cell: the row, over all devices, and the column of each entry.
+      crowding: the odds over the exposure of each entry; None of Poisson counts.
+    """
+
+    key: Words
+    cell: Words
+    crowding: Array | None
+
+    def level(self, unit: Array, rates: Array) -> Array:
+        """u r, or u (r + j crowding) for unit j: it opens no table where that is r or more."""
+        of_unit = self.key[0], self.key[1] ^ unit.astype(jnp.uint32)
+        most = 1 - jnp.finfo(rates.dtype).epsneg
+        drawn = jnp.minimum(uniform(of_unit, self.cell, rates.dtype), most)
+        if self.crowding is None:
+            return drawn * rates
+        return drawn * (rates + unit.astype(rates.dtype) * self.crowding)
+
+
 def _with_units(
-    sums: _Sums,
-    block: EntryBlocks,
-    theta: Array,
-    beta: Array,
-    key: Words,
-    first_row: Array | int,
-    crowding: Array | None,
+    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, uniforms: _Uniforms
 ) -> _Sums:
     """Adds a block of small counts to the sums, unit after unit.
 
     A unit falls to the first component k with Σ_{j ≤ k} w_j > u r, where w_j = θ_nj β_mj and u is
-    uniform. The search goes over groups of `LANES` components first, then within one of them. If
-    there is a `crowding`, the level of unit j is u (r + j crowding), and it falls to no component
-    if that is r or more.
+    uniform. The search goes over groups of `LANES` components first, then within one of them. A
+    unit whose level is r or more falls to none.
     """
     rows, columns = block.rows, block.columns.astype(jnp.int32)
     counts = block.counts.astype(jnp.int32)
@@ -114,17 +131,9 @@ def _with_units(
     cumulative = jnp.einsum("sj,jg->sg", weights, up_to_group, precision="highest")
     cumulative = jax.lax.optimization_barrier(cumulative).T  # as a product, it takes twice the time
     rates = cumulative[-1]
-    index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
-
-    def level_of(unit: Array) -> Array:
-        of_unit = key[0], key[1] ^ unit.astype(jnp.uint32)
-        most = 1 - jnp.finfo(theta.dtype).epsneg
-        drawn = jnp.minimum(uniform(of_unit, index, theta.dtype), most)
-        if crowding is None:
-            return drawn * rates
-        return drawn * (rates + unit.astype(theta.dtype) * crowding)
 
     def add_unit(unit: Array, carry: _Sums) -> _Sums:
+        # The level is carried, as it is computed anew for each use within an iteration.
         of_rows, of_columns, level = carry
         is_above = cumulative[:-1] <= level[None]
         group = is_above.sum(axis=0, dtype=jnp.int32)
@@ -133,7 +142,9 @@ def _with_units(
         partial = [within[0]]
         for weight in within[1:]:
             partial.append(partial[-1] + weight)
-        is_drawn = unit < counts if crowding is None else (unit < counts) & (level < rates)
+        is_drawn = unit < counts
+        if uniforms.crowding is not None:
+            is_drawn &= level < rates
         # Rounding must not push the level beyond the last component that has a weight.
         largest = partial[-1] * (1 - 4 * jnp.finfo(theta.dtype).epsneg)
         level = jnp.minimum(level - below, largest)
@@ -143,33 +154,28 @@ def _with_units(
         return (
             _with_added(of_rows, rows * theta.shape[1] + component, one),
             _with_added(of_columns, columns * theta.shape[1] + component, one),
-            level_of(unit + 1),  # carried, as it is computed anew for each use within an iteration
+            uniforms.level(
+                unit + 1, rates
+            ),  # carried, as it is computed anew for each use within an iteration
         )
 
     of_rows, of_columns, _ = jax.lax.fori_loop(
-        0, counts.max(), add_unit, (*sums[:2], level_of(jnp.int32(0)))
+        0, counts.max(), add_unit, (*sums[:2], uniforms.level(jnp.int32(0), rates))
     )
     return of_rows, of_columns, sums[2] + _fit(counts, rates)
 
 
 def _with_binomials(
-    sums: _Sums,
-    block: EntryBlocks,
-    theta: Array,
-    beta: Array,
-    key: Words,
-    first_row: Array | int,
-    crowding: Array | None,
+    sums: _Sums, block: EntryBlocks, theta: Array, beta: Array, uniforms: _Uniforms
 ) -> _Sums:
-    """Adds a block of large counts, or their tables if there is a `crowding`, to the sums.
+    """Adds a block of large counts, or their tables if there is a crowding, to the sums.
 
     z_k | z_1, ..., z_(k-1) ~ Binomial(x - Σ_{j < k} z_j, w_k / Σ_{j ≥ k} w_j).
     """
     rows, columns = block.rows, block.columns.astype(jnp.int32)
     weights = theta[rows] * beta[columns]
     rest = jnp.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
-    index = (rows + first_row).astype(jnp.uint32), columns.astype(jnp.uint32)
-    words = threefry2x32(key, index)
+    words = threefry2x32(uniforms.key, uniforms.cell)
     keys = jax.random.wrap_key_data(jnp.stack(words, axis=1), impl="threefry2x32")
 
     def split_off(left: Array, of_component: tuple[Array, Array, Array]) -> tuple[Array, Array]:
@@ -183,8 +189,8 @@ def _with_binomials(
 
     components = jnp.arange(theta.shape[1]), weights.T, rest.T
     units = block.counts
-    if crowding is not None:
-        units = _tables(units, rest[:, 0], crowding, key, index)
+    if uniforms.crowding is not None:
+        units = _tables(units, rest[:, 0], uniforms)
     _, drawn = jax.lax.scan(split_off, units, components)
     of_rows, of_columns, fits = sums
     return (
@@ -194,13 +200,12 @@ def _with_binomials(
     )
 
 
-def _tables(counts: Array, rates: Array, crowding: Array, key: Words, index: Words) -> Array:
+def _tables(counts: Array, rates: Array, uniforms: _Uniforms) -> Array:
     """The numbers of tables; the first unit always opens one."""
 
     def add_unit(unit: Array, tables: Array) -> Array:
-        of_unit = key[0], key[1] ^ unit.astype(jnp.uint32)
-        level = uniform(of_unit, index, rates.dtype) * (rates + unit.astype(rates.dtype) * crowding)
-        return tables + ((unit < counts) & (level < rates)).astype(jnp.int32)
+        is_open = uniforms.level(unit, rates) < rates
+        return tables + ((unit < counts) & is_open).astype(jnp.int32)
 
     return jax.lax.fori_loop(1, counts.max(), add_unit, jnp.minimum(counts, 1))
 

@@ -281,7 +281,7 @@ def _side(
 
 def _draw(key: Key, distribution: Gamma, devices: Collectives) -> Array:
     """Draws with a key for each row of the leading axis, numbered over all devices."""
-    index = _index(len(distribution.rate), devices)
+    index = devices.numbers(len(distribution.rate))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     standard = jax.vmap(gamma)(keys, distribution.concentration)
     return jnp.clip(standard / distribution.rate, SMALLEST, LARGEST)
@@ -292,7 +292,7 @@ def _reflected(
 ) -> Array:
     """The draws, or where a row is to be reflected and shapes allow it, steps from old values."""
     words = tuple(jax.random.bits(key, (2,), jnp.uint32))
-    row = _index(len(old), devices).astype(jnp.uint32)
+    row = devices.numbers(len(old)).astype(jnp.uint32)
     is_reflected = uniform(words, (row, jnp.uint32(_ROW)), old.dtype) <= _REFLECTED
 
     def step(*cells: Array) -> Array:
@@ -306,8 +306,3 @@ def _reflected(
     tables = old, drawn, conditional.concentration, conditional.rate
     of_rows = row[:, None], component, is_reflected[:, None]
     return elementwise(step, *tables, *(jnp.broadcast_to(x, old.shape) for x in of_rows))
-
-
-def _index(size: int, devices: Collectives) -> Array:
-    """The numbers, over all devices, of the rows of this device."""
-    return devices.index() * size + jnp.arange(size, dtype=jnp.int32)

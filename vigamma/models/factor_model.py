@@ -368,8 +368,8 @@ def without_padding(q: Posterior, shape: tuple[int, int], is_balanced: bool) -> 
     return {name: jax.tree.map(partial(real, name), latent) for name, latent in q.items()}
 
 
-def columns_of(q: Posterior) -> Posterior:
-    """The latents of columns."""
+def columns_of(q: Mapping[str, Any]) -> Posterior:
+    """The latents of columns, of a posterior or of draws."""
     return {name: latent for name, latent in q.items() if name not in ROW_LATENTS}
 
 

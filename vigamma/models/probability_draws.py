@@ -110,7 +110,7 @@ def draw_probabilities(
     """
     columns = _Columns(entries.column_sums, expected, prior)
     words = tuple(jax.random.bits(key, (2,), jnp.uint32))
-    index = (devices.index() * len(p) + jnp.arange(len(p), dtype=jnp.int32)).astype(jnp.uint32)
+    index = devices.numbers(len(p)).astype(jnp.uint32)
     normal, level = normal_and_uniform(words, index, jnp.uint32(0), p.dtype)
     is_from_prior = uniform(words, (index, jnp.uint32(2)), p.dtype) < _FROM_PRIOR
     from_prior = _log_odds_of_prior(prior, jax.random.fold_in(key, 1), index, p.dtype)
