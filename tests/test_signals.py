@@ -1,7 +1,9 @@
+import gc
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -30,6 +32,36 @@ def test_interruptible_work_ends_at_once():
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="again"), stop.interruptible("again"):
             pytest.fail("the signal was forgotten")
+
+
+def test_a_signal_within_garbage_collection_is_not_lost(capsys):
+    def interrupt(phase, info):
+        gc.callbacks.remove(interrupt)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    gc.collect()
+    with StopSignals() as stop, pytest.raises(Interrupted, match="here"), stop.interruptible("here"):
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        assert stop.requested == signal.SIGINT
+        time.sleep(10)
+        pytest.fail("the signal was lost")
+    assert capsys.readouterr().err == ""
+
+
+def test_other_exceptions_of_finalizers_are_reported_as_before(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+
+    def fail(phase, info):
+        gc.callbacks.remove(fail)
+        raise OSError("of a finalizer")
+
+    with StopSignals():
+        gc.callbacks.append(fail)
+        gc.collect()
+    assert [str(args.exc_value) for args in seen] == ["of a finalizer"]
+    assert sys.unraisablehook == seen.append
 
 
 def test_the_second_signal_leaves_at_once():
