@@ -40,12 +40,17 @@ def test_a_signal_within_garbage_collection_is_not_lost(capsys):
         os.kill(os.getpid(), signal.SIGINT)
 
     gc.collect()
-    with StopSignals() as stop, pytest.raises(Interrupted, match="here"), stop.interruptible("here"):
-        gc.callbacks.append(interrupt)
-        gc.collect()
-        assert stop.requested == signal.SIGINT
-        time.sleep(10)
-        pytest.fail("the signal was lost")
+
+    def work(stop):
+        with stop.interruptible("here"):
+            gc.callbacks.append(interrupt)
+            gc.collect()
+            assert stop.requested == signal.SIGINT
+            time.sleep(10)
+            pytest.fail("the signal was lost")
+
+    with StopSignals() as stop, pytest.raises(Interrupted, match="here"):
+        work(stop)
     assert capsys.readouterr().err == ""
 
 
