@@ -164,6 +164,10 @@ class FactorFit:
     def _num_restarts(self) -> int:
         return getattr(self._config.inference, "num_restarts", 1)
 
+    def prepare(self) -> None:
+        """Imports Matplotlib."""
+        import vigamma.figures.factors  # noqa: F401
+
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:

@@ -44,6 +44,13 @@ class Fit(Protocol):
         `index` is the number of the start, if the experiment has several.
         """
 
+    def prepare(self) -> None:
+        """Imports and compiles what `report` and `figures` need.
+
+        It is called in a thread of its own while the steps are compiled and taken, so that a second
+        core does this in the meantime. It changes nothing else.
+        """
+
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0
     ) -> None:
@@ -84,6 +91,10 @@ class Fit(Protocol):
 
 class OneStart:
     """A base class of `Fit`s with a single start and nothing held out."""
+
+    def prepare(self) -> None:
+        """Imports Matplotlib."""
+        import vigamma.figures.posteriors  # noqa: F401
 
     def before_the_first_step(
         self, state: TrainState, say: Callable[[str], None], index: int = 0

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,14 +71,25 @@ def run_fit(
     check_config(config)
     start_devices()
     progress = ProgressLine(config.num_steps, _objective(config), quiet=not _is_main())
-    with StopSignals() as stop, progress:
+    with StopSignals() as stop, progress, _idle_core() as idle:
         started = time.monotonic()
         with _together(workdir), _held(workdir):
             mesh = make_mesh()
             with stop.interruptible("before the first step"):
                 fit = load(progress.say)
                 state = fit.start(mesh)
-            return _Run(config, workdir, fit, mesh, progress, stop).to_the_end(state, started)
+            run = _Run(config, workdir, fit, mesh, progress, stop, idle)
+            return run.to_the_end(state, started)
+
+
+@contextmanager
+def _idle_core() -> Iterator[Executor]:
+    """A thread beside the main one, for which an exception does not wait."""
+    executor = ThreadPoolExecutor(1)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
@@ -117,10 +129,13 @@ class _Run:
         mesh: jax.sharding.Mesh,
         progress: ProgressLine,
         stop: StopSignals,
+        idle: Executor,
     ):
         self._config, self._workdir, self._fit, self._mesh = config, workdir, fit, mesh
         self._progress, self._stop = progress, stop
         self._seconds, self._steps, self._seconds_saving = 0.0, 0, 0.0
+        self._idle = idle
+        self._prepared: Future[None] | None = None
 
     def to_the_end(self, state: TrainState, started: float) -> Outcome:
         """Runs every start to its end; `state` is the initial state of the first."""
@@ -174,6 +189,8 @@ class _Run:
         started: float,
     ) -> Outcome:
         """Writes the report and the figures; if interrupted, the next run repeats this."""
+        if self._prepared:
+            self._prepared.result()
         report = self._fit.report(state, ends)
         summary = {
             "config": flatten(self._config),
@@ -226,6 +243,8 @@ class _Run:
         config, fit, say = self._config, self._fit, self._progress.say
         if state.num_steps == config.num_steps or state.is_done:
             return
+        if self._prepared is None and jax.process_count() == 1:
+            self._prepared = self._idle.submit(fit.prepare)
         self._progress.phase("compiling")
         state.compile()
         if is_new:
