@@ -1,45 +1,6 @@
-"""Writes the posterior of a run for other programs: NumPy, spreadsheets, AnnData, ArviZ.
+"""The command `vigamma export`, from a checkout: `python scripts/export.py --help`."""
 
-python scripts/export.py --workdir checkpoints/counts_factors --output factors.npz
-python scripts/export.py --workdir checkpoints/counts_factors --output factors.csv
-python scripts/export.py --workdir checkpoints/counts_factors --output draws.nc --draws 500
-
-The suffix selects the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answers/export.py
-describes the content of each.
-"""
-
-from pathlib import Path
-
-from absl import app, flags
-
-import vigamma
-from vigamma.answers.export import FORMATS
-from vigamma.command_line import RunFlags, exit_status
-from vigamma.runs.experiment import parse_flags
-
-_RUN = RunFlags()
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write.", required=True)
-_DRAWS = flags.DEFINE_integer("draws", 500, "How many draws an .nc has.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
-
-flags.register_validator(
-    "output", lambda path: Path(path).suffix in FORMATS, f"must end with {', '.join(FORMATS)}"
-)
-
-
-def main(argv):
-    """Writes the files and prints their paths."""
-    del argv
-    return exit_status(_answer)
-
-
-def _answer(console):
-    with console.status("loading the run"):
-        run = _RUN.load(console, with_samples=True)
-    with console.status("writing"):
-        paths = vigamma.export(run, Path(_OUTPUT.value), _DRAWS.value, _SEED.value)
-    print(f"written: {' and '.join(map(str, paths))}")
-
+from vigamma.command_line.start import start
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    start("export")

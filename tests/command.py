@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from vigamma.runs.experiment import parse_flags
+from vigamma.command_line.flags import parse_flags
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +69,7 @@ def call(capsys, script: str, *arguments: str) -> tuple[int, str, str]:
     pipe, interrupt = map(signal.getsignal, (signal.SIGPIPE, signal.SIGINT))
     capsys.readouterr()
     try:
-        module = runpy.run_path(str(ROOT / "scripts" / script))
+        module = runpy.run_path(str(ROOT / "vigamma" / "commands" / script))
         status = module["main"](parse_flags([script, *map(str, arguments)]))
     except SystemExit as ended:
         status = ended.code

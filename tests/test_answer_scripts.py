@@ -224,7 +224,8 @@ def test_a_process_ends_with_the_status(workdir, tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_begins_with_an_example(script):
-    docstring = (ROOT / "scripts" / f"{script}.py").read_text(encoding="utf-8").split('"""')[1]
+    path = ROOT / "vigamma" / "commands" / f"{script}.py"
+    docstring = path.read_text(encoding="utf-8").split('"""')[1]
     assert f"python scripts/{script}.py --workdir checkpoints/" in docstring
 
 

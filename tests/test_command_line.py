@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from vigamma.command_line import exit_status
+from vigamma.command_line.statuses import exit_status
 from vigamma.errors import RunError
 
 

@@ -18,13 +18,12 @@ from vigamma import (
     PathwiseElbo,
     SparseCounts,
 )
+from vigamma.command_line.flags import load_config, parse_flags
 from vigamma.runs.experiment import (
     check_config,
     config_file,
     flatten,
     identity,
-    load_config,
-    parse_flags,
     unflatten,
 )
 
@@ -168,8 +167,8 @@ def test_a_config_file_of_classes_of_ones_own_is_refused():
 
 
 def test_what_is_no_flag_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("vigamma.runs.experiment.flags.FLAGS", list)
-    monkeypatch.setattr("vigamma.runs.experiment.take_any_character", lambda: None)
+    monkeypatch.setattr("vigamma.command_line.flags.flags.FLAGS", list)
+    monkeypatch.setattr("vigamma.command_line.flags.take_any_character", lambda: None)
     assert parse_flags(["train.py"]) == ["train.py"]
     with pytest.raises(SystemExit) as end:
         parse_flags(["train.py", "more"])

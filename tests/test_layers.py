@@ -22,8 +22,9 @@ FLOORS = [
     ["figures", "inference"],
     ["runs"],
     ["answers", "command_line", "report", "sklearn"],
+    ["commands"],
 ]
-MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 24, 9, 100
+MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 24, 9, 108
 
 
 def modules() -> dict[str, Path]:

@@ -1,21 +1,16 @@
-"""Experiments: typed configs, with their checks, JSON form and command line."""
+"""Experiments: typed configs, with their checks and JSON form."""
 
 import dataclasses
 import importlib
 import re
 import types
 import typing
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from absl import flags
 
 from vigamma.contracts import Algorithm, DataSource, missing_members
 from vigamma.data.heldout import HeldOut
 from vigamma.errors import ConfigError
-from vigamma.terminal.console import complain, take_any_character
 from vigamma.typing import check_rules, is_spec, spec
 
 _MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
@@ -76,26 +71,6 @@ class Experiment:
     def _sweeps_of_restarts(self) -> int:
         inference: Any = self.inference
         return inference.restart_sweeps if getattr(inference, "num_restarts", 1) > 1 else 0
-
-
-def load_config(flag: Any) -> tuple[str, Experiment]:
-    """The name and the value of a parsed `--config` flag.
-
-    The name is that of the file without its suffix, followed by the argument after a colon, if any:
-    `configs/digits_black_box.py:adam` calls `get_config("adam")`.
-
-    Raises:
-      ConfigError: if there is no such file, or its `get_config()` returns no `Experiment`.
-    """
-    if flag.value is None:
-        raise ConfigError("--config is required, for example --config configs/zero.py")
-    filename, _, argument = flag.config_filename.partition(":")  # of get_config
-    path = Path(filename)
-    if not path.is_file():
-        raise ConfigError(f"there is no config file {path}")
-    if not isinstance(flag.value, Experiment):
-        raise ConfigError(f"get_config() in {path} must return an Experiment")
-    return "_".join(filter(None, (path.stem, argument))), flag.value
 
 
 def check_config(config: Any, path: str = "config") -> None:
@@ -222,29 +197,3 @@ def _source(value: Any, margin: str) -> str:
 def identity(config: Experiment) -> dict[str, Any]:
     """The fields that determine every step, which a resumed run must share with the earlier run."""
     return {name: value for name, value in flatten(config).items() if name not in _MAY_CHANGE}
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line for `absl.app.run`; an error prints one line and exits with 2."""
-    take_any_character()
-    try:
-        with warnings.catch_warnings():  # of ml_collections, which loads the config file
-            warnings.filterwarnings("ignore", r"the load_module\(\)", DeprecationWarning)
-            rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise ConfigError(f"unexpected argument {rest[1]!r}")
-        return rest
-    except SyntaxError as error:
-        problem = f"{error.filename}, line {error.lineno}: {error.msg}"
-    except Exception as error:  # a config file is code, and may raise anything
-        problem = _one_line(error)
-    complain(problem)
-    raise SystemExit(2)
-
-
-def _one_line(error: Exception) -> str:
-    """The message of an error, without the traceback that config_flags adds to some messages."""
-    text = error.args[0] if isinstance(error, KeyError) else str(error)
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    line = lines[-1 if "Traceback" in str(text) else 0] if lines else type(error).__name__
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", line)

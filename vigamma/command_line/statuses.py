@@ -1,4 +1,4 @@
-"""Shared parts of the scripts that query a run: flags, one-line errors and exit statuses."""
+"""How a command ends: one-line errors and exit statuses."""
 
 import contextlib
 import os
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from absl import flags, logging
+from absl import logging
 from rich.console import Console
 
+from vigamma.command_line.early_signals import ignore_signals
 from vigamma.devices.mesh import start_devices
 from vigamma.errors import Interrupted, LostProcessError, RunError
-from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.runs.signals import StopSignals
 from vigamma.runs.train import Outcome
 from vigamma.terminal.console import (
@@ -22,52 +22,11 @@ from vigamma.terminal.console import (
     end_with_a_closed_pipe,
 )
 
-flags.disclaim_key_flags()  # --help lists them as flags of the script
 
-
-class RunFlags:
-    """The flags --workdir and --step, which select a run and one of its checkpoints."""
-
-    def __init__(self) -> None:
-        """Defines the flags."""
-        self._workdir = flags.DEFINE_string(
-            "workdir", None, "The directory of a run.", required=True
-        )
-        self._step = flags.DEFINE_string(
-            "step",
-            "best",
-            "The posterior to read: best (by validation, if there is any), newest, or the step of "
-            "a checkpoint.",
-        )
-        flags.register_validator(
-            "step",
-            lambda word: word in ("best", "newest") or word.isdecimal(),
-            "must be best, newest or a whole number",
-        )
-
-    @property
-    def workdir(self) -> Path:
-        """The directory of the run."""
-        return Path(self._workdir.value)
-
-    @property
-    def step(self) -> WantedStep:
-        """The selected checkpoint, in the form that `load_run` takes."""
-        word = self._step.value
-        return int(word) if word.isdecimal() else "newest" if word == "newest" else "best"
-
-    def load(self, console: Console, with_samples: bool = False) -> FittedRun:
-        """Loads the run and prints a line per damaged checkpoint; raises what `load_run` raises.
-
-        Samples, which take seconds to read and check, are for the scripts that ask for them.
-        """
-        return load_run(self.workdir, console.print, self.step, with_samples)
-
-
-def status_of_run(run: Callable[[], tuple[Outcome, Path]], at_the_end: Callable[[], None]) -> int:
+def status_of_run(run: Callable[[], tuple[Outcome, Path]]) -> int:
     """Calls `run`, prints its outcome and its directory, and returns the exit status.
 
-    Of several processes the first one prints. `at_the_end` is called when all is written, or an
+    Of several processes the first one prints. Signals are ignored as soon as all is written, or an
     error is printed: the status is final.
 
     Returns:
@@ -86,7 +45,7 @@ def status_of_run(run: Callable[[], tuple[Outcome, Path]], at_the_end: Callable[
         complain(error)
         return 1
     finally:
-        at_the_end()
+        ignore_signals()
     if jax.process_index() == 0:
         print(outcome.table)
         print(f"written: {workdir}")

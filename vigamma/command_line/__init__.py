@@ -1,0 +1,1 @@
+"""What commands share: their start, flags and exit statuses."""

@@ -1,0 +1,93 @@
+"""Chooses the shapes of the priors, K and the likelihood by validation on held-out counts.
+
+python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz
+python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
+    --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50 \
+    --likelihoods poisson,negative_binomial
+
+Without a grid it tries shapes of 0.1, 0.3 and 1 with 20 and 50 factors, and then the neighbors of
+the best, all with the likelihood of the config. What a grid does not name is that of the config, so
+that --likelihoods alone compares two models. The model of the config is always a candidate.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+import vigamma
+from vigamma.command_line.flags import load_config
+from vigamma.devices.host import keep_freed_memory, use_all_cores
+from vigamma.runs.experiment import config_file
+from vigamma.runs.search import write_search
+from vigamma.runs.signals import StopSignals
+from vigamma.terminal.console import complain, end_with_a_closed_pipe
+
+config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/; fields are set by --config.field=value."
+)
+_LIKELIHOODS = flags.DEFINE_list(
+    "likelihoods", [], "Likelihoods of the counts to try: poisson, negative_binomial."
+)
+_ROW_SHAPES = flags.DEFINE_list("row_shapes", [], "Values of config.model.row_shape to try.")
+_COLUMN_SHAPES = flags.DEFINE_list("column_shapes", [], "Of config.model.column_shape.")
+_NUM_FACTORS = flags.DEFINE_list("num_factors", [], "Of config.model.num_factors.")
+_WORKDIR = flags.DEFINE_string("workdir", "checkpoints/search", "Where the outcome is written.")
+
+
+@end_with_a_closed_pipe()
+def main(argv: list[str]) -> int:
+    """Searches, writes and prints the outcome and the command that fits the winner."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    flag: Any = flags.FLAGS["config"]
+    workdir = Path(_WORKDIR.value)
+    where = "before the end; nothing is written"
+    try:
+        _, config = load_config(flag)
+        choices = {
+            "likelihoods": _LIKELIHOODS.value,
+            "row_shapes": _numbers(_ROW_SHAPES, float),
+            "column_shapes": _numbers(_COLUMN_SHAPES, float),
+            "num_factors": _numbers(_NUM_FACTORS, int),
+        }
+        use_all_cores()
+        keep_freed_memory()
+        with StopSignals() as stop, stop.interruptible(where):
+            is_named = any(choices.values())
+            candidates = vigamma.model_grid(config.model, **choices) if is_named else None
+            if _LIKELIHOODS.value:
+                config_file(config)  # raises now if it cannot be written in the end
+
+            def say(line: str) -> None:
+                # Libraries catch exceptions, also what a signal raises within them.
+                stop.raise_if_requested(where)
+                print(line, flush=True)
+
+            outcome = vigamma.search(config, candidates, say=say)
+            workdir.mkdir(parents=True, exist_ok=True)
+            command = write_search(outcome, workdir, flag.config_filename, flag.override_values)
+    except vigamma.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signum
+    except BrokenPipeError:
+        raise
+    except (vigamma.RunError, OSError) as error:
+        complain(error)
+        return 1
+    print(outcome.table)
+    print(f"written: {workdir / 'search.json'} and {workdir / 'search.png'}")
+    print(f"to fit the first: {command}")
+    return 0
+
+
+def _numbers(flag: flags.FlagHolder[list[str]], kind: type) -> list[Any]:
+    try:
+        return [kind(word) for word in flag.value]
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise vigamma.ConfigError(
+            f"--{flag.name} must be {wanted} with commas between, got {','.join(flag.value)!r}"
+        ) from None

@@ -1,0 +1,61 @@
+"""Describes the factors of a run: their weights, and their most characteristic columns.
+
+python scripts/topics.py --workdir checkpoints/counts_factors --top 10
+
+Columns are ranked by their mean, and by their lift, the ratio of their share of the factor to their
+share of all counts. vigamma/answers/topics.py has the equations.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+import vigamma
+from vigamma.answers.intervals import MEAN_FIELD_INTERVALS
+from vigamma.answers.tables import write_csv
+from vigamma.command_line.flags import RunFlags
+from vigamma.command_line.statuses import exit_status
+from vigamma.runs.samples import INTERVALS
+
+_RUN = RunFlags()
+_TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)
+_INTERVAL = flags.DEFINE_float("interval", 0.9, "Probability of the credible intervals.")
+_INTERVALS = flags.DEFINE_enum(
+    "intervals",
+    None,
+    INTERVALS,
+    "sampled, by the draws of scripts/sample.py, the default where there are any; or variational, "
+    "of the mean-field approximation.",
+)
+_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
+_OUTPUT = flags.DEFINE_string("output", None, "A CSV file to write the columns to, instead.")
+
+flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and 1")
+
+
+def main(argv: list[str]) -> int:
+    """Prints or writes the topics."""
+    del argv
+    return exit_status(_answer)
+
+
+def _answer(console: Console) -> None:
+    with console.status("loading the run"):
+        run = _RUN.load(console, with_samples=_INTERVALS.value != "variational")
+        exposures = None
+        if run.config.model.row_sum_exposures:
+            exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
+        options: dict[str, Any] = {"exposures": exposures, "intervals": _INTERVALS.value}
+        topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, **options)
+    if _OUTPUT.value is None:
+        print(f"{_RUN.workdir}, {run.which}: {topics.table()}")
+        if not topics.num_draws:
+            print("\n" + MEAN_FIELD_INTERVALS.format(held="60", values="shares of columns"))
+        elif run.samples is not None and run.samples.agree_on_factors is False:
+            print("\n(the chains of the samples do not agree on single factors: intervals include")
+            print("the differences between their solutions)")
+    else:
+        num_lines = write_csv([topics.columns], Path(_OUTPUT.value))
+        print(f"written: {_OUTPUT.value}, {num_lines:,} lines")
