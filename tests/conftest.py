@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import chex
@@ -21,6 +22,14 @@ _MOST_MAPS = 30_000
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """Commands that tests run keep their compiled programs in one folder, which goes in the end."""
+    if not hasattr(config, "workerinput"):
+        cache = tempfile.TemporaryDirectory()
+        os.environ["VIGAMMA_CACHE"] = cache.name
+        config.add_cleanup(cache.cleanup)
 
 
 @pytest.hookimpl(optionalhook=True)

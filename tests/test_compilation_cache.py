@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+import scipy.sparse
 
+from tests import command
 from vigamma.devices import compilation_cache
 from vigamma.devices.compilation_cache import use_compilation_cache
 
@@ -67,6 +70,7 @@ def unset_afterwards():
     ],
 )
 def test_there_is_no_cache_and_no_complaint(tmp_path, monkeypatch, unset_afterwards, name, value):
+    monkeypatch.delenv("VIGAMMA_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(name, value)
@@ -82,14 +86,14 @@ def test_a_folder_that_the_user_gave_to_jax_stays(tmp_path, unset_afterwards):
 
 
 def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch, unset_afterwards):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     assert use_compilation_cache() is None
     assert not jax.config.jax_compilation_cache_dir
 
 
 def test_the_folder_stays_small(tmp_path, monkeypatch, unset_afterwards):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path))
     folder = use_compilation_cache()
     assert folder is not None
     jax.config.update("jax_compilation_cache_dir", None)
@@ -99,3 +103,15 @@ def test_the_folder_stays_small(tmp_path, monkeypatch, unset_afterwards):
     monkeypatch.setattr(compilation_cache, "_MOST_BYTES", 250)
     use_compilation_cache()
     assert {path.name for path in folder.iterdir()} == {"a", "b"}
+
+
+def test_commands_use_the_cache_unless_told_not_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path / "cache"))
+    counts = tmp_path / "counts.npz"
+    scipy.sparse.save_npz(counts, scipy.sparse.csr_array(np.eye(6, dtype=int)))
+    config = ("--config", "configs/counts_factors.py", f"--config.data.path={counts}")
+    for flag, is_used in (("--nocache", False), ("--cache", True)):
+        flags = (*config, "--config.num_steps=1", "--workdir", tmp_path / flag, flag)
+        status, _, err = command.run("train.py", *flags)
+        assert (status, err) == (0, "")
+        assert (tmp_path / "cache").exists() == is_used

@@ -9,12 +9,27 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
+from vigamma.devices.compilation_cache import use_compilation_cache
 from vigamma.errors import ConfigError
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.terminal.console import complain, take_any_character
 
 flags.disclaim_key_flags()  # --help lists them as flags of the command
+
+
+_CACHE = flags.DEFINE_bool(
+    "cache",
+    True,
+    "Keep compiled programs for the next command, in the folder $VIGAMMA_CACHE or else "
+    "~/.cache/vigamma; VIGAMMA_CACHE=off switches it off, too.",
+)
+
+
+def use_cache_if_wanted() -> None:
+    """Switches the compilation cache on, unless --nocache is given."""
+    if _CACHE.value:
+        use_compilation_cache()
 
 
 class RunFlags:

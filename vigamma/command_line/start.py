@@ -14,10 +14,15 @@ def start(name: str) -> None:
     leave_on_signals()  # from here on; the imports below take seconds, in which one may arrive
     from absl import app
 
-    from vigamma.command_line.flags import parse_flags
+    from vigamma.command_line.flags import parse_flags, use_cache_if_wanted
 
     command = importlib.import_module(f"vigamma.commands.{name}")
+
+    def main(argv: list[str]) -> int:
+        use_cache_if_wanted()
+        return command.main(argv)
+
     try:
-        app.run(command.main, flags_parser=parse_flags)
+        app.run(main, flags_parser=parse_flags)
     finally:
         ignore_signals()

@@ -9,27 +9,29 @@ from pathlib import Path
 
 import jax
 
-_VARIABLE = "VIGAMMA_CACHE"
 _MOST_BYTES = 2**30
 
 
 def use_compilation_cache() -> Path | None:
     """Makes JAX keep compiled programs in the user's cache folder, and look for them there first.
 
-    Results are the same, bit for bit. The folder is `vigamma` in $XDG_CACHE_HOME, or in ~/.cache;
-    it is kept below 1 GB by removing what was not used for longest. Call it before JAX compiles.
+    Results are the same, bit for bit. The folder is $VIGAMMA_CACHE, or else `vigamma` in
+    $XDG_CACHE_HOME or ~/.cache. It is kept below 1 GB by removing what was not used for longest.
+    Call it before JAX compiles.
 
-    Nothing is done if the environment sets VIGAMMA_CACHE=off, or JAX's own
-    JAX_COMPILATION_CACHE_DIR, or if the folder cannot be written. Programs in the cache that cannot
-    be read, as after a full disk, are compiled again.
+    Nothing is done for VIGAMMA_CACHE=off, if JAX's own JAX_COMPILATION_CACHE_DIR is set, or if the
+    folder cannot be written. Programs in the cache that cannot be read, as after a full disk, are
+    compiled again.
 
     Returns:
       the folder, or None if there is no cache.
     """
-    if os.environ.get(_VARIABLE) == "off" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    chosen = os.environ.get("VIGAMMA_CACHE", "")
+    if chosen == "off" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return None
     try:
-        folder = _cache_home() / "vigamma" / f"programs-{_machine()}"
+        cache = Path(chosen) if chosen else _cache_home() / "vigamma"
+        folder = cache.absolute() / f"programs-{_machine()}"
         folder.mkdir(parents=True, exist_ok=True)
         _remove_least_used(folder)
     except (OSError, RuntimeError):  # RuntimeError: there is no home
