@@ -1,6 +1,7 @@
 """Text files: decoding, splitting into lines, and one-line errors."""
 
 import codecs
+import functools
 import io
 import math
 from collections.abc import Iterator
@@ -213,9 +214,20 @@ def is_finite(text: str) -> bool:
 
 
 def read_names(path: Path, encoding: str = "") -> np.ndarray:
-    """Reads one name per line, as `StringDType`; raises FormatError for a broken file."""
+    """Reads one name per line, as `StringDType`; raises FormatError for a broken file.
+
+    The parts of a split have one file of names, which is read once.
+    """
     with reading(path, "a list of names"):
-        return as_names(line.strip() for _, line in numbered_lines(path, encoding))
+        return _names_in(path, encoding, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2)  # of rows and of columns
+def _names_in(path: Path, encoding: str, changed: int) -> np.ndarray:
+    del changed
+    names = as_names(line.strip() for _, line in numbered_lines(path, encoding))
+    names.flags.writeable = False
+    return names
 
 
 def beside(folder: Path, *names: str) -> Path | None:
