@@ -6,7 +6,7 @@ import scipy.stats
 
 from tests.fitted_runs import NUM_COLUMNS, NUM_ROWS, random_run, scaled
 from vigamma import ConfigError, Gamma, topics
-from vigamma.answers.topics import _surest
+from vigamma.answers.factor_values import _surest
 from vigamma.runs.samples import Samples
 
 RUN = random_run()

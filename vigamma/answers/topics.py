@@ -19,20 +19,16 @@ each draw are matched to those of the fit by their cosines. Where chains do not 
 factors, which `scripts/sample.py` says, intervals include the differences between their solutions.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
-from scipy.special import gammaincinv, ndtri
 
+from vigamma.answers.factor_values import values_of
 from vigamma.answers.intervals import samples_for
 from vigamma.answers.tables import aligned, beside
-from vigamma.families.gamma import Gamma
 from vigamma.runs.fitted import FittedRun
-from vigamma.runs.samples import Intervals, Samples
-
-_NUM_DRAWS = 10_000
+from vigamma.runs.samples import Intervals
 
 
 class Topics(NamedTuple):
@@ -104,11 +100,7 @@ def topics(
     exposures = np.ones(len(q["rows"].rate)) if exposures is None else exposures
     tails = np.array([1 - interval, 1 + interval]) / 2
     samples = samples_for(run, intervals)
-    found: _Values
-    if samples is None:
-        found = _OfPosterior(q["rows"], q["columns"], exposures, tails, seed)
-    else:
-        found = _OfSamples(samples, np.asarray(q["columns"].mean), exposures, tails)
+    found = values_of(q, samples, exposures, tails, seed)
     weights, low, high = found.weights
     order = np.argsort(-weights, kind="stable")
     frame = pd.DataFrame({"factor": order, "weight": weights[order]})
@@ -125,135 +117,3 @@ def topics(
             tables.append(pd.DataFrame(columns | found.of_columns(k, best)))
     columns_table = pd.concat(tables, ignore_index=True)
     return Topics(frame, columns_table, interval, 0 if samples is None else samples.num_draws)
-
-
-class _Values(Protocol):
-    """What the tables are made of.
-
-    Attributes:
-      weights: of each factor, and the ends of their intervals; each of shape (K,).
-      means: E[β_mk].
-    """
-
-    weights: tuple[np.ndarray, np.ndarray, np.ndarray]
-    means: np.ndarray
-
-    def surest(self, factor: int, top: int) -> np.ndarray:
-        """The columns with the largest lower ends of the intervals of their lifts."""
-
-    def of_columns(self, factor: int, columns: np.ndarray) -> dict[str, np.ndarray]:
-        """The means and lifts of some columns in a factor, with the ends of their intervals."""
-
-
-class _OfPosterior(_Values):
-    """Values of a product of Gammas."""
-
-    def __init__(
-        self, rows: Gamma, columns: Gamma, exposures: np.ndarray, tails: np.ndarray, seed: int
-    ) -> None:
-        self._columns, self._tails = columns, tails
-        self.weights = _weights(rows, columns, exposures, tails, seed)
-        self.means = np.asarray(columns.mean, np.float64)
-        shares = self.means / self.means.sum(axis=0)
-        self._lifts = shares / (shares @ self.weights[0])[:, None]
-
-    def _of_factor(self, factor: int) -> Gamma:
-        parts = jax.tree.leaves(self._columns)
-        return Gamma(*(np.asarray(part[:, factor], np.float64) for part in parts))
-
-    def surest(self, factor: int, top: int) -> np.ndarray:
-        return _surest(self._of_factor(factor), self._lifts[:, factor], self._tails[0], top)
-
-    def of_columns(self, factor: int, columns: np.ndarray) -> dict[str, np.ndarray]:
-        shapes = self._of_factor(factor).concentration[columns]
-        low, high = (gammaincinv(shapes, t) / shapes for t in self._tails)  # relative to the mean
-        values: dict[str, np.ndarray] = {}
-        for name, table in (("mean", self.means), ("lift", self._lifts)):
-            centers = table[columns, factor]
-            values |= {name: centers, f"{name}_low": centers * low, f"{name}_high": centers * high}
-        return values
-
-
-class _OfSamples(_Values):
-    """Values of posterior samples, whose factors are matched to those of a reference."""
-
-    def __init__(
-        self, samples: Samples, reference: np.ndarray, exposures: np.ndarray, tails: np.ndarray
-    ) -> None:
-        self._samples, self._tails = samples, tails
-        weights, sums = [], []
-        self._matches = samples.matches(reference)
-        self.means, self._lifts, self._squares = (np.zeros(reference.shape) for _ in range(3))
-        for theta, beta in samples.pairs(self._matches):
-            total = beta.sum(axis=0, dtype=np.float64)
-            expected = (exposures @ theta) * total
-            weight = expected / expected.sum()
-            lifts = _lifts(beta, total, weight)
-            self.means += beta
-            self._lifts += lifts
-            self._squares += lifts**2
-            weights.append(weight)
-            sums.append(total)
-        self._weights, self._sums = np.array(weights), np.array(sums)
-        for table in (self.means, self._lifts, self._squares):
-            table /= len(weights)
-        low, high = np.quantile(self._weights, tails, axis=0, method="weibull")
-        self.weights = self._weights.mean(axis=0), low, high
-
-    def surest(self, factor: int, top: int) -> np.ndarray:
-        mean = self._lifts[:, factor]
-        sd = np.sqrt(np.maximum(self._squares[:, factor] - mean**2, 0))
-        promising = np.lexsort((-mean, -(mean + ndtri(self._tails[0]) * sd)))[: 10 * top + 100]
-        lows = self.of_columns(factor, promising)["lift_low"]
-        return promising[np.argsort(-lows, kind="stable")[:top]]
-
-    def of_columns(self, factor: int, columns: np.ndarray) -> dict[str, np.ndarray]:
-        beta = self._samples.matched("columns", columns, self._matches).astype(np.float64)
-        lifts = _lifts(beta, self._sums[:, None], self._weights[:, None])
-        values: dict[str, np.ndarray] = {}
-        for name, draws in (("mean", beta), ("lift", lifts)):
-            own = draws[:, :, factor]
-            low, high = np.quantile(own, self._tails, axis=0, method="weibull")
-            values |= {name: own.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
-        return values
-
-
-def _lifts(beta: np.ndarray, total: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """φ_mk / Σ_j weight_j φ_mj, with φ_mk = β_mk / total_k."""
-    shares = beta / total
-    return shares / (shares * weights).sum(axis=-1, keepdims=True)
-
-
-def _surest(beta: Gamma, lifts: np.ndarray, tail: float, top: int) -> np.ndarray:
-    """The columns with the largest lower ends of the intervals of their lifts.
-
-    An exact quantile takes microseconds. It is computed only for the columns that are best by the
-    approximation of Wilson & Hilferty (1931): a (1 - 1 / 9a + z / 3√a)³.
-    """
-    a = beta.concentration
-    root = 1 - 1 / (9 * a) + ndtri(tail) / (3 * np.sqrt(a))
-    promising = np.lexsort((-lifts, -lifts * np.maximum(root, 0) ** 3))[: 10 * top + 100]
-    lows = lifts[promising] * gammaincinv(a[promising], tail) / a[promising]
-    return promising[np.argsort(-lows, kind="stable")[:top]]
-
-
-def _weights(
-    rows: Gamma, columns: Gamma, exposures: np.ndarray, tails: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    sums = [_sum(rows, exposures), _sum(columns, np.ones(len(columns.rate)))]
-    expected = np.asarray(sums[0].mean * sums[1].mean)
-    rng = np.random.default_rng(seed)
-    size = _NUM_DRAWS, expected.size
-    drawn = np.prod([rng.standard_gamma(s.concentration, size) / s.rate for s in sums], axis=0)
-    low, high = np.quantile(drawn / drawn.sum(axis=1, keepdims=True), tails, axis=0)
-    return expected / expected.sum(), low, high
-
-
-def _sum(factors: Gamma, scales: np.ndarray) -> Gamma:
-    """The Gamma with the moments of Σ_n s_n θ_nk; shape (K,)."""
-    concentration, rate = (
-        np.asarray(part, np.float64) for part in (factors.concentration, factors.rate)
-    )
-    scaled = scales[:, None] / rate
-    mean, variance = (concentration * scaled).sum(0), (concentration * scaled**2).sum(0)
-    return Gamma(mean**2 / variance, mean / variance)
