@@ -22,9 +22,9 @@ FLOORS = [
     ["figures", "inference"],
     ["runs"],
     ["answers", "command_line", "report", "sklearn"],
-    ["commands"],
+    ["commands", "tl"],
 ]
-MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 24, 9, 108
+MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 27, 9, 130
 
 
 def modules() -> dict[str, Path]:
