@@ -22,7 +22,7 @@ FLOORS = [
     ["figures", "inference"],
     ["runs"],
     ["answers", "command_line", "report", "sklearn"],
-    ["commands", "tl"],
+    ["commands", "pl", "tl"],
 ]
 MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 27, 9, 130
 
