@@ -44,7 +44,7 @@ from vigamma.diagnostics.verdicts import (
     predictive_verdicts,
 )
 from vigamma.report.checks import what_looks_wrong
-from vigamma.report.factors import _Draws, factors_of
+from vigamma.report.factors import _Draws, factors_of, structure_of
 from vigamma.report.formatting import interval, number, percent
 from vigamma.report.largest_residuals import largest_residuals_of
 from vigamma.report.outcome import outcome_of
@@ -248,6 +248,25 @@ def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
         assert words not in found.text, words
 
 
+def test_a_picture_has_the_shares_of_rows_with_factors_in_the_order_of_the_page(
+    results, monkeypatch
+):
+    drawn = []
+
+    def figure(shares, what):
+        drawn.append((shares, what))
+        return Figure()
+
+    monkeypatch.setattr("vigamma.figures.memberships.structure_figure", figure)
+    factors = factors_of(results)[::-1]
+    assert structure_of(results, factors).startswith("data:image/svg+xml;base64,")
+    amounts = results.theta * results.beta.sum(axis=0)
+    expected = (amounts / amounts.sum(axis=1, keepdims=True))[:, np.argsort(amounts.sum(axis=0))]
+    ((shares, what),) = drawn
+    assert what == "rows"
+    np.testing.assert_allclose(shares, expected)
+
+
 @pytest.mark.parametrize("learn", [False, True])
 def test_priors_that_were_learned_are_called_so(results, learn):
     config = experiment(inference=CoordinateAscent(learn_priors=learn))
@@ -318,7 +337,7 @@ def test_factors_that_are_hardly_used_are_called_so(results):
     for share in (0.5, 1e-4):
         factors[0]["summary"] = factors[0]["summary"]._replace(share=share)
         values = {"factors": factors[:1], "samples": None, "outcome": outcome_of(results)}
-        page = render("factors.html", **values)
+        page = render("factors.html", structure="", **values)
         assert ("Hardly used" in page) == (share == 1e-4)
 
 

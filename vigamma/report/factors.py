@@ -1,6 +1,6 @@
 """The factors of a run in the report: tables of columns, or images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from vigamma.diagnostics.factor_columns import (
     summaries_of,
 )
 from vigamma.figures import factors as plotting_factors
+from vigamma.figures import memberships
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 from vigamma.runs.samples import Samples
@@ -89,6 +90,14 @@ def factors_of(results: Results) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def structure_of(results: Results, factors: Sequence[Mapping[str, Any]]) -> str:
+    """A picture of the shares of the factors in each row, in the order of `factors_of`."""
+    amounts = results.theta * results.beta.sum(axis=0)
+    amounts = amounts[:, [factor["summary"].index for factor in factors]]
+    shares = amounts / amounts.sum(axis=1, keepdims=True)
+    return picture(memberships.structure_figure(shares, "rows"))
 
 
 def _shares(results: Results, part: FactorColumns) -> list[dict[str, Any]]:
