@@ -153,12 +153,11 @@ def test_rows_are_ordered_by_the_largest_factor_of_their_group_and_its_share():
 
 
 def test_groups_are_as_wide_as_they_have_rows_but_wide_enough():
-    starts, widths = group_places(np.array([1, 100, 2, 300, 6]), 0.02)
-    rest = 1 - 2 * 0.02
-    expected = np.array([0.02, rest * 100 / 406, 0.02, rest * 300 / 406, 0.02])
-    expected[[1, 3]] = (1 - 3 * 0.02) * np.array([0.25, 0.75])  # 6 of 406 are too narrow, then
-    np.testing.assert_allclose(widths, expected)
-    np.testing.assert_allclose(starts, np.cumsum(expected) - expected)
+    starts, widths = group_places(np.array([1, 100, 2, 300]), 0.02)
+    np.testing.assert_allclose(widths, [0.02, 0.96 / 4, 0.02, 0.96 * 3 / 4])
+    np.testing.assert_allclose(starts, np.cumsum(widths) - widths)
+    gives_way = group_places(np.array([10, 105, 885]), 0.1)[1]  # 0.105 would become 0.095
+    np.testing.assert_allclose(gives_way, [0.1, 0.1, 0.8])
     np.testing.assert_allclose(group_places(np.array([1, 9, 90]), 1 / 3)[1], 1 / 3)
     np.testing.assert_allclose(group_places(np.array([1, 3]), 0.1)[1], [0.25, 0.75])
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import scipy.stats
+from matplotlib.figure import Figure
 
 import vigamma as vg
 from tests.annotated_cells import NUM_CELLS, NUM_FACTORS, NUM_GENES, simulated_cells
-from vigamma import tl
+from vigamma import pl, tl
 from vigamma.answers.factor_values import values_of
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.runs.samples import Samples
@@ -178,6 +179,7 @@ def assert_written_and_read_back(adata, keys, path):
             np.testing.assert_array_equal(again[name], written[name])
         for name, values in matrices(adata, key).items():
             np.testing.assert_array_equal(matrices(read, key)[name], values)
+    return read
 
 
 def test_everything_is_written_to_h5ad_and_read_back(cells, fitted, tmp_path):
@@ -185,7 +187,14 @@ def test_everything_is_written_to_h5ad_and_read_back(cells, fitted, tmp_path):
     adata.var["chosen"] = np.arange(NUM_GENES) < 20
     more = {"mask_var": "chosen", "row_shape": 1, "num_steps": np.int64(2), "key_added": "again"}
     tl.factorize(adata, **OPTIONS, **more)
-    assert_written_and_read_back(adata, ("vigamma", "again"), tmp_path / "cells.h5ad")
+    read = assert_written_and_read_back(adata, ("vigamma", "again"), tmp_path / "cells.h5ad")
+    for key in ("vigamma", "again"):  # and can be drawn
+        panels = Figure().subplots(3)
+        pl.structure(read, "type", key=key, ax=panels[0])
+        pl.heatmap(read, "type", key=key, ax=panels[1])
+        pl.loadings(read, [1], order="lift", key=key, ax=panels[2])
+        genes = {label.get_text() for label in panels[2].get_yticklabels()}
+        assert genes <= {*read.var_names[: 20 if key == "again" else None]}
     params = adata.uns["again"]["params"]
     assert (params["mask_var"], params["n_genes"], params["num_steps"]) == ("chosen", 20, 2)
 
