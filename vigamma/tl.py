@@ -43,7 +43,7 @@ _HIGHLY_VARIABLE: Any = object()
 """The default of `mask_var`: the column of this name in `adata.var`, if there is one."""
 
 _TOO_NARROW = (
-    "mean-field intervals are too narrow: in simulations those of 90 % held 59 to 81 % of the true "
+    "mean-field intervals are too narrow: in simulations those of 90 % held 50 to 81 % of the true "
     "values; sampled=True takes draws from the exact posterior, which held 89 to 91 %"
 )
 _ENDS = "", "_low", "_high"
@@ -114,7 +114,7 @@ def factorize(
       sampled: whether means and intervals are of draws from the exact posterior. It takes some
         times as long as the fit, and memory for `n_samples` times K (N + M) numbers of 4 bytes.
         Without, intervals are of the mean-field posterior and too narrow: in simulations, those of
-        90 % held 59 to 81 % of the true values, and those of draws 89 to 91 % (by density in
+        90 % held 50 to 81 % of the true values, and those of draws 89 to 91 % (see
         `vigamma.answers.intervals`). Where factors have several solutions, the intervals of draws
         include the differences between them.
       n_samples: how many draws; rounded up to a multiple of 4, the number of chains.

@@ -6,6 +6,10 @@ amount_nk = e_n θ_nk B_k
 
 None of them depends on how the scale of a factor is divided between rows and columns; the amounts
 are expected counts, and Σ_k amount_nk φ_mk is the rate of a cell. See `answers.topics`.
+
+Of counts drawn from a flat model (200 × 150 with 5 factors, mean count 1, four sets), mean-field
+intervals of 90 % held 70 % of the true amounts and 50 % of the true shares, those of samples 90 %
+and 89 %.
 """
 
 from collections.abc import Callable
