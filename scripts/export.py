@@ -3,4 +3,4 @@
 from vigamma.command_line.start import start
 
 if __name__ == "__main__":
-    start("export")
+    start("export", as_script=True)

@@ -226,7 +226,7 @@ def test_a_process_ends_with_the_status(workdir, tmp_path):
 def test_help_begins_with_an_example(script):
     path = ROOT / "vigamma" / "commands" / f"{script}.py"
     docstring = path.read_text(encoding="utf-8").split('"""')[1]
-    assert f"python scripts/{script}.py --workdir checkpoints/" in docstring
+    assert f"vigamma {script} --workdir checkpoints/" in docstring
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from vigamma import (
     Adam,
@@ -16,6 +17,7 @@ from vigamma import (
     Experiment,
     GradientAscent,
     PathwiseElbo,
+    RunError,
     SparseCounts,
 )
 from vigamma.command_line.flags import load_config, parse_flags
@@ -142,7 +144,7 @@ def test_specs_compare_and_hash_by_value():
     ],
 )
 def test_a_flag_without_an_experiment_is_refused(value, filename, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(RunError, match=message):
         load_config(types.SimpleNamespace(value=value, config_filename=filename))
 
 
@@ -167,7 +169,7 @@ def test_a_config_file_of_classes_of_ones_own_is_refused():
 
 
 def test_what_is_no_flag_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("vigamma.command_line.flags.flags.FLAGS", list)
+    monkeypatch.setattr("vigamma.command_line.flags.flags.FLAGS", flags.FlagValues())
     monkeypatch.setattr("vigamma.command_line.flags.take_any_character", lambda: None)
     assert parse_flags(["train.py"]) == ["train.py"]
     with pytest.raises(SystemExit) as end:

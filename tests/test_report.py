@@ -139,7 +139,7 @@ def test_a_page_says_what_was_fitted_and_how_well(workdir, tmp_path):
         "90 × 70", f"{summary['elbo']:,.0f}".replace("-", "−"), "HierarchicalPoissonFactorization",
         f"{summary['heldout_log_likelihood']:.4g}".replace("-", "−"), "Factor 3",
         "Share of zeros", "tail probability", "Rows with the largest scatter", "90 % interval",
-        "Held-out row sums", "inference.num_restarts", "python scripts/train.py --config again.py",
+        "Held-out row sums", "inference.num_restarts", "vigamma train --config again.py",
         "The run stopped before it had converged",
     ):  # fmt: skip
         assert words in text, words

@@ -44,7 +44,11 @@ RATE = "config.inference.optimizer.learning_rate"
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--config.learning_rate=0.1", "Field learning_rate not found on dataclass Experiment"),
+        (
+            "--config.learning_rate=0.1",
+            "Field learning_rate not found on dataclass Experiment; did you mean "
+            "--config.inference.optimizer.learning_rate?",
+        ),
         ("--config.num_steps=many", "flag --config.num_steps=many: invalid literal for int()"),
         (f"--{RATE}=-0.1", f"{RATE} must be positive and finite, got -0.1"),
         (f"--{SAMPLES}=0", f"{SAMPLES} must be at least 1, got 0"),

@@ -287,7 +287,7 @@ def test_of_both_likelihoods_the_better_wins_and_its_config_is_written(tmp_path)
     assert outcome.changes["model"] == "NegativeBinomialFactorization"
     winner = tmp_path / "winner.py"
     command = write_search(outcome, tmp_path, "configs/any.py", {"num_steps": 12})
-    assert command == f"python scripts/train.py --config {winner}"
+    assert command == f"vigamma train --config {winner}"
     assert runpy.run_path(str(winner))["get_config"]() == outcome.config
     trials = json.loads((tmp_path / "search.json").read_text())["trials"]
     assert [trial["likelihood"] for trial in trials] == ["negative_binomial", "poisson"]

@@ -21,12 +21,15 @@ hierarchical  rates              80.5  74.9  74.3      89.8  89.8  89.5
 from vigamma.errors import ConfigError
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Intervals, Samples
+from vigamma.terminal.invocation import command
 
-MEAN_FIELD_INTERVALS = (
-    "(mean-field intervals are too narrow: in simulations those of 90 % held {held} % of the "
-    "true {values}; see scripts/sample.py)"
-)
-"""What is said of intervals of the mean-field posterior."""
+
+def of_mean_field(held: int, values: str) -> str:
+    """What is said of intervals of the mean-field posterior, which held so many % of the values."""
+    return (
+        f"(mean-field intervals are too narrow: in simulations those of 90 % held {held} % of the "
+        f"true {values}; `{command('sample')}` mends that)"
+    )
 
 
 def samples_for(run: FittedRun, intervals: Intervals | None) -> Samples | None:
@@ -37,7 +40,7 @@ def samples_for(run: FittedRun, intervals: Intervals | None) -> Samples | None:
     """
     if intervals == "sampled" and run.samples is None:
         raise ConfigError(
-            "the run has no posterior samples of its best start: scripts/sample.py draws them"
+            f"the run has no posterior samples of its best start: `{command('sample')}` draws them"
         )
     is_wanted = intervals == "sampled" or (intervals is None and not run.others)
     return run.samples if is_wanted else None

@@ -16,7 +16,7 @@ weights are from draws in which Θ_k and B_k are Gammas with the moments of thes
 
 With posterior samples, all of these are means and quantiles over the draws, after the factors of
 each draw are matched to those of the fit by their cosines. Where chains do not agree on single
-factors, which `scripts/sample.py` says, intervals include the differences between their solutions.
+factors, which the command `sample` says, intervals include the differences between their solutions.
 """
 
 from typing import Any, NamedTuple

@@ -1,17 +1,22 @@
 """Flags: parsing, and those that several commands have."""
 
+import difflib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from ml_collections import config_flags
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from rich.console import Console
 
+from vigamma.command_line.cards import config_path, did_you_mean
 from vigamma.devices.compilation_cache import use_compilation_cache
-from vigamma.errors import ConfigError
-from vigamma.runs.experiment import Experiment
+from vigamma.errors import ConfigError, UnknownNameError
+from vigamma.runs.experiment import Experiment, flatten
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.terminal.console import complain, take_any_character
 
@@ -38,7 +43,7 @@ class RunFlags:
     def __init__(self) -> None:
         """Defines the flags."""
         self._workdir = flags.DEFINE_string(
-            "workdir", None, "The directory of a run.", required=True
+            "workdir", None, "The directory of a run; required.", required=True
         )
         self._step = flags.DEFINE_string(
             "step",
@@ -66,47 +71,108 @@ class RunFlags:
     def load(self, console: Console, with_samples: bool = False) -> FittedRun:
         """Loads the run and prints a line per damaged checkpoint; raises what `load_run` raises.
 
-        Samples, which take seconds to read and check, are for the scripts that ask for them.
+        Samples, which take seconds to read and check, are for the commands that ask for them.
         """
         return load_run(self.workdir, console.print, self.step, with_samples)
+
+
+def define_config() -> None:
+    """Defines the flag --config, and with it --config.field for each field of the config."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "A name that `vigamma configs` lists, or the path of a file; required. Its fields are set "
+        "by --config.field=value; with --config NAME, --help lists them.",
+    )
+    flags.FLAGS["config"].parser = _ConfigParser("config")
+
+
+class _ConfigParser(ConfigFileFlagParser):
+    """Loads a config by name or path; after a colon may be an argument of its `get_config`."""
+
+    config: Any = None
+
+    def parse(self, word: str) -> Any:
+        """The config; UnknownNameError if there is none."""
+        name, colon, argument = word.partition(":")
+        self.config = super().parse(f"{config_path(name)}{colon}{argument}")
+        return self.config
 
 
 def load_config(flag: Any) -> tuple[str, Experiment]:
     """The name and the value of a parsed `--config` flag.
 
     The name is that of the file without its suffix, followed by the argument after a colon, if any:
-    `configs/digits_black_box.py:adam` calls `get_config("adam")`.
+    `digits_black_box:adam` calls `get_config("adam")`.
 
     Raises:
-      ConfigError: if there is no such file, or its `get_config()` returns no `Experiment`.
+      ConfigError: if the flag is not set, or `get_config()` returns no `Experiment`.
+      UnknownNameError: if there is no such file.
     """
     if flag.value is None:
-        raise ConfigError("--config is required, for example --config configs/zero.py")
-    filename, _, argument = flag.config_filename.partition(":")  # of get_config
-    path = Path(filename)
-    if not path.is_file():
-        raise ConfigError(f"there is no config file {path}")
+        raise ConfigError("--config is required, for example --config zero")
+    word, _, argument = flag.config_filename.partition(":")  # of get_config
+    path = config_path(word)
     if not isinstance(flag.value, Experiment):
         raise ConfigError(f"get_config() in {path} must return an Experiment")
     return "_".join(filter(None, (path.stem, argument))), flag.value
 
 
+def given_config(argv: Sequence[str]) -> tuple[str, Experiment] | None:
+    """What `load_config` returns, whatever the other flags are; None without --config."""
+    only = flags.FlagValues()
+    only["config"] = flags.FLAGS["config"]
+    only.set_gnu_getopt()
+    only(argv, known_only=True)
+    return None if only["config"].value is None else load_config(only["config"])
+
+
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line for `absl.app.run`; an error prints one line and exits with 2."""
+    """Parses the command line for `absl.app.run`; an error prints one line and exits."""
+    with one_line_errors(argv):
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise ConfigError(f"unexpected argument {rest[1]!r}")
+    return rest
+
+
+@contextmanager
+def one_line_errors(argv: Sequence[str]) -> Iterator[None]:
+    """Prints an error in the flags as one line; exits with 2, or 1 if there is no such config."""
     take_any_character()
+    status = 2
     try:
         with warnings.catch_warnings():  # of ml_collections, which loads the config file
             warnings.filterwarnings("ignore", r"the load_module\(\)", DeprecationWarning)
-            rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise ConfigError(f"unexpected argument {rest[1]!r}")
-        return rest
+            yield
+        return
+    except UnknownNameError as error:
+        problem, status = str(error), 1
+    except flags.UnrecognizedFlagError as error:
+        hint = did_you_mean(error.flagname, flags.FLAGS)
+        problem = f"Unknown command line flag {error.flagname!r}{hint}"
     except SyntaxError as error:
         problem = f"{error.filename}, line {error.lineno}: {error.msg}"
     except Exception as error:  # a config file is code, and may raise anything
-        problem = _one_line(error)
+        problem = _one_line(error) + _hint_at_fields(argv)
     complain(problem)
-    raise SystemExit(2)
+    raise SystemExit(status)
+
+
+def _hint_at_fields(argv: Sequence[str]) -> str:
+    """The end of a message: the field that was meant by the first one that the config has not."""
+    parser: Any = flags.FLAGS["config"].parser if "config" in flags.FLAGS else None
+    config = getattr(parser, "config", None)
+    fields = list(flatten(config)) if isinstance(config, Experiment) else []
+    words = (re.match(r"--?(?:no)?config\.([\w.]+)", word) for word in argv)
+    unknown = [word[1] for word in words if word and word[1] not in fields]
+    if not (fields and unknown):
+        return ""
+    last = [path.rpartition(".")[2] for path in (unknown[0], *fields)]
+    near = difflib.get_close_matches(last[0], last[1:], n=1)
+    meant = [field for field, word in zip(fields, last[1:], strict=True) if [word] == near]
+    closest = difflib.get_close_matches(unknown[0], meant, n=1, cutoff=0.0)
+    return f"; did you mean --config.{closest[0]}?" if closest else ""
 
 
 def _one_line(error: Exception) -> str:

@@ -1,20 +1,24 @@
 """The start of every command, before the imports that take seconds."""
 
 import importlib
+import sys
 
 from vigamma.command_line.early_signals import ignore_signals, leave_on_signals
+from vigamma.terminal import invocation
 
 
-def start(name: str) -> None:
-    """Runs the command of `vigamma/commands/<name>.py`, and exits with its status.
+def start(name: str, as_script: bool = False) -> None:
+    """Runs the command in `vigamma/commands/NAME.py` with the flags in `sys.argv`, and exits.
 
-    All commands start here, those of the console and those of `scripts/`. The rest of `sys.argv`
-    are its flags.
+    All commands start here, those of the console and those of `scripts/`.
     """
-    leave_on_signals()  # from here on; the imports below take seconds, in which one may arrive
+    leave_on_signals()  # one may arrive during the imports below
+    if as_script:
+        invocation.type_as_scripts()
     from absl import app
 
     from vigamma.command_line.flags import parse_flags, use_cache_if_wanted
+    from vigamma.command_line.help import help_of, is_help_wanted
 
     command = importlib.import_module(f"vigamma.commands.{name}")
 
@@ -23,6 +27,9 @@ def start(name: str) -> None:
         return command.main(argv)
 
     try:
-        app.run(main, flags_parser=parse_flags)
+        if is_help_wanted(sys.argv):
+            print(help_of(command, sys.argv))
+        else:
+            app.run(main, flags_parser=parse_flags)
     finally:
         ignore_signals()

@@ -1,6 +1,6 @@
 """Scores a run on its held-out counts.
 
-python scripts/evaluate.py --workdir checkpoints/counts_factors --at 10,20,50
+vigamma evaluate --workdir checkpoints/counts_factors --at 10,20,50
 """
 
 from absl import flags

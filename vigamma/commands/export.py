@@ -1,11 +1,11 @@
 """Writes the posterior of a run for other programs: NumPy, spreadsheets, AnnData, ArviZ.
 
-python scripts/export.py --workdir checkpoints/counts_factors --output factors.npz
-python scripts/export.py --workdir checkpoints/counts_factors --output factors.csv
-python scripts/export.py --workdir checkpoints/counts_factors --output draws.nc --draws 500
+vigamma export --workdir checkpoints/counts_factors --output factors.npz
+vigamma export --workdir checkpoints/counts_factors --output factors.csv
+vigamma export --workdir checkpoints/counts_factors --output draws.nc --draws 500
 
-The suffix selects the format: .npz, .csv, .parquet, .h5ad or .nc; vigamma/answers/export.py
-describes the content of each.
+The suffix selects the format: .npz, .csv, .parquet, .h5ad or .nc; the docstring of the module
+vigamma.answers.export describes the content of each.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from vigamma.command_line.flags import RunFlags
 from vigamma.command_line.statuses import exit_status
 
 _RUN = RunFlags()
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The file to write; required.", required=True)
 _DRAWS = flags.DEFINE_integer("draws", 500, "How many draws an .nc has.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
 

@@ -1,4 +1,7 @@
-"""Draws new rows of counts from a run: `python scripts/generate.py --workdir checkpoints/zero`."""
+"""Draws new rows of counts from a run.
+
+vigamma generate --workdir checkpoints/zero --num 20
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,9 +1,9 @@
 """Recommends items to users: for given rows, the columns with the highest rates.
 
-python scripts/recommend.py --workdir checkpoints/counts_factors --user 17,42 --top 20
-python scripts/recommend.py --workdir checkpoints/counts_factors --all_users --output all.csv
-python scripts/recommend.py --workdir checkpoints/counts_factors --counts new_user.csv
-python scripts/recommend.py --workdir checkpoints/counts_factors --counts new.npz --scores new.csv
+vigamma recommend --workdir checkpoints/counts_factors --user 17,42 --top 20
+vigamma recommend --workdir checkpoints/counts_factors --all_users --output all.csv
+vigamma recommend --workdir checkpoints/counts_factors --counts new_user.csv
+vigamma recommend --workdir checkpoints/counts_factors --counts new.npz --scores new.csv
 
 A file of --counts has an item and its count on each line, separated by a comma, a tab or spaces, or
 is any matrix that a run can be fitted to: .npz, .mtx, .h5ad, "row,column,count" on each line, a
@@ -23,7 +23,7 @@ from absl import flags
 from rich.console import Console
 
 import vigamma
-from vigamma.answers.intervals import MEAN_FIELD_INTERVALS, samples_for
+from vigamma.answers.intervals import of_mean_field, samples_for
 from vigamma.answers.new_rows import NewRowAnswers
 from vigamma.answers.tables import aligned, csv_file, write_csv
 from vigamma.command_line.flags import RunFlags
@@ -31,6 +31,7 @@ from vigamma.command_line.statuses import exit_status
 from vigamma.counts.names import read_names, split_names
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import INTERVALS, Intervals, Samples
+from vigamma.terminal.invocation import command
 
 _FEW_DRAWN = 10_000  # the default of --draws for few rows
 
@@ -52,7 +53,7 @@ _INTERVALS = flags.DEFINE_enum(
     "intervals",
     None,
     INTERVALS,
-    "sampled, by the draws of scripts/sample.py, the default for --user and a list of --counts "
+    f"sampled, by the draws of {command('sample')}, the default for --user and a list of --counts "
     "where there are any; or variational, of the mean-field approximation, the default for many.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
@@ -203,7 +204,7 @@ def _print(table: pd.DataFrame, which: str, samples: Samples | None) -> None:
         kind = f"of {samples.num_draws:,} posterior samples"
     print(f"{_RUN.workdir}, {which}; {100 * _INTERVAL.value:g} % intervals {kind}")
     if samples is None:
-        print(MEAN_FIELD_INTERVALS.format(held=75, values="rates"))
+        print(of_mean_field(75, "rates"))
     if table.empty:
         print("nothing is left to recommend: every item has been seen")
     for user, own in table.groupby("user", sort=False):

@@ -1,6 +1,6 @@
 """Writes an HTML report of a run: the fit, its factors, and warnings about misfit.
 
-python scripts/report.py --workdir checkpoints/digits_factors
+vigamma report --workdir checkpoints/digits_factors
 """
 
 from pathlib import Path

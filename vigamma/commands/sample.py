@@ -1,9 +1,11 @@
-"""Draws from the posterior of a finished run by Gibbs sampling, beside it in its folder `samples`.
+"""Draws from the posterior of a finished run by Gibbs sampling.
 
-python scripts/sample.py --workdir checkpoints/counts_factors
+vigamma sample --workdir checkpoints/counts_factors
+vigamma sample --workdir checkpoints/counts_factors --num_sweeps 1000
 
-Chains start at the variational posterior, inflated. The same command resumes samples that were
-interrupted; a larger --num_sweeps goes on with finished ones.
+The draws are written to the folder `samples` of the run. Chains start at the variational
+posterior, inflated. The same command resumes samples that were interrupted; a larger --num_sweeps
+goes on with finished ones.
 """
 
 from pathlib import Path
@@ -17,7 +19,7 @@ from vigamma.runs.chains import NUM_SWEEPS
 from vigamma.runs.train import Outcome
 from vigamma.terminal.console import end_with_a_closed_pipe
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The directory of a run; required.", required=True)
 _SWEEPS = flags.DEFINE_integer(
     "num_sweeps", NUM_SWEEPS, "Sweeps of each chain, with burn-in.", lower_bound=1
 )

@@ -1,7 +1,7 @@
-"""Chooses the shapes of the priors, K and the likelihood by validation on held-out counts.
+r"""Chooses the shapes of the priors, K and the likelihood by validation on held-out counts.
 
-python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz
-python scripts/search.py --config configs/counts_factors.py --config.data.path=counts.npz \
+vigamma search --config counts_factors --config.data.path=counts.npz
+vigamma search --config counts_factors --config.data.path=counts.npz \
     --row_shapes 0.1,0.3,1 --column_shapes 0.3,1 --num_factors 10,20,50 \
     --likelihoods poisson,negative_binomial
 
@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags, logging
-from ml_collections import config_flags
 
 import vigamma
-from vigamma.command_line.flags import load_config
+from vigamma.command_line.flags import define_config, load_config
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.runs.experiment import config_file
 from vigamma.runs.search import write_search
 from vigamma.runs.signals import StopSignals
 from vigamma.terminal.console import complain, end_with_a_closed_pipe
 
-config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/; fields are set by --config.field=value."
-)
+define_config()
 _LIKELIHOODS = flags.DEFINE_list(
     "likelihoods", [], "Likelihoods of the counts to try: poisson, negative_binomial."
 )

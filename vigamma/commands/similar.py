@@ -1,7 +1,7 @@
-"""Lists the columns most similar to a column (or rows to a row), by the cosine of their factors.
+"""Lists the columns most similar to a column, or rows to a row, by the cosine of factors.
 
-python scripts/similar.py --workdir checkpoints/counts_factors --column 17
-python scripts/similar.py --workdir checkpoints/counts_factors --row 42 --top 20
+vigamma similar --workdir checkpoints/counts_factors --column 17
+vigamma similar --workdir checkpoints/counts_factors --row 42 --top 20
 """
 
 from typing import Literal

@@ -1,9 +1,9 @@
 """Describes the factors of a run: their weights, and their most characteristic columns.
 
-python scripts/topics.py --workdir checkpoints/counts_factors --top 10
+vigamma topics --workdir checkpoints/counts_factors --top 10
 
 Columns are ranked by their mean, and by their lift, the ratio of their share of the factor to their
-share of all counts. vigamma/answers/topics.py has the equations.
+share of all counts. The docstring of the module vigamma.answers.topics has the equations.
 """
 
 from pathlib import Path
@@ -13,11 +13,12 @@ from absl import flags
 from rich.console import Console
 
 import vigamma
-from vigamma.answers.intervals import MEAN_FIELD_INTERVALS
+from vigamma.answers.intervals import of_mean_field
 from vigamma.answers.tables import write_csv
 from vigamma.command_line.flags import RunFlags
 from vigamma.command_line.statuses import exit_status
 from vigamma.runs.samples import INTERVALS
+from vigamma.terminal.invocation import command
 
 _RUN = RunFlags()
 _TOP = flags.DEFINE_integer("top", 10, "The most columns of a factor.", lower_bound=1)
@@ -26,8 +27,8 @@ _INTERVALS = flags.DEFINE_enum(
     "intervals",
     None,
     INTERVALS,
-    "sampled, by the draws of scripts/sample.py, the default where there are any; or variational, "
-    "of the mean-field approximation.",
+    f"sampled, by the draws of {command('sample')}, the default where there are any; or "
+    "variational, of the mean-field approximation.",
 )
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
 _OUTPUT = flags.DEFINE_string("output", None, "A CSV file to write the columns to, instead.")
@@ -52,7 +53,7 @@ def _answer(console: Console) -> None:
     if _OUTPUT.value is None:
         print(f"{_RUN.workdir}, {run.which}: {topics.table()}")
         if not topics.num_draws:
-            print("\n" + MEAN_FIELD_INTERVALS.format(held="60", values="shares of columns"))
+            print("\n" + of_mean_field(60, "shares of columns"))
         elif run.samples is not None and run.samples.agree_on_factors is False:
             print("\n(the chains of the samples do not agree on single factors: intervals include")
             print("the differences between their solutions)")

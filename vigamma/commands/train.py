@@ -1,22 +1,24 @@
-"""Runs an experiment, or resumes it: `python scripts/train.py --config configs/zero.py`."""
+"""Runs an experiment, or resumes it.
+
+vigamma train --config zero
+vigamma train --config configs/zero.py --config.num_steps=1000 --workdir checkpoints/short
+vigamma train --config counts_factors --config.data.path=ratings.csv --workdir checkpoints/ratings
+"""
 
 import signal
 from pathlib import Path
 
 import jax
 from absl import flags, logging
-from ml_collections import config_flags
 
 import vigamma
-from vigamma.command_line.flags import load_config
+from vigamma.command_line.flags import define_config, load_config
 from vigamma.command_line.statuses import status_of_run
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.runs.train import Outcome
 from vigamma.terminal.console import end_with_a_closed_pipe
 
-config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/; fields are set by --config.field=value."
-)
+define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is written, and resumed from; checkpoints/NAME by default."
 )

@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from vigamma.report.formatting import interval, number, percent, printable
+from vigamma.terminal.invocation import command
 
 _FOLDER = Path(__file__).parent
 
@@ -38,5 +39,6 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"number": number, "percent": percent, "interval": interval}
+    found.globals["command"] = command
     found.filters["whole"] = "{:,.0f}".format
     return found

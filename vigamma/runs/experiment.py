@@ -102,10 +102,11 @@ def _wanted(value: Any, hint: Any) -> str:
     if getattr(hint, "_is_protocol", False) and dataclasses.is_dataclass(value):
         missing = missing_members(value, hint)
         return f"a {hint.__name__}, but {type(value).__name__} has no {missing}"
-    return f"{_name_of(hint)}, got {value!r}"
+    return f"{type_name(hint)}, got {value!r}"
 
 
-def _name_of(hint: Any) -> str:
+def type_name(hint: Any) -> str:
+    """The type of a field in words."""
     options = typing.get_args(hint) or (hint,)
     if hint is Any:
         return "a Spec"

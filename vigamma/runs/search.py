@@ -27,6 +27,7 @@ from vigamma.runs.factors import FactorFit
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import take_steps
 from vigamma.runs.metrics import write_json
+from vigamma.terminal import invocation
 
 VALID_FRACTION = 0.1
 """The fraction held out for validation if the config holds out nothing for it."""
@@ -291,8 +292,8 @@ def write_search(
         filename, fields = str(workdir / "winner.py"), {}
         text = f'"""The winner of a search."""\n\n{config_file(outcome.config)}'
         Path(filename).write_text(text, encoding="utf-8")
-    words = ["python", "scripts/train.py", "--config", filename]
-    command = shlex.join([*words, *(f"--config.{name}={value}" for name, value in fields.items())])
+    settings = (f"--config.{name}={value}" for name, value in fields.items())
+    command = f"{invocation.command('train')} {shlex.join(['--config', filename, *settings])}"
     trials = [
         {
             "likelihood": trial.model.likelihood,
