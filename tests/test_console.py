@@ -97,7 +97,7 @@ def test_a_config_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):
     (tmp_path / "zero").write_text("a file in the way")
     (tmp_path / "mine.py").write_text("")
     for path in CONFIGS:
-        assert cards.config_path(path.stem).samefile(path)
+        assert cards.config_path(path.stem).read_bytes() == path.read_bytes()
     assert cards.config_path("mine.py").samefile(tmp_path / "mine.py")
     for word in ("nero", "configs/zer0.py"):
         with pytest.raises(RunError, match=r"no config file .*; did you mean zero\? .*vae"):

@@ -13,6 +13,7 @@ from absl import flags
 
 from vigamma.command_line.flags import given_config, one_line_errors
 from vigamma.runs.experiment import type_name
+from vigamma.terminal.console import end_with_a_closed_pipe, take_any_character
 from vigamma.terminal.invocation import command
 
 _WORDS = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
@@ -22,6 +23,13 @@ _WIDTH = 100
 def is_help_wanted(argv: Sequence[str]) -> bool:
     """Whether the flags ask for help."""
     return not _WORDS.isdisjoint(argv)
+
+
+def print_help(module: ModuleType, argv: Sequence[str]) -> None:
+    """Prints the help of a command, in characters that the terminal has."""
+    take_any_character()
+    with end_with_a_closed_pipe():
+        print(help_of(module, argv))
 
 
 def help_of(module: ModuleType, argv: Sequence[str]) -> str:

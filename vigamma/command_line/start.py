@@ -18,7 +18,7 @@ def start(name: str, as_script: bool = False) -> None:
     from absl import app
 
     from vigamma.command_line.flags import parse_flags, use_cache_if_wanted
-    from vigamma.command_line.help import help_of, is_help_wanted
+    from vigamma.command_line.help import is_help_wanted, print_help
 
     command = importlib.import_module(f"vigamma.commands.{name}")
 
@@ -28,7 +28,7 @@ def start(name: str, as_script: bool = False) -> None:
 
     try:
         if is_help_wanted(sys.argv):
-            print(help_of(command, sys.argv))
+            print_help(command, sys.argv)
         else:
             app.run(main, flags_parser=parse_flags)
     finally:
