@@ -36,7 +36,7 @@ def help_of(module: ModuleType, argv: Sequence[str]) -> str:
     """The help of a command, with the fields of the config that `argv` names, if it names one."""
     name = module.__name__.rpartition(".")[2]
     docstring = inspect.cleandoc(module.__doc__ or "").replace(f"vigamma {name}", command(name))
-    own = flags.FLAGS.get_flags_for_module(module.__name__)
+    own = [*flags.FLAGS.get_flags_for_module(module.__name__), flags.FLAGS["cache"]]
     parts = [docstring, "Flags:", *map(_flag, own)]
     if "config" in flags.FLAGS:
         with one_line_errors(argv):
