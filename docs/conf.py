@@ -3,6 +3,10 @@
 import re
 from importlib.metadata import version as version_of
 
+import jax.typing
+import numpy.typing
+from sphinx.util.typing import stringify_annotation
+
 project = "vigamma"
 author = "The vigamma authors"
 copyright = author
@@ -39,7 +43,7 @@ default_role = "py:obj"  # `name` in a docstring is a link where there is such a
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
@@ -96,6 +100,28 @@ def _with_blocks(lines):
         yield line
 
 
+_ALIASES = {
+    "ArrayLike": (numpy.typing.ArrayLike, jax.typing.ArrayLike),
+    "DTypeLike": (numpy.typing.DTypeLike, jax.typing.DTypeLike),
+}
+_LONG_NAMES = {
+    stringify_annotation(kind, "smart"): name for name, kinds in _ALIASES.items() for kind in kinds
+} | {"~jaxlib._jax.Array": "Array", "jaxlib._jax.Array": "Array"}
+
+
+def with_short_types(app, what, name, obj, options, signature, returns):
+    """Writes unions of array types as their aliases."""
+    del app, what, name, obj, options
+    return _shortened(signature), _shortened(returns)
+
+
+def _shortened(text):
+    for long, short in _LONG_NAMES.items() if text else ():
+        text = text.replace(long, short)
+    return text
+
+
 def setup(app):
     """Reads docstrings as plain text, before napoleon reads their sections."""
+    app.connect("autodoc-process-signature", with_short_types)
     app.connect("autodoc-process-docstring", from_plain_text, priority=400)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import vigamma
+import vigamma.random
 from tests.command import ROOT
 
 DOCS = ROOT / "docs"
