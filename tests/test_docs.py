@@ -8,6 +8,7 @@ import pytest
 import vigamma
 import vigamma.random
 from tests.command import ROOT
+from vigamma import pl, tl
 
 DOCS = ROOT / "docs"
 NOTEBOOKS = {path.stem: path for path in DOCS.glob("*.ipynb")}
@@ -52,6 +53,11 @@ def test_the_reference_has_every_public_name_once():
         found.setdefault(module, []).extend(name or data for name, data in names)
     assert sorted(found["vigamma"]) == sorted(vigamma.__all__)
     assert sorted(found["vigamma.random"]) == sorted(vigamma.random.__all__)
+    for module in (tl, pl):
+        own = [
+            n for n, f in vars(module).items() if getattr(f, "__module__", "") == module.__name__
+        ]
+        assert sorted(found[module.__name__]) == sorted(n for n in own if not n.startswith("_"))
 
 
 def test_the_parts_that_pages_include_are_there():
