@@ -51,11 +51,12 @@ def test_a_program_that_cannot_be_read_is_compiled_again_without_a_word(tmp_path
 
 
 @pytest.fixture
-def unset_afterwards():
+def no_cache_yet():
     before = {
         name: getattr(jax.config, name)
         for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     }
+    jax.config.update("jax_compilation_cache_dir", None)
     yield
     for name, value in before.items():
         jax.config.update(name, value)
@@ -69,7 +70,7 @@ def unset_afterwards():
         ("HOME", "/dev/null"),
     ],
 )
-def test_there_is_no_cache_and_no_complaint(tmp_path, monkeypatch, unset_afterwards, name, value):
+def test_there_is_no_cache_and_no_complaint(tmp_path, monkeypatch, no_cache_yet, name, value):
     monkeypatch.delenv("VIGAMMA_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -79,20 +80,20 @@ def test_there_is_no_cache_and_no_complaint(tmp_path, monkeypatch, unset_afterwa
     assert not (tmp_path / ".cache").exists()
 
 
-def test_a_folder_that_the_user_gave_to_jax_stays(tmp_path, unset_afterwards):
+def test_a_folder_that_the_user_gave_to_jax_stays(tmp_path, no_cache_yet):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     assert use_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir == str(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch, unset_afterwards):
+def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, monkeypatch, no_cache_yet):
     monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     assert use_compilation_cache() is None
     assert not jax.config.jax_compilation_cache_dir
 
 
-def test_the_folder_stays_small(tmp_path, monkeypatch, unset_afterwards):
+def test_the_folder_stays_small(tmp_path, monkeypatch, no_cache_yet):
     monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path))
     folder = use_compilation_cache()
     assert folder is not None
@@ -107,6 +108,7 @@ def test_the_folder_stays_small(tmp_path, monkeypatch, unset_afterwards):
 
 def test_commands_use_the_cache_unless_told_not_to(tmp_path, monkeypatch):
     monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     counts = tmp_path / "counts.npz"
     scipy.sparse.save_npz(counts, scipy.sparse.csr_array(np.eye(6, dtype=int)))
     config = ("--config", "configs/counts_factors.py", f"--config.data.path={counts}")
