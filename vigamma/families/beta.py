@@ -1,6 +1,5 @@
 """The Beta distribution of probabilities, as the posterior of those of negative binomials."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -97,13 +96,10 @@ class Beta(Record):
         return jnp.exp(self.log_sample(key, sample_shape))
 
     def log_sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws log p, differentiable in the parameters: of x / (x + y), Gammas of shapes a, b."""
-        a, b = jnp.broadcast_arrays(*as_floats(self.concentration1, self.concentration0))
-        of_a, of_b = jax.random.split(key)
-        log_x, log_y = (
-            random.log_gamma(key, shape, sample_shape) for key, shape in ((of_a, a), (of_b, b))
-        )
-        return -jax.nn.softplus(log_y - log_x)
+        """Draws log p, differentiable in the parameters, by `vigamma.random.log_beta`."""
+        a, b = as_floats(self.concentration1, self.concentration0)
+        shape = (*sample_shape, *jnp.broadcast_shapes(a.shape, b.shape))
+        return random.log_beta(key, a, b, shape)[0]
 
 
 def _mean_log(a: Array, b: Array) -> Array:

@@ -15,6 +15,7 @@ from vigamma.random.rejection import standard_gamma
 
 _Arguments = tuple[jax.Array, jax.Array]
 _Draw = Callable[..., jax.Array]
+_STEEPEST = 0.25  # of the largest number: differences of two such derivatives are finite, too
 
 
 def gamma(
@@ -67,10 +68,13 @@ def log_gamma(
 ) -> jax.Array:
     """Draws log z for z ~ Gamma(a, 1) with shape a = `concentration`, also where z underflows.
 
-    It is finite for every shape from 1e-36 up (the gradient from 1e-18 up). The draws, arguments,
-    errors and accuracy are those of `gamma`, and the derivative is
+    It is finite for every shape from 1e-36 up. The draws, arguments, errors and accuracy are those
+    of `gamma`, and the derivative is
 
-        d log z / da = (dz/da) / z.
+        d log z / da = (dz/da) / z,
+
+    which overflows float32 at shapes below 1e-18, and is rounded down to a quarter of its largest
+    number there.
 
     Returns:
       log z, of shape (*sample_shape, *concentration.shape).
@@ -121,4 +125,5 @@ def _log_gamma(key: jax.Array, a: jax.Array) -> jax.Array:
 def _log_gamma_jvp(primals: _Arguments, tangents: _Arguments) -> _Arguments:
     (key, a), (_, a_dot) = primals, tangents
     log_z = _log_gamma(key, a)
-    return log_z, log_shape_gradient(a, log_z - jnp.log1p(a)) / a * a_dot
+    slope = log_shape_gradient(a, log_z - jnp.log1p(a)) / a
+    return log_z, jnp.minimum(slope, _STEEPEST * jnp.finfo(a.dtype).max) * a_dot
