@@ -21,10 +21,10 @@ FLOORS = [
     ["diagnostics", "estimators", "models"],
     ["figures", "inference"],
     ["runs"],
-    ["answers", "command_line", "report", "sklearn"],
+    ["answers", "command_line", "numpyro", "report", "sklearn"],
     ["commands", "pl", "tl"],
 ]
-MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 27, 9, 130
+MOST_ROOMS, MOST_FLOORS, MOST_ARROWS = 27, 9, 119
 
 
 def modules() -> dict[str, Path]:
