@@ -1,7 +1,9 @@
 """Compares times of Gamma draws and their gradients with other libraries, and prints errors.
 
     python scripts/benchmark_gamma.py [--size 1000000] [--repeats 9]
-                                      [--only draws|step|distribution|gradient]
+                                      [--only draws|beta|step|distribution|gradient]
+
+With `beta` the draws are those of Beta and Dirichlet, of so many numbers in all.
 
 The others are jax.random, NumPy and (if installed) PyTorch. All times are medians of alternating
 runs, so that ratios are reliable on a noisy machine; compilation is not included.
@@ -16,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vigamma.random import gamma, log_gamma
+from vigamma.random import beta, dirichlet, gamma, log_gamma
 
 try:
     import torch
@@ -91,6 +93,42 @@ def print_draws(size: int, repeats: int) -> None:
             plain, with_gradient = ms["torch"] / ms["gamma"], ms["torch+grad"] / ms["gamma+grad"]
             ratios += f"; torch / gamma {plain:.1f}x, {with_gradient:.1f}x"
         print(f"{'':>14}  {ratios}; gamma / normal {ms['gamma'] / ms['normal']:.1f}x")
+
+
+def print_beta(size: int, repeats: int) -> None:
+    """Prints the times of draws of Beta and Dirichlet, and with the gradient of Σ x²."""
+    key, device = jax.random.key(0), jax.devices()[0].device_kind
+    print(f"\nmilliseconds for {size} numbers, float32, on {device}, without and with gradient")
+    shapes = shapes_of(size)
+    for name in ("0.5", "mixture"):
+        a = shapes[name]
+        both = jnp.asarray(a), jnp.asarray(a[::-1])
+        print_against_jax(f"Beta {name}", beta, jax.random.beta, key, both, repeats)
+        for num_classes in (10, 100):
+            alpha = jnp.asarray(a[: size // num_classes * num_classes].reshape(-1, num_classes))
+            label = f"Dirichlet {name}, {num_classes} classes"
+            print_against_jax(label, dirichlet, jax.random.dirichlet, key, (alpha,), repeats)
+
+
+def print_against_jax(
+    label: str, own: Callable, other: Callable, key: jax.Array, parameters: tuple, repeats: int
+) -> None:
+    """Prints a row of times of draws of two libraries, and their ratios."""
+
+    def with_gradient(draw: Callable) -> Callable:
+        def total(*parameters):
+            return (draw(key, *parameters) ** 2).sum()
+
+        return jax.jit(jax.value_and_grad(total, tuple(range(len(parameters)))))
+
+    runs = {}
+    for name, draw in (("vigamma", own), ("jax", other)):
+        runs[name] = ready(jax.jit(draw), key, *parameters)
+        runs[name + "+grad"] = ready(with_gradient(draw), *parameters)
+    ms = medians(runs, repeats)
+    row = "  ".join(f"{name} {value:.3g}" for name, value in ms.items())
+    plain, of_gradient = ms["jax"] / ms["vigamma"], ms["jax+grad"] / ms["vigamma+grad"]
+    print(f"{label:>32}: {row}  jax / vigamma {plain:.0f}x, with gradient {of_gradient:.0f}x")
 
 
 def print_step(repeats: int, num_steps: int = 200) -> None:
@@ -206,10 +244,11 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--only", choices=["draws", "step", "distribution", "gradient"])
+    parser.add_argument("--only", choices=["draws", "beta", "step", "distribution", "gradient"])
     arguments = parser.parse_args()
     parts = {
         "draws": lambda: print_draws(arguments.size, arguments.repeats),
+        "beta": lambda: print_beta(arguments.size, arguments.repeats),
         "step": lambda: print_step(arguments.repeats),
         "distribution": lambda: print_distribution(arguments.size),
         "gradient": print_gradient,

@@ -107,13 +107,12 @@ def test_distributions_are_pytrees_that_expand_and_map(name):
     assert each.shape == (len(full[0]), 2, *shape[1:])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["Gamma", "StudentT"]
-    + [
-        pytest.param(name, marks=pytest.mark.slow) for name in ("Beta", "Dirichlet", "InverseGamma")
-    ],
-)
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("Beta", "Dirichlet", "InverseGamma")
+]
+
+
+@pytest.mark.parametrize("name", ["Gamma", "StudentT", *SLOW])
 def test_gradients_of_draws_are_those_of_the_moments(name):
     """The mean gradient of z + z² is that of E[z] + E[z]² + Var[z], in every parameter."""
     kind, size = getattr(ours, name), 100_000
