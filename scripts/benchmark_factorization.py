@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 import jax
-import numpy as np
 import scipy.sparse
 from absl import app, flags, logging
+from benchmark_problems import synthetic_counts
 
 import vigamma
 from vigamma.data.files import LoadedCounts
@@ -95,7 +95,7 @@ def sweep_seconds(counts: Path, num_factors: int) -> dict[str, float]:
 def compare_sweeps() -> None:
     """Prints one row for each package and number of factors; vigamma before and after its peers."""
     with tempfile.TemporaryDirectory() as folder:
-        counts = _COUNTS.value or _synthetic(folder, 50_000, 20_000, 8_000_000)
+        counts = _COUNTS.value or _synthetic(folder, 8_000_000, 50_000, 20_000)
         _compare_sweeps(counts)
 
 
@@ -160,8 +160,7 @@ def scale() -> None:
     print(f"{'nonzeros':>12}{'K':>5}", *(f"{name:>{width}}" for name, width in columns), sep="")
     for nonzeros in map(float, _NONZEROS.value):
         with tempfile.TemporaryDirectory() as folder:
-            size = int(np.sqrt(nonzeros))
-            path = _synthetic(folder, 16 * size, 4 * size, int(nonzeros))
+            path = _synthetic(folder, int(nonzeros))
             for num_factors in _NUM_FACTORS.value:
                 row = _ours(path, num_factors)
                 each = 1e9 * row["median_seconds"] / row["num_nonzeros"] / int(num_factors)
@@ -175,13 +174,10 @@ def scale() -> None:
                 )
 
 
-def _synthetic(folder: str, num_rows: int, num_columns: int, num_nonzeros: int) -> str:
+def _synthetic(folder: str, num_nonzeros: int, *shape: int) -> str:
     """The path of a file with synthetic counts."""
     path = Path(folder) / "counts.npz"
-    source = vigamma.SyntheticFactors(
-        num_rows=num_rows, num_columns=num_columns, num_nonzeros=num_nonzeros, concentration=1.0
-    )
-    scipy.sparse.save_npz(path, source.load().counts, compressed=False)
+    scipy.sparse.save_npz(path, synthetic_counts(num_nonzeros, *shape), compressed=False)
     return str(path)
 
 

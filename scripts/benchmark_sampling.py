@@ -17,20 +17,17 @@ from collections import defaultdict
 import jax
 import numpy as np
 from absl import app, flags, logging
+from benchmark_problems import Problem, flat_problem
 from scipy.sparse import csr_array, load_npz
 
 import vigamma
-from vigamma.data.layout.blocks import block_slots
-from vigamma.data.layout.count_entries import lay_out_entries
-from vigamma.data.layout.count_rows import balanced_order, in_order, lay_out_rows, padded_rows
+from vigamma.data.layout.count_rows import in_order
 from vigamma.devices.host import use_all_cores
-from vigamma.devices.mesh import make_mesh, place
 from vigamma.diagnostics.recovery import matched_factors
 from vigamma.inference.fold_in import fold_in
-from vigamma.inference.gibbs import ChainData
 from vigamma.inference.row_samples import sample_rows
 from vigamma.models.factor_gibbs import SMALLEST
-from vigamma.models.factor_model import random_perturbations, without_padding
+from vigamma.models.factor_model import without_padding
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 from vigamma.typing import default_float
 
@@ -51,35 +48,6 @@ _LEVELS = 0.5, 0.8, 0.9, 0.95
 _NUM_CELLS = 4000
 _TOP = 10
 _NUM_NEW = 100
-
-
-class Problem:
-    """Counts, laid out for sweeps and for chains on all devices."""
-
-    def __init__(self, counts: csr_array, model, num_factors: int, seed: int = 0):
-        """Lays them out; the model has its priors."""
-        self.counts, self.model, self.mesh = counts, model, make_mesh()
-        num_rows, num_columns = counts.shape
-        order, exposures = balanced_order(num_rows), np.ones(num_rows)
-        layout = {"num_shards": self.mesh.size, "block_slots": block_slots(num_factors)}
-        self.rows = lay_out_rows(counts[order], exposures, None, **layout)
-        cells = np.zeros((2, vigamma.Gibbs.num_watched), np.int32)
-        self.entries = ChainData(lay_out_entries(counts[order], exposures, None, **layout), *cells)
-        sizes = (padded_rows(size, self.mesh.size) for size in (num_rows, num_columns))
-        self._start = random_perturbations([seed, 0], counts, tuple(sizes), num_factors)
-
-    def fit(self, tolerance: float) -> vigamma.TrainState:
-        """Coordinate ascent, before its first sweep."""
-        rows, q = place(self.rows, self.rows.shardings(self.mesh)), self.model.initial(self._start)
-        inference = vigamma.CoordinateAscent(tolerance=tolerance)
-        return vigamma.TrainState(inference, self.model, q, rows, mesh=self.mesh)
-
-    def chains(self, fit: vigamma.TrainState, chains: vigamma.Gibbs, seed: int):
-        """Chains at the end of a fit, before their first sweep."""
-        q = jax.device_get(fit.arrays.q)
-        entries = place(self.entries, self.entries.shardings(self.mesh))
-        key = jax.random.key(seed)
-        return vigamma.TrainState(chains, self.model, q, entries, key=key, mesh=self.mesh)
 
 
 def model_of(kind: str, mean: float, num_factors: int) -> vigamma.FactorModel:
@@ -229,9 +197,7 @@ def measure_sweeps() -> None:
         sizes = {"num_rows": 50_000, "num_columns": 20_000, "num_factors": 20}
         counts = vigamma.SyntheticFactors(num_nonzeros=_NONZEROS.value, **sizes).load().counts
     counts = vigamma.check_sparse_counts(counts)
-    spec = vigamma.PoissonFactorization(num_factors=_FACTORS.value)
-    model = spec.build(counts, np.ones(counts.shape[0]), 0)
-    problem = Problem(counts, model, _FACTORS.value)
+    problem = flat_problem(counts, _FACTORS.value)
     fit = problem.fit(0)
     fit.step(20)
     chains = problem.chains(fit, vigamma.Gibbs(num_chains=1), 0)

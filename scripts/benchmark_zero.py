@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import jax.scipy as jsp
 import optax
 from absl import app, flags, logging
+from benchmark_problems import zero_state
 
 import vigamma
 from vigamma.devices.mesh import in_default_float
@@ -59,11 +60,7 @@ def tutorial_step_seconds(counts, prior, num_steps: int) -> tuple[list[float], i
 
 def vigamma_step_seconds(model, batch, num_steps: int) -> list[float]:
     """Times the program of `configs/zero.py`, which fuses 100 steps."""
-    algorithm = vigamma.GradientAscent(
-        estimator=vigamma.PathwiseElbo(num_samples=128), optimizer=vigamma.Adam()
-    )
-    key, seconds = jax.random.key(0), []
-    state = vigamma.TrainState(algorithm, model, model.prior, batch, key=key)
+    state, seconds = zero_state(model, batch), []
     state.compile()
     for _ in range(num_steps // 100):
         started = time.perf_counter()
