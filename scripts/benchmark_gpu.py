@@ -48,7 +48,7 @@ from vigamma.typing import PyTree
 _SHAPES = 0.05, 1.0, 30.0
 _NUM_PIXELS = 64
 _REPEATS = 7
-_SHORTEST, _LONGEST = 0.02, 8.0
+_SHORTEST, _LONGEST = 0.02, 5.0
 """Seconds: what is shorter is timed several times in one, and repeats end after the longest."""
 
 _BYTES_A_DRAW = 64
@@ -61,7 +61,7 @@ class Sizes(NamedTuple):
 
     Attributes:
       triad: the floats of each array of the triad.
-      draws: numbers of draws, ascending as all sizes are.
+      draws: numbers of draws; ascending and as many as `samples` and `nonzeros`.
       samples: samples a step of the digit zero.
       nonzeros: of coordinate ascent; chains take the first.
       factors: K.
@@ -223,20 +223,19 @@ def _stepping(state: TrainState, moved_bytes: int) -> Program:
 
 
 def rows_of(sizes: Sizes) -> Iterator[Row]:
-    """All rows but the triad, smaller sizes first."""
+    """All rows but the triad: smaller sizes first, and of a size those of others last."""
     has_methods = "method" in inspect.signature(jax.random.gamma).parameters
     approximate = functools.partial(jax.random.gamma, method="approximate") if has_methods else None
-    ours, default = ("vigamma.random.gamma", gamma), ("jax.random.gamma", jax.random.gamma)
-    for size in sizes.draws:
-        for sampler in (ours, default, ('jax.random.gamma, method="approximate"', approximate)):
-            yield from draws(size, *sampler, with_gradient=False)
-        for sampler in (ours, default):
-            yield from draws(size, *sampler, with_gradient=True)
-    yield from map(steps, sizes.samples)
-    for size in sizes.nonzeros:
-        yield from (sweeps(size, num_factors, False) for num_factors in sizes.factors)
-        if size == sizes.nonzeros[0]:
-            yield from (sweeps(size, num_factors, True) for num_factors in sizes.factors)
+    default = "jax.random.gamma"
+    for size, num_samples, num_nonzeros in zip(*sizes[1:4], strict=True):
+        for with_gradient in (False, True):
+            yield from draws(size, "vigamma.random.gamma", gamma, with_gradient)
+        yield steps(num_samples)
+        for of_chain in (False, True) if num_nonzeros == sizes.nonzeros[0] else (False,):
+            yield from (sweeps(num_nonzeros, k, of_chain) for k in sizes.factors)
+        for with_gradient in (False, True):
+            yield from draws(size, default, jax.random.gamma, with_gradient)
+        yield from draws(size, f'{default}, method="approximate"', approximate, False)
 
 
 def measure(row: Row) -> Measured:
