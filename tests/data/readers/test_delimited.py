@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vigamma.data.files import SparseCounts
@@ -172,6 +172,7 @@ def test_what_is_written_is_read(tmp_path_factory, entries, delimiter, has_heade
     others = {"\t": "", ",": ";:", ";": ",:", "::": ":,;", " ": ",;:"}[delimiter] + delimiter
     clean = {ord(character): "_" for character in others}
     entries = {(r.translate(clean), c.translate(clean)): n for (r, c), n in entries.items()}
+    assume(has_header or next(iter(entries.items())) != (("0", "1"), 2))  # a header of pandas
     lines = [("who", "what", "n")] * has_header + [(r, c, str(n)) for (r, c), n in entries.items()]
     text = "".join(delimiter.join(fields) + "\n" for fields in lines)
     path = tmp_path_factory.mktemp("entries") / "counts.txt"
