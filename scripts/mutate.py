@@ -126,7 +126,7 @@ def _run_pytest(copy: Path, tests: Sequence[str], report: Path) -> None:
     os.chdir(copy)
     os.environ["PYTHONPATH"] = str(copy)  # for the scripts that tests start
     sys.path.insert(0, str(copy))
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "", *tests]))
 
 
 def outcome_of(change: Change, copy: Path, seconds: float) -> str:

@@ -126,7 +126,7 @@ def test_help_is_of_the_command_and_of_the_config():
     shown = {line.split()[0] for line in flags.splitlines() if line.startswith("  --")}
     assert shown == {
         "--config", "--workdir", "--[no]distributed", "--coordinator", "--num_processes",
-        "--process_id", "--heartbeat_seconds",
+        "--process_id", "--heartbeat_seconds", "--[no]cache",
     }  # fmt: skip
     assert "  --config.num_steps (int, default 5000)\n      the largest number of steps" in fields
     assert "config.inference.optimizer, Adam:" in fields

@@ -31,7 +31,9 @@ EXPERIMENTS = {
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", ["ascent", "flat", pytest.param("learned", marks=pytest.mark.slow), "stochastic"]
+)
 def test_a_run_is_read_back_as_it_was_fitted(tmp_path, name):
     config = EXPERIMENTS[name]
     summary = run_experiment(config, tmp_path).summary

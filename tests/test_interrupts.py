@@ -50,6 +50,7 @@ def check_interrupts(tmp_path, trials: list[tuple[signal.Signals, float]]) -> No
         assert not list(workdir.glob("*tmp*"))
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_late_ends_as_if_whole(tmp_path):
     check_interrupts(tmp_path, [(signal.SIGTERM, 4.5)])
 

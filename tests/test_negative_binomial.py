@@ -283,6 +283,7 @@ def test_new_rows_are_inferred_and_scored(finished):
     assert np.isfinite(answers.scores["log_likelihood"]).all()
 
 
+@pytest.mark.slow
 def test_posterior_samples_hold_the_probabilities_in_wider_intervals(finished, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     outcome = sample(workdir, Gibbs(num_chains=4, burn_in=40, thin=4), num_sweeps=200)

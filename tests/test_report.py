@@ -234,7 +234,10 @@ OF_KIND = {
 
 
 @pytest.mark.usefixtures("blank_pictures")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=[pytest.mark.slow] * (k in ("entries", "exposures"))) for k in KINDS],
+)
 def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
     run_experiment(KINDS[kind], tmp_path)
     found = page_of(tmp_path, tmp_path)

@@ -296,6 +296,7 @@ def test_sampled_intervals_are_of_the_matched_draws(counts, sampled):
         assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 def test_sampled_intervals_of_rows_hold_the_true_shares():
     """With the priors known, and columns that are known almost exactly."""
     rng = np.random.default_rng(0)

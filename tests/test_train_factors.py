@@ -108,6 +108,7 @@ def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeyp
     assert again["seconds_per_sweep"] is None
 
 
+@pytest.mark.slow
 def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figures):
     config = experiment(
         model=PoissonFactorization(num_factors=3, row_shape=0.3),

@@ -106,7 +106,11 @@ def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
 
 
 @pytest.mark.parametrize(
-    "estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8)]
+    "estimator",
+    [
+        PathwiseElbo(num_samples=8),
+        pytest.param(ScoreFunctionElbo(num_samples=8), marks=pytest.mark.slow),
+    ],
 )
 def test_one_two_and_four_devices_agree(problem, estimator):
     algorithm = GradientAscent(

@@ -77,6 +77,7 @@ def check_budgets(tmp_path, kind: str, shares: Sequence[float]) -> None:
     assert found.count("full") > 0.7 * len(shares)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="a small file system cannot be mounted here")
 def test_a_full_disk_loses_nothing(tmp_path):
     check_budgets(tmp_path, "zero", [0.4])

@@ -73,7 +73,13 @@ def in_errors(log_weights: np.ndarray, expected: tuple[float, float]) -> float:
     return (weights.mean() - 1) / error
 
 
-@pytest.mark.parametrize(("kind", "num_factors"), [("flat", 1), ("flat", 2), ("hierarchical", 2)])
+@pytest.mark.parametrize(
+    ("kind", "num_factors"),
+    [
+        ("flat", 1),
+        *[pytest.param(kind, 2, marks=pytest.mark.slow) for kind in ("flat", "hierarchical")],
+    ],
+)
 def test_weights_are_unbiased_for_the_evidence(kind, num_factors):
     found, log_evidence = bounds(kind, num_factors, 50)
     assert abs(in_errors(found.forward, (log_evidence, 0.02))) < 4

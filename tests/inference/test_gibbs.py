@@ -288,6 +288,7 @@ def exact_moments(num_factors: int) -> np.ndarray:
     return special.softmax(log_weights) @ np.array(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_factors", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_long_chains_have_the_moments_of_the_exact_posterior(num_factors):
     problem = Problem(TINY, np.ones(3), np.zeros((3, 3), bool))
@@ -359,7 +360,10 @@ def run(kind: str, num_devices: int):
     return jax.device_get(state.arrays.q), likelihoods
 
 
-@pytest.mark.parametrize(("kind", "others"), [("flat", (4,)), (NEGATIVE_BINOMIAL, (2,))])
+@pytest.mark.parametrize(
+    ("kind", "others"),
+    [pytest.param("flat", (4,), marks=pytest.mark.slow), (NEGATIVE_BINOMIAL, (2,))],
+)
 def test_any_number_of_devices_draws_the_same_chains(kind, others):
     """Bit for bit, as a change in the last bit may send a unit to another component."""
     one, likelihoods = run(kind, 1)

@@ -83,7 +83,7 @@ def distances(a, b):
     return jax.tree.map(lambda x, y: float(jnp.abs(x / y - 1).max()), a, b)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", [pytest.param(MODELS[0], marks=pytest.mark.slow), MODELS[1]])
 def test_a_step_of_size_one_on_all_rows_is_a_coordinate_update(kind):
     inference, state, batches, whole = problem(kind, delay=0.0)
     assert inference.step_size(0) == 1
@@ -102,7 +102,9 @@ def test_a_step_of_size_one_on_all_rows_is_a_coordinate_update(kind):
     assert max(jax.tree.leaves(distances(q, expected.q))) > 0.1
 
 
-@pytest.mark.parametrize(("kind", "batch_rows"), [(MODELS[0], 37), (MODELS[1], 64)])
+@pytest.mark.parametrize(
+    ("kind", "batch_rows"), [(MODELS[0], 37), pytest.param(MODELS[1], 64, marks=pytest.mark.slow)]
+)
 def test_the_mean_estimate_of_an_epoch_is_the_elbo(kind, batch_rows):
     inference, state, batches, whole = problem(kind, batch_rows)
     num_batches = inference.num_batches(DATA.num_rows)

@@ -77,7 +77,12 @@ def covariance(size: int, probabilities: np.ndarray) -> np.ndarray:
     return size * sum(np.diag(p) - np.outer(p, p) for p in probabilities)
 
 
-BY_PRECISION = [(3, False), (8, False), (9, False), (20, False), (9, True)]
+BY_PRECISION = [
+    (3, False),
+    *[pytest.param(k, False, marks=pytest.mark.slow) for k in (8, 20)],
+    (9, False),
+    (9, True),
+]
 
 
 @pytest.mark.parametrize(("num_factors", "x64"), BY_PRECISION)
@@ -185,7 +190,7 @@ EDGES = [0, 0, 0, 1, 2, 3, MOST_UNITS, MOST_UNITS + 1, 300, 2**24]
 
 
 @pytest.mark.parametrize("spread", [1.0, 12.0])
-@pytest.mark.parametrize("num_factors", [1, 3, 8, 9, 20])
+@pytest.mark.parametrize("num_factors", [1, 3, 8, 9, pytest.param(20, marks=pytest.mark.slow)])
 def test_every_unit_is_in_one_row_sum_and_one_column_sum(num_factors, spread):
     """Weights differ by factors of up to 1e25 where the spread is large."""
     rng = np.random.default_rng(3)

@@ -109,7 +109,9 @@ def expected_tables(q, problem: Problem) -> np.ndarray:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("in_x64", "rtol"), [(False, 1e-5), (True, 1e-7)])
+@pytest.mark.parametrize(
+    ("in_x64", "rtol"), [pytest.param(False, 1e-5, marks=pytest.mark.slow), (True, 1e-7)]
+)
 def test_the_elbo_is_the_dense_one(kind, case, in_x64, rtol):
     problem = make_problem(case)
     with jax.enable_x64(in_x64):
@@ -166,9 +168,10 @@ def test_a_conditional_is_the_best_given_the_rest_and_the_tables(kind, case, sid
 
 
 @pytest.mark.usefixtures("x64")
-def test_no_update_lowers_the_elbo_in_two_hundred_small_problems():
+@pytest.mark.parametrize("number", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_update_lowers_the_elbo_in_small_problems(number):
     rose = 0.0
-    for seed in range(200):
+    for seed in range(number):
         rng = np.random.default_rng(seed)
         kind, case = KINDS[seed % 2], ("plain", "exposures and missing")[seed // 2 % 2]
         problem = make_problem(case)
@@ -183,7 +186,7 @@ def test_no_update_lowers_the_elbo_in_two_hundred_small_problems():
         rises = np.diff(values)
         assert rises.min() > -1e-9 * abs(values[-1]), seed
         rose += values[-1] - values[0]
-    assert rose > 200 * 10
+    assert rose > 10 * number
 
 
 @pytest.mark.usefixtures("x64")

@@ -105,9 +105,14 @@ def test_the_posterior_is_the_exact_one_with_rows_in_their_order():
 
 
 @pytest.mark.parametrize(
-    "estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8)]
+    ("estimator", "batch_rows"),
+    [
+        (PathwiseElbo(num_samples=8), 13),
+        pytest.param(PathwiseElbo(num_samples=8), None, marks=pytest.mark.slow),
+        pytest.param(ScoreFunctionElbo(num_samples=8), 13, marks=pytest.mark.slow),
+        pytest.param(ScoreFunctionElbo(num_samples=8), None, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("batch_rows", [None, 13])
 def test_one_two_and_four_devices_agree(estimator, batch_rows):
     inference = GradientAscent(
         estimator=estimator, optimizer=Adam(learning_rate=0.05), batch_rows=batch_rows
@@ -133,7 +138,7 @@ def test_minibatches_lead_to_the_exact_posterior():
     assert divergence(TwoKinds().initial(Counts().load()), truth) > 0.5
 
 
-@pytest.mark.parametrize("batch_rows", [None, 25])
+@pytest.mark.parametrize("batch_rows", [pytest.param(None, marks=pytest.mark.slow), 25])
 def test_a_run_cut_and_resumed_is_bit_identical_and_refuses_other_data(
     tmp_path, no_figures, batch_rows
 ):
