@@ -26,8 +26,7 @@ from vigamma.errors import UnknownNameError
 from vigamma.inference.gibbs import Gibbs
 from vigamma.models.factor_model import Posterior
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.likelihoods import Factorization, with_likelihood
-from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.models.likelihoods import Factorization, factorization
 from vigamma.runs.chains import sample_posterior
 from vigamma.runs.in_memory import fit
 from vigamma.runs.samples import Samples
@@ -152,8 +151,8 @@ def factorize(
     mask_var = _mask_name(adata) if mask_var is _HIGHLY_VARIABLE else mask_var
     mask, seed = _mask_of(adata, mask_var), seed_of(random_state)
     counts = canonical_counts(_counts_of(adata, layer)[:, mask], "counts of the genes of mask_var")
+    num_factors = operator.index(n_factors)
     options: dict[str, Any] = {
-        "n_factors": operator.index(n_factors),
         "hierarchical": bool(hierarchical),
         "likelihood": likelihood,
         "row_shape": None if row_shape is None else float(row_shape),
@@ -161,11 +160,8 @@ def factorize(
         "rate_shape": float(rate_shape),
         "row_sum_exposures": bool(row_sum_exposures),
     }
-    model, num_sweeps, fraction = (
-        _model_of(**options),
-        operator.index(num_steps),
-        float(heldout_fraction),
-    )
+    model = factorization(num_factors=num_factors, **options)
+    num_sweeps, fraction = operator.index(num_steps), float(heldout_fraction)
     heldout = HeldOut(test_fraction=fraction, seed=seed) if fraction else None
     found = fit(model, counts, num_steps=num_sweeps, heldout=heldout, seed=seed)
     data = SplitData(LoadedCounts(counts), heldout, model.row_sum_exposures)
@@ -175,6 +171,7 @@ def factorize(
         "layer": layer,
         "mask_var": mask_var if isinstance(mask_var, str) else None,
         "n_genes": counts.shape[1],
+        "n_factors": num_factors,
         **options,
         "num_steps": num_sweeps,
         "heldout_fraction": fraction,
@@ -244,18 +241,6 @@ def _mask_of(adata: "AnnData", mask_var: str | ArrayLike | None) -> np.ndarray:
     if not mask.any():
         raise ValueError("mask_var leaves no gene to fit")
     return mask
-
-
-def _model_of(
-    hierarchical: bool, likelihood: str, n_factors: int, rate_shape: float, **options: Any
-) -> Factorization:
-    if not hierarchical:
-        flat = PoissonFactorization(num_factors=n_factors, **options)
-        return with_likelihood(flat, likelihood)
-    model = HierarchicalPoissonFactorization(
-        num_factors=n_factors, rate_shape=rate_shape, **options
-    )
-    return with_likelihood(model, likelihood)
 
 
 def _draws(

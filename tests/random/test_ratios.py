@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec
 from scipy import special, stats
 
 from tests.random.test_gradient import exact_gradient
+from tests.random.test_keys import check_keys_draw_alike
 from vigamma import Beta
 from vigamma.random import beta, dirichlet, log_beta, log_dirichlet, log_gamma
 from vigamma.random.keys import threefry_key
@@ -310,16 +311,7 @@ def test_typed_and_raw_keys_draw_the_same_alone_and_under_vmap():
         return beta(key, 0.7, jnp.full(3, 1.5)), dirichlet(key, jnp.full(3, 0.6))
 
     kind = "unsafe_rbg"  # whose splits under `vmap` are others than alone
-    keys = jax.random.split(jax.random.key(3, impl=kind), 3)
-    alone = [both(key) for key in keys]
-    with jax.default_prng_impl(kind):
-        raw = [both(jax.random.key_data(key)) for key in keys]
-    together = zip(*jax.vmap(both)(keys), strict=True)
-    for one, two, three in zip(alone, raw, together, strict=True):
-        for a, b, c in zip(one, two, three, strict=True):
-            np.testing.assert_array_equal(a, b)
-            np.testing.assert_allclose(a, c, rtol=1e-5)
-    assert len({float(x[0]) for x, _ in alone}) == 3
+    check_keys_draw_alike(both, kind, num_keys=3, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -133,7 +133,6 @@ def _with_units(
     rates = cumulative[-1]
 
     def add_unit(unit: Array, carry: _Sums) -> _Sums:
-        # The level is carried, as it is computed anew for each use within an iteration.
         of_rows, of_columns, level = carry
         is_above = cumulative[:-1] <= level[None]
         group = is_above.sum(axis=0, dtype=jnp.int32)
@@ -151,12 +150,11 @@ def _with_units(
         lane = sum((sum_ <= level).astype(jnp.int32) for sum_ in partial[:-1])
         component = LANES * group + lane
         one = is_drawn.astype(jnp.int32)
+        # The level is carried, as it is computed anew for each use within an iteration.
         return (
             _with_added(of_rows, rows * theta.shape[1] + component, one),
             _with_added(of_columns, columns * theta.shape[1] + component, one),
-            uniforms.level(
-                unit + 1, rates
-            ),  # carried, as it is computed anew for each use within an iteration
+            uniforms.level(unit + 1, rates),
         )
 
     of_rows, of_columns, _ = jax.lax.fori_loop(

@@ -1,6 +1,7 @@
 """The factorizations of each likelihood of counts, by the names that users choose from."""
 
 import dataclasses
+from typing import Any
 
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
 from vigamma.models.negative_binomial_factorization import (
@@ -17,6 +18,26 @@ LIKELIHOODS: dict[str, tuple[type[Factorization], ...]] = {
     "negative_binomial": (NegativeBinomialFactorization, HierarchicalNegativeBinomialFactorization),
 }
 """The flat and the hierarchical model of each likelihood."""
+
+
+def factorization(
+    *, hierarchical: bool, likelihood: str, rate_shape: float, **options: Any
+) -> Factorization:
+    """The model of these choices.
+
+    Args:
+      hierarchical: whether rows and columns have rate latents.
+      likelihood: one of `LIKELIHOODS`.
+      rate_shape: the shape of the prior of the rates, if hierarchical.
+      options: fields that the flat model has, too.
+
+    Raises:
+      ValueError: for an unknown likelihood.
+    """
+    model: Factorization = PoissonFactorization(**options)
+    if hierarchical:
+        model = HierarchicalPoissonFactorization(**options, rate_shape=float(rate_shape))
+    return with_likelihood(model, likelihood)
 
 
 def with_likelihood(model: Factorization, likelihood: str) -> Factorization:

@@ -14,9 +14,7 @@ from vigamma.counts.sparse import canonical_numbers
 from vigamma.families.gamma import Gamma
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.stochastic import StochasticVariationalInference
-from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization
-from vigamma.models.likelihoods import Factorization, with_likelihood
-from vigamma.models.poisson_factorization import PoissonFactorization
+from vigamma.models.likelihoods import Factorization, factorization
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.in_memory import InMemory
 
@@ -79,16 +77,14 @@ def model_of(estimator: BaseEstimator) -> Factorization:
     """The model specified by the parameters."""
     check_scalar(estimator.n_components, "n_components", Integral, min_val=1)
     row_shape = estimator.row_shape
-    options: dict[str, Any] = {
-        "num_factors": int(estimator.n_components),
-        "row_shape": None if row_shape is None else float(row_shape),
-        "column_shape": float(estimator.column_shape),
-    }
-    model: Factorization = PoissonFactorization(**options)
-    if estimator.hierarchical:
-        rate_shape = float(estimator.rate_shape)
-        model = HierarchicalPoissonFactorization(**options, rate_shape=rate_shape)
-    return with_likelihood(model, estimator.likelihood)
+    return factorization(
+        hierarchical=estimator.hierarchical,
+        likelihood=estimator.likelihood,
+        num_factors=int(estimator.n_components),
+        row_shape=None if row_shape is None else float(row_shape),
+        column_shape=float(estimator.column_shape),
+        rate_shape=estimator.rate_shape,
+    )
 
 
 def whole_counts(counts: csr_array) -> csr_array:
