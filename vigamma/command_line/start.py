@@ -1,10 +1,15 @@
 """The start of every command, before the imports that take seconds."""
 
+import gc
 import importlib
 import sys
 
 from vigamma.command_line.early_signals import ignore_signals, leave_on_signals
 from vigamma.terminal import invocation
+
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+"""Python's 700 to 2,000 take 15 % of the processor time of a short run: imports make objects that
+stay."""
 
 
 def start(name: str, as_script: bool = False) -> None:
@@ -13,6 +18,7 @@ def start(name: str, as_script: bool = False) -> None:
     All commands start here, those of the console and those of `scripts/`.
     """
     leave_on_signals()  # one may arrive during the imports below
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     if as_script:
         invocation.type_as_scripts()
     from absl import app
@@ -33,3 +39,4 @@ def start(name: str, as_script: bool = False) -> None:
             app.run(main, flags_parser=parse_flags)
     finally:
         ignore_signals()
+        gc.freeze()  # what is left goes with the process: no need to look for its cycles
