@@ -125,6 +125,7 @@ def test_amounts_and_shares_of_samples_are_those_of_each_draw(monkeypatch):
             np.testing.assert_allclose(values, expected, rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_posterior_and_their_intervals_hold_the_truth(cells, fitted):
     sampled = tl.factorize(
         cells.adata, **OPTIONS, heldout_fraction=0.2, sampled=True, n_samples=98, copy=True
@@ -226,7 +227,7 @@ def test_the_model_is_the_one_that_is_asked_for(
     assert raised.value.args == (model,)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_samples_of_negative_binomials_are_written_too(cells, tmp_path):
     adata, more = cells.adata.copy(), {"sampled": True, "n_samples": 8}
     tl.factorize(adata, **OPTIONS, **more, likelihood="negative_binomial", hierarchical=False)

@@ -236,6 +236,7 @@ def sampled(workdir, tmp_path):
     return shutil.copytree(workdir, tmp_path / "sampled"), flags
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_and_answers_by_its_samples(sampled):
     folder, flags = sampled
     user = "--user=user 3, é"
@@ -278,6 +279,7 @@ def test_a_run_is_sampled_and_answers_by_its_samples(sampled):
     assert "mean-field intervals are too narrow" in topics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

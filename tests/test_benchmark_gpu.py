@@ -42,8 +42,9 @@ MEASURED = {
 APPROXIMATE = {f'jax.random.gamma, method="approximate", shape {a}' for a in SHAPES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "dear", [("Gibbs", "jax.random.gamma with"), pytest.param((), marks=pytest.mark.slow)]
+    "dear", [("Gibbs", "jax.random.gamma with"), pytest.param((), marks=pytest.mark.nightly)]
 )
 def test_rows_are_measured(benchmark, tmp_path, capsys, monkeypatch, dear):
     def is_dear(what):

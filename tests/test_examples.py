@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from tests.command import ROOT
 from vigamma import Digits, DomainKnowledge
@@ -12,6 +13,7 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
 
 
+@pytest.mark.slow
 def test_a_fit_takes_no_more_than_six_lines(capsys):
     zero, factors = (block for block in blocks("README.md") if "vg.fit(" in block)
     for block in (zero, factors):
@@ -32,6 +34,7 @@ def test_a_fit_takes_no_more_than_six_lines(capsys):
     assert space["found"].stopped == "converged"
 
 
+@pytest.mark.slow
 def test_an_example_of_each_extension(monkeypatch):
     monkeypatch.chdir(ROOT)  # where README.md is
     space, found = {}, blocks("CONTRIBUTING.md")

@@ -32,7 +32,12 @@ EXPERIMENTS = {
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
-    "name", ["ascent", "flat", pytest.param("learned", marks=pytest.mark.slow), "stochastic"]
+    "name",
+    [
+        "flat",
+        pytest.param("learned", marks=pytest.mark.nightly),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ascent", "stochastic")),
+    ],
 )
 def test_a_run_is_read_back_as_it_was_fitted(tmp_path, name):
     config = EXPERIMENTS[name]

@@ -57,7 +57,8 @@ def test_a_workflow_may_read_only_and_ends(name):
 
 def test_workflows_run_what_contributors_run():
     tests, contributing = commands("tests.yml"), (ROOT / "CONTRIBUTING.md").read_text()
-    for command in ("mypy", "ruff check .", "pytest -n auto --dist worksteal"):
+    slow = 'pytest -n auto --dist worksteal -m "slow and not (nightly or faults)"'
+    for command in ("mypy", "ruff check .", "pytest -n auto --dist worksteal", slow):
         assert command in contributing
         assert any(run.split("/")[-1].split(" $")[0] == command for run in tests)
     assert {"ruff format --check .", "sphinx-build -W --keep-going docs docs/_build"} <= set(tests)
@@ -70,7 +71,7 @@ def test_the_lowest_python_and_all_markers_are_tested():
     assert [f">={python}" for python in lowest] == [PROJECT["project"]["requires-python"]]
     long = parsed("workflows", "nightly.yml")["jobs"]["long"]["strategy"]["matrix"]["marker"]
     markers = PROJECT["tool"]["pytest"]["ini_options"]["markers"]
-    assert long == [marker.split(":")[0] for marker in markers]
+    assert ["slow", *long] == [marker.split(":")[0] for marker in markers]
 
 
 @pytest.mark.parametrize("name", FORMS)

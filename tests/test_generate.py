@@ -15,6 +15,7 @@ def workdir(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_rows_are_a_function_of_the_seed_and_not_of_their_number(workdir):
     first, again, other = (generate(workdir, n, seed) for n, seed in ((4, 1), (7, 1), (4, 2)))
     assert first.step == 9
@@ -34,6 +35,7 @@ def test_rows_are_of_the_step_that_is_wanted(tmp_path, monkeypatch, step, wanted
         generate(tmp_path, 2, 0, step=step)
 
 
+@pytest.mark.slow
 def test_rows_have_the_posterior_predictive_moments(workdir):
     theta, counts, *_ = generate(workdir, 20_000, 0)  # θ ~ Gamma(1 ... 5, 1)
     assert counts.dtype == np.int32

@@ -50,17 +50,17 @@ def check_interrupts(tmp_path, trials: list[tuple[signal.Signals, float]]) -> No
         assert not list(workdir.glob("*tmp*"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_interrupted_late_ends_as_if_whole(tmp_path):
     check_interrupts(tmp_path, [(signal.SIGTERM, 4.5)])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_interrupted_early_ends_as_if_whole(tmp_path):
     check_interrupts(tmp_path, [(signal.SIGINT, 0.7)])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_twenty_interrupts_at_any_moment(tmp_path):
     started = time.monotonic()
     run("train.py", *FLAGS, "--workdir", tmp_path / "timed")

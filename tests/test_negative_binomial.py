@@ -95,6 +95,7 @@ def finished(data, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "inference"),
     [
@@ -102,7 +103,7 @@ def finished(data, tmp_path_factory):
         pytest.param(
             HierarchicalNegativeBinomialFactorization,
             StochasticVariationalInference(batch_rows=100),
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
     ],
 )
@@ -120,7 +121,7 @@ def test_any_number_of_devices_has_the_same_fit(data, model, inference):
     assert ends[0][0][-1] > ends[0][0][0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(data, tmp_path):
     config = experiment(data, inference=CoordinateAscent(tolerance=0, learn_priors=True))
     whole = run_experiment(config, tmp_path / "whole").summary
@@ -132,6 +133,7 @@ def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(data, tmp_path):
         assert resumed[name] == whole[name]
 
 
+@pytest.mark.slow
 def test_it_beats_poisson_where_counts_vary_more_and_finds_which_columns_do(data):
     counts, beta = bursty_counts()
     heldout = HeldOut(protocol="cells", test_fraction=0.2)
@@ -146,13 +148,14 @@ def test_it_beats_poisson_where_counts_vary_more_and_finds_which_columns_do(data
     assert cosines.min() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "models",
     [
         (NegativeBinomialFactorization, PoissonFactorization),
         pytest.param(
             (HierarchicalNegativeBinomialFactorization, HierarchicalPoissonFactorization),
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
     ],
 )
@@ -168,6 +171,7 @@ def test_poisson_counts_lose_nothing(models):
     assert gain > -0.0015  # a cell, of 4,800
 
 
+@pytest.mark.slow
 def test_columns_without_counts_have_small_means_with_many_factors():
     """Rather than a p near 1, which the default of the prior avoids."""
     counts = np.pad(bursty_counts()[0], ((0, 0), (0, 2)))
@@ -179,6 +183,7 @@ def test_columns_without_counts_have_small_means_with_many_factors():
     assert sums[None] < 30 < 100 < sums[2.0]
 
 
+@pytest.mark.slow
 def test_a_run_is_read_back_and_scored_under_both_likelihoods(finished):
     run = load_run(finished)
     summary = json.loads((finished / "summary.json").read_text())
@@ -213,6 +218,7 @@ def test_answers_are_those_of_the_means(finished, tmp_path):
     export(run, tmp_path / "all.h5ad")
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_with_the_variance_of_the_model(finished):
     drawn = generate(finished, 4000, 0)
     excess = ((drawn.counts - drawn.theta) ** 2).mean(axis=0) / drawn.theta.mean(axis=0)
@@ -283,7 +289,7 @@ def test_new_rows_are_inferred_and_scored(finished):
     assert np.isfinite(answers.scores["log_likelihood"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_posterior_samples_hold_the_probabilities_in_wider_intervals(finished, tmp_path):
     workdir = shutil.copytree(finished, tmp_path / "run")
     outcome = sample(workdir, Gibbs(num_chains=4, burn_in=40, thin=4), num_sweeps=200)
@@ -334,7 +340,7 @@ def by_gradients(data, workdir, model, num_steps: int):
     return run_experiment(config, workdir).summary, load_run(workdir)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_by_gradients_has_betas_and_is_read_back(data, tmp_path):
     model = NegativeBinomialFactorization(num_factors=1)
     summary, run = by_gradients(data, tmp_path, model, 60)
@@ -347,7 +353,7 @@ def test_a_run_by_gradients_has_betas_and_is_read_back(data, tmp_path):
     assert p[::2].mean() > p[1::2].mean() + 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_gradients_of_the_log_joint_reach_a_higher_bound(data, tmp_path):
     """Coordinate ascent bounds the numbers of tables, too, which gradients sum out."""
     model = NegativeBinomialFactorization(num_factors=3, row_shape=0.5)
@@ -372,6 +378,7 @@ def test_what_needs_poisson_counts_is_refused(finished, data):
         fit(NegativeBinomialFactorization(success_shape=0.0), counts)
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_the_likelihood():
     counts, _ = bursty_counts()
     settings = {"n_components": 3, "random_state": 0}
@@ -388,7 +395,7 @@ def test_the_estimator_takes_the_likelihood():
         PoissonFactorizer(likelihood="gaussian").fit(counts)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_estimator_takes_batches_and_samples():
     counts, _ = bursty_counts()
     found = PoissonFactorizer(3, likelihood="negative_binomial", random_state=0)

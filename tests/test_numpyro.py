@@ -14,6 +14,7 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 
 import vigamma.numpyro as ours
+from tests.slow import slow_after
 
 KEY = jax.random.key(0)
 NAMES = ["Gamma", "Beta", "Dirichlet", "InverseGamma", "StudentT"]
@@ -50,7 +51,7 @@ def sample(d):
     return d.sample(KEY, (20_000,))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_after(2, NAMES))
 def test_draws_have_the_distribution_and_lie_in_its_support(name):
     mine, _ = both(name)
     draws = sample(mine)
@@ -69,6 +70,7 @@ def test_draws_have_the_distribution_and_lie_in_its_support(name):
     assert p_value < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_all_but_the_draws_is_numpyros(name):
     mine, theirs = both(name)
@@ -108,10 +110,11 @@ def test_distributions_are_pytrees_that_expand_and_map(name):
 
 
 SLOW = [
-    pytest.param(name, marks=pytest.mark.slow) for name in ("Beta", "Dirichlet", "InverseGamma")
+    pytest.param(name, marks=pytest.mark.nightly) for name in ("Beta", "Dirichlet", "InverseGamma")
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Gamma", "StudentT", *SLOW])
 def test_gradients_of_draws_are_those_of_the_moments(name):
     """The mean gradient of z + z² is that of E[z] + E[z]² + Var[z], in every parameter."""
@@ -209,7 +212,7 @@ def divergences(of: dict) -> np.ndarray:
     return np.array([dist.kl_divergence(kind(*q), kind(*p)) for kind, q, p in pairs])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_svi_finds_the_exact_posteriors_of_conjugate_models():
     optimizer = numpyro.optim.Adam(lambda step: 0.1 * 0.997**step)
     svi = SVI(model, guide, optimizer, Trace_ELBO(num_particles=16))
@@ -222,7 +225,7 @@ def test_svi_finds_the_exact_posteriors_of_conjugate_models():
     assert divergences(found).max() < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nuts_finds_the_exact_posteriors_of_conjugate_models():
     mcmc = MCMC(NUTS(model), num_warmup=500, num_samples=6000, progress_bar=False)
     mcmc.run(jax.random.key(2))

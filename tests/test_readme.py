@@ -54,6 +54,7 @@ def write_gz(path, lines):
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
 
 
+@pytest.mark.slow
 def test_the_other_commands_run(folder):
     others = [shlex.split(c, comments=True) for c in commands() if "venv" not in c]
     others.insert(0, ["python", "scripts/train.py", "--config", "configs/zero.py"])
@@ -80,6 +81,7 @@ def test_the_other_commands_run(folder):
     assert "report.html" in page
 
 
+@pytest.mark.slow
 def test_the_example_of_scikit_learn_runs():
     (example,) = re.findall(r"```python\n([^`]*PoissonFactorizer.*?)```", README, re.DOTALL)
     names: dict = {}

@@ -233,10 +233,11 @@ OF_KIND = {
 """What pages say of one kind of counts only, with held-out counts."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, marks=[pytest.mark.slow] * (k in ("entries", "exposures"))) for k in KINDS],
+    [pytest.param(k, marks=[pytest.mark.nightly] * (k in ("entries", "exposures"))) for k in KINDS],
 )
 def test_every_kind_of_factorization_has_a_page(tmp_path, kind):
     run_experiment(KINDS[kind], tmp_path)
@@ -352,6 +353,7 @@ def sampled(workdir, tmp_path_factory):
     return copy
 
 
+@pytest.mark.slow
 def test_factors_are_shown_by_samples_if_there_are_any(sampled):
     results = load_results(sampled, print)
     samples = results.run.samples
@@ -384,6 +386,7 @@ def test_factors_are_shown_by_samples_if_there_are_any(sampled):
     assert weights == sorted(weights, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_page_says_what_its_intervals_are_of(workdir, sampled, tmp_path):
     for folder, words in ((workdir, "too narrow"), (sampled, "of 20 posterior samples")):
         write_report(folder, tmp_path / "page.html")
@@ -419,6 +422,7 @@ def test_the_config_file_of_a_page_is_the_config():
         assert flatten(space["get_config"]()) == flatten(config)
 
 
+@pytest.mark.slow
 def test_data_that_changed_or_went_are_one_line(tmp_path):
     rng, path, workdir = np.random.default_rng(0), tmp_path / "counts.npz", tmp_path / "run"
     save_npz(path, csr_array(rng.poisson(1.0, (30, 20))))
@@ -437,6 +441,7 @@ def test_data_that_changed_or_went_are_one_line(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_script_writes_a_page_or_one_line(workdir, tmp_path):
     output = tmp_path / "page.html"
     status, out, err = run("report.py", "--workdir", workdir, "--output", output)

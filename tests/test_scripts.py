@@ -41,6 +41,7 @@ SAMPLES = "config.inference.estimator.num_samples"
 RATE = "config.inference.optimizer.learning_rate"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
@@ -70,6 +71,7 @@ def test_a_bad_flag_is_one_line_and_an_exit_status(tmp_path, flag, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -102,6 +104,7 @@ def test_a_workdir_that_cannot_be_used_is_one_line(tmp_path):
     assert err.startswith("error: there is no checkpoint in")
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run(tmp_path):
     """2 processes × 2 devices against 1 process × 4, and a restart across process counts."""
     flags = ("--config", ZERO, "--config.log_every=50", "--config.num_steps=100")

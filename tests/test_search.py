@@ -177,7 +177,7 @@ def test_what_is_near_a_model_is_a_step_away_in_one_direction():
         near.validate()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_default_grid_is_searched_and_then_what_is_near_the_best():
     said = []
     outcome = search(dataclasses.replace(CONFIG, num_steps=12), say=said.append)
@@ -198,6 +198,7 @@ def test_the_default_grid_is_searched_and_then_what_is_near_the_best():
     assert default.sweeps == 12
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_not_finite_is_dropped(monkeypatch):
     take_steps = search_module.take_steps
 
@@ -268,6 +269,7 @@ def test_a_grid_has_both_likelihoods_each_with_its_own_defaults():
     assert {type(m) for m in default_grid(given)} == {HierarchicalNegativeBinomialFactorization}
 
 
+@pytest.mark.slow
 def test_of_both_likelihoods_the_better_wins_and_its_config_is_written(tmp_path):
     """Each score is the log probability of the same counts: bursty ones are no Poisson counts."""
     scipy.sparse.save_npz(tmp_path / "counts.npz", scipy.sparse.csr_array(bursty_counts()[0]))
@@ -293,7 +295,7 @@ def test_of_both_likelihoods_the_better_wins_and_its_config_is_written(tmp_path)
     assert [trial["likelihood"] for trial in trials] == ["negative_binomial", "poisson"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_winner_is_among_the_best_of_the_full_grid():
     candidates = model_grid(
         CONFIG.model, row_shapes=[0.03, 0.1, 0.3, 1.0], column_shapes=[0.1, 0.3, 1.0]
@@ -317,7 +319,7 @@ def test_the_winner_is_among_the_best_of_the_full_grid():
     }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_fits_the_winner_again(tmp_path):
     outcome = search(CONFIG, model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4]))
     again = run_experiment(outcome.config, tmp_path / "run").summary

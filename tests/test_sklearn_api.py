@@ -43,6 +43,7 @@ def fitted(counts):
     return PoissonFactorizer(3, random_state=0).fit(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks([PoissonFactorizer(), PoissonFactorizer(hierarchical=False)])
 def test_it_is_a_scikit_learn_estimator(estimator, check):
@@ -277,6 +278,7 @@ def sampled(counts):
     return PoissonFactorizer(3, random_state=0).fit(counts).sample_posterior(counts, 120, 2, 0)
 
 
+@pytest.mark.slow
 def test_sampled_intervals_are_of_the_matched_draws(counts, sampled):
     assert sampled.samples_.num_draws == 2 * 20
     beta = sampled.samples_.taken("columns", slice(None))
@@ -296,7 +298,7 @@ def test_sampled_intervals_are_of_the_matched_draws(counts, sampled):
         assert np.isfinite(values).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_sampled_intervals_of_rows_hold_the_true_shares():
     """With the priors known, and columns that are known almost exactly."""
     rng = np.random.default_rng(0)
@@ -315,6 +317,7 @@ def test_sampled_intervals_of_rows_hold_the_true_shares():
     assert 0.86 < inside < 0.94
 
 
+@pytest.mark.slow
 def test_posterior_samples_are_refused_where_they_would_be_wrong(counts, sampled):
     fractional = counts + 0.5
     fitted = PoissonFactorizer(3, random_state=0).fit(counts)
@@ -338,6 +341,7 @@ def test_posterior_samples_are_refused_where_they_would_be_wrong(counts, sampled
         PoissonFactorizer().sample_posterior(counts)
 
 
+@pytest.mark.slow
 def test_samples_are_like_the_counts(counts, fitted):
     drawn = fitted.sample(600, random_state=0)
     assert drawn.shape == (600, NUM_COLUMNS)
@@ -349,6 +353,7 @@ def test_samples_are_like_the_counts(counts, fitted):
     np.testing.assert_array_equal(drawn[:5], fitted.sample(600, random_state=0)[:5])
 
 
+@pytest.mark.slow
 def test_grid_search_finds_the_number_of_components(counts):
     search = GridSearchCV(PoissonFactorizer(random_state=0), {"n_components": [1, 2, 3]}, cv=3)
     search.fit(counts)
@@ -386,6 +391,7 @@ def test_too_few_sweeps_are_told_and_progress_is_printed(counts, capsys):
     assert "start" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_learned_priors_have_a_higher_elbo(counts, fitted):
     learned = PoissonFactorizer(3, learn_priors=True, random_state=0).fit(counts)
     assert learned.elbo_ > fitted.elbo_ + 10
@@ -401,6 +407,7 @@ def test_nothing_is_answered_before_a_fit(counts):
             method(counts)
 
 
+@pytest.mark.slow
 def test_fits_of_nearly_one_shape_share_a_program(counts):
     program = train_state._program
     program.cache_clear()
@@ -417,6 +424,7 @@ def test_the_package_imports_scikit_learn_and_matplotlib_only_when_they_are_need
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_several_starts_score_as_their_mixture():
     counts = SyntheticFactors(num_rows=80, num_columns=50, num_factors=3, num_nonzeros=900).load()
     counts, new = counts.counts[:60].toarray(), counts.counts[60:].toarray()
@@ -453,6 +461,7 @@ def test_no_fit_converges_where_float32_cannot_see_it(place, hierarchical):
     assert model.n_iter_ == 60
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_no_fit_converges_on_the_plateau_beside_one_large_count():
     """From sweep 25 on each rises by 0.005 nats only, but 150 nats are missing."""

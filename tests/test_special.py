@@ -85,6 +85,7 @@ def test_power_divergence_matches_mpmath(c, dtype, rtol):
     assert (np.abs(got - mp_values(exact, shapes, rates)) <= rtol * size).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
 def test_same_mean_kl_matches_mpmath_for_shapes_alike_and_far_apart(dtype, rtol):
     shapes = np.geomspace(0.01, 1e5, 40)
@@ -136,6 +137,7 @@ def test_inverse_digamma_from_tiny_to_huge_shapes(dtype, rtol):
     np.testing.assert_allclose(got, shapes, rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 3e-6), (np.float64, 3e-14)])
 def test_deviance_keeps_relative_precision_where_both_are_close(dtype, rtol):
     x = np.repeat(np.float64([1, 7, 1e4, 1e12]), 8).astype(dtype)

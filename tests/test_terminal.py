@@ -99,6 +99,7 @@ def test_a_closed_pipe_ends_a_script_without_a_word(says):
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_strange_environment_ends_well(tmp_path):
     """ASCII, warnings as errors, float64, keys of another kind, and no home, all at once."""
     strange = {

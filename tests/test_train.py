@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import vigamma
+from tests.slow import slow_after
 from vigamma import (
     Adam,
     CheckpointError,
@@ -101,8 +102,8 @@ def test_the_tolerance_is_for_all_latents_together():
     assert summary["max_kl_to_exact"] < 0.9 * summary["kl_to_exact"]
 
 
-@pytest.mark.parametrize("stops", [(7,), (13, 20, 33)])
-@pytest.mark.parametrize("log_every", [1, 7, 100])
+@pytest.mark.parametrize("stops", [(13, 20, 33), pytest.param((7,), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("log_every", slow_after(1, [7, 1, 100]))
 def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, log_every, stops):
     config = experiment(inference=ADAM, log_every=log_every)
     whole = run_experiment(config, tmp_path / "whole")
@@ -114,7 +115,7 @@ def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, log_ev
     assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("log_every", [1, 7, 100])
 def test_ten_random_stops_are_bit_identical(tmp_path, no_figures, log_every):
     config = experiment(inference=ADAM, log_every=log_every, num_steps=300, save_every=90)
@@ -189,6 +190,7 @@ def test_samples_not_divisible_by_the_devices_are_refused_before_anything_is_wri
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_last_chunk_and_the_run_can_go_on(
     tmp_path, no_figures, monkeypatch, signum
@@ -256,6 +258,7 @@ def test_nan_in_the_prior_stops_before_the_first_step(tmp_path, monkeypatch):
         run_experiment(experiment(), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaf", ["log_shape", "log_rate"])
 @pytest.mark.parametrize("bad_step", [1, 12, 23])
 def test_nan_in_a_gradient_is_seen_within_one_chunk(
@@ -286,6 +289,7 @@ def test_nan_in_a_gradient_is_seen_within_one_chunk(
         assert all(np.isfinite(x).all() for x in leaves.values())
 
 
+@pytest.mark.slow
 def test_nothing_is_nan_with_a_prior_that_is_almost_improper(tmp_path, no_figures):
     # At shape 0.002, 19 draws of 20 underflow in float32, so 32 samples see little of the rate.
     outcome = run_experiment(experiment(model=DomainKnowledge(floor=1e-3)), tmp_path)

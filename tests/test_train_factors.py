@@ -108,7 +108,7 @@ def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeyp
     assert again["seconds_per_sweep"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figures):
     config = experiment(
         model=PoissonFactorization(num_factors=3, row_shape=0.3),
@@ -142,6 +142,7 @@ def test_a_run_cut_at_any_sweep_and_resumed_is_bit_identical(tmp_path, no_figure
             run_experiment(dataclasses.replace(config, **change), tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
     config = experiment(
         model=PoissonFactorization(num_factors=3, row_shape=0.3),

@@ -62,6 +62,7 @@ def alone(run, factors):
     return run._replace(factors=factors, others=())
 
 
+@pytest.mark.slow
 def test_the_summary_has_every_start_and_the_score_of_their_mixture(workdir):
     summary, run = summary_of(workdir), load_run(workdir, pytest.fail)
     data = load_run_data(run)
@@ -83,6 +84,7 @@ def test_the_summary_has_every_start_and_the_score_of_their_mixture(workdir):
         "validation"  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_first_start_is_that_of_a_run_with_one(workdir, tmp_path, no_figures):
     one = dataclasses.replace(CONFIG, num_starts=1)
     run_experiment(one, tmp_path / "one")
@@ -97,6 +99,7 @@ def test_the_first_start_is_that_of_a_run_with_one(workdir, tmp_path, no_figures
         )
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, no_figures):
     """Cut by an error in the second start, where the first is whole and the third not begun."""
     save, saved = train.Checkpointer.save, []
@@ -126,6 +129,7 @@ def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, 
         assert hashes(folder_of_start(cut, index)) == hashes(folder_of_start(workdir, index))
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_run_is_not_a_start(workdir, tmp_path, no_figures):
     run_experiment(dataclasses.replace(CONFIG, num_steps=3), tmp_path / "run")
     (tmp_path / "run" / "starts" / "1").rename(tmp_path / "run" / "starts" / "2 was 1")
@@ -184,6 +188,7 @@ def test_somebody_new_is_folded_into_every_start(workdir):
     np.testing.assert_allclose(found, np.mean([s[found.index] for s in singles], axis=0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_use_all_starts_and_say_so(workdir, capsys, tmp_path):
     run = load_run(workdir)
     outcome = evaluate(run, load_run_data(run))
@@ -218,6 +223,7 @@ def test_chains_of_draws_have_matching_factors(workdir, tmp_path):
         assert np.argmax(sums) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_minibatches_can_have_several_starts_too(tmp_path):
     config = test_train_stochastic.experiment(num_steps=8, num_starts=2)

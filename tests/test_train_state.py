@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.slow import slow_after
 from vigamma import (
     Adam,
     AnalyticElbo,
@@ -69,30 +70,33 @@ def test_there_are_as_many_devices_as_these_tests_need():
 
 @pytest.mark.parametrize(
     ("algorithm", "num_steps", "tolerance"),
-    [
-        (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-6),
-        (
-            GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()),
-            40,
-            1e-6,
-        ),
-        (
-            GradientAscent(
-                estimator=ScoreFunctionElbo(num_samples=256),
-                optimizer=NaturalGradient(learning_rate=0.3),
+    slow_after(
+        1,
+        [
+            (GradientAscent(estimator=AnalyticElbo(), optimizer=NaturalGradient()), 40, 1e-6),
+            (
+                GradientAscent(estimator=PathwiseElbo(num_samples=32), optimizer=NaturalGradient()),
+                40,
+                1e-6,
             ),
-            60,
-            1e-3,
-        ),
-        (
-            GradientAscent(
-                estimator=PathwiseElbo(num_samples=32),
-                optimizer=Adam(learning_rate=0.1, decay_steps=1500),
+            (
+                GradientAscent(
+                    estimator=ScoreFunctionElbo(num_samples=256),
+                    optimizer=NaturalGradient(learning_rate=0.3),
+                ),
+                60,
+                1e-3,
             ),
-            1500,
-            1e-3,
-        ),
-    ],
+            (
+                GradientAscent(
+                    estimator=PathwiseElbo(num_samples=32),
+                    optimizer=Adam(learning_rate=0.1, decay_steps=1500),
+                ),
+                1500,
+                1e-3,
+            ),
+        ],
+    ),
 )
 def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
     problem, algorithm, num_steps, tolerance
@@ -105,11 +109,12 @@ def test_every_estimator_and_optimizer_reaches_the_exact_posterior(
     chex.assert_tree_all_finite(as_numpy(end))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [
         PathwiseElbo(num_samples=8),
-        pytest.param(ScoreFunctionElbo(num_samples=8), marks=pytest.mark.slow),
+        pytest.param(ScoreFunctionElbo(num_samples=8), marks=pytest.mark.nightly),
     ],
 )
 def test_one_two_and_four_devices_agree(problem, estimator):
@@ -141,6 +146,7 @@ def test_devices_share_the_keys_of_one():
     np.testing.assert_array_equal(all_keys(1), all_keys(4))
 
 
+@pytest.mark.slow
 def test_every_step_has_a_key_of_its_own(problem):
     hardly = Adam(learning_rate=1e-20)  # so that only the samples differ
     algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=hardly)
@@ -148,7 +154,7 @@ def test_every_step_has_a_key_of_its_own(problem):
     assert np.unique(elbos).size == 20
 
 
-@pytest.mark.parametrize("fused_steps", [1, 7, 50])
+@pytest.mark.parametrize("fused_steps", slow_after(1, [7, 1, 50]))
 def test_steps_are_bit_identical_wherever_they_are_cut(problem, fused_steps):
     whole, elbos = take_steps(problem, ADAM, 60)
     cut, cut_elbos = take_steps(problem, ADAM, 60, fused_steps=fused_steps, cuts=(3, 20, 21, 44))
@@ -156,6 +162,7 @@ def test_steps_are_bit_identical_wherever_they_are_cut(problem, fused_steps):
     np.testing.assert_array_equal(cut_elbos, elbos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator", [PathwiseElbo(num_samples=8), ScoreFunctionElbo(num_samples=8), AnalyticElbo()]
 )
@@ -176,6 +183,7 @@ def test_a_step_has_one_all_reduce(problem, estimator, monkeypatch):
     assert not re.search(r"all-gather|all-to-all|collective-permute|reduce-scatter", text)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_every_number_of_steps(problem, monkeypatch):
     original = on_every_device
     monkeypatch.setattr(
@@ -188,6 +196,7 @@ def test_one_compilation_serves_every_number_of_steps(problem, monkeypatch):
     take_steps(problem, ADAM, 23, fused_steps=5, cuts=(2, 11))
 
 
+@pytest.mark.slow
 def test_so_many_steps_are_taken_as_are_asked_for_however_many_are_fused(problem):
     model, batch = problem
     state = TrainState(ADAM, model, model.prior, batch, key=jax.random.key(0), fused_steps=4)
@@ -198,6 +207,7 @@ def test_so_many_steps_are_taken_as_are_asked_for_however_many_are_fused(problem
         state.step(0)
 
 
+@pytest.mark.slow
 def test_what_the_caller_has_is_not_used_up(problem):
     model, batch = problem
     q, key = MeanFieldGamma(model.prior), jax.random.key(0)

@@ -51,7 +51,7 @@ def on_devices(monkeypatch):
     return use
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, on_devices):
     on_devices(2)
     whole = run_experiment(experiment(), tmp_path / "whole")
@@ -63,7 +63,7 @@ def test_a_run_stopped_and_resumed_is_bit_identical(tmp_path, no_figures, on_dev
     assert hashes(tmp_path / "cut") == hashes(tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("protocol", ["thinning", "cells"])
 def test_devices_agree_and_restore_each_others_checkpoints(
     tmp_path, no_figures, on_devices, protocol
@@ -85,7 +85,7 @@ def test_devices_agree_and_restore_each_others_checkpoints(
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_devices):
     config = experiment(num_steps=100, log_every=10, save_every=100)
     outcome = run_experiment(config, tmp_path / "stochastic")
@@ -108,6 +108,7 @@ def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_dev
     assert at_start["elbo"] < 1.03 * ascent["elbo"]
 
 
+@pytest.mark.slow
 def test_rows_are_generated_from_what_is_stored_in_batches(tmp_path, no_figures, on_devices):
     run_experiment(experiment(num_steps=10), tmp_path)
     generated = generate(tmp_path, 400, seed=0)
@@ -116,6 +117,7 @@ def test_rows_are_generated_from_what_is_stored_in_batches(tmp_path, no_figures,
     assert np.corrcoef(generated.theta.mean(axis=0), train_mean)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch, fresh_programs):
     original = StochasticVariationalInference.step_size
     monkeypatch.setattr(
@@ -127,6 +129,7 @@ def test_nan_is_seen_at_its_step(tmp_path, no_figures, on_devices, monkeypatch, 
         run_experiment(experiment(), tmp_path)
 
 
+@pytest.mark.slow
 def test_steps_are_of_the_schedule_and_the_last_pass_moves_rows_only(monkeypatch):
     config = experiment()
     fit, mesh, asked = load_fit(config), make_mesh(jax.devices()[:1]), []

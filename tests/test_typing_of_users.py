@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 GOOD = """
@@ -68,6 +70,7 @@ FOUND = [
 ]
 
 
+@pytest.mark.slow
 def test_mypy_finds_what_is_wrong_and_nothing_else(tmp_path):
     """One run for the package and both files, as it takes 15 s, most of them for JAX."""
     for name, text in (("good", GOOD), ("bad", BAD)):

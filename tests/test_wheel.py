@@ -36,7 +36,7 @@ def bin_folder(tmp_path_factory):
     return folder / "venv" / "bin"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_installed_command_goes_from_ratings_to_a_report(bin_folder, tmp_path):
     assert "No broken requirements found" in call(bin_folder / "pip", "check", cwd=tmp_path)
     vigamma = bin_folder / "vigamma"

@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import csr_array, save_npz
 
 from tests.fitted_runs import random_run
+from tests.slow import slow_after
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import (
     CheckpointError,
@@ -33,7 +34,7 @@ def counts_file(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", slow_after(1, PROTOCOLS))
 def test_a_run_is_scored_as_it_was_at_its_end(tmp_path, counts_file, protocol):
     model = PoissonFactorization(num_factors=3, row_sum_exposures=protocol == "entries")
     heldout = HeldOut(protocol=protocol, test_fraction=0.2)

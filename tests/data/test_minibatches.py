@@ -43,7 +43,8 @@ def frailty(num_rows):
     return data, log_v, jnp.array([0.3, -0.4])
 
 
-@pytest.mark.parametrize("num_shards", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_shards", [pytest.param(1, marks=pytest.mark.nightly), 4])
 @pytest.mark.parametrize(("num_rows", "num_batches"), [(1, 1), (64, 1), (147, 5), (300, 2)])
 def test_the_mean_over_the_batches_is_the_log_joint(num_rows, num_batches, num_shards):
     data, log_v, log_w = frailty(num_rows)

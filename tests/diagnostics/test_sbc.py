@@ -235,7 +235,7 @@ def gibbs_check(kind: str) -> dict[str, bool]:
     return dict(zip(quantities, found.is_inside.tolist(), strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 def test_gibbs_sampling_is_calibrated(kind):
     """300 data sets with exposures and missing cells; chains that start far from the truth."""
@@ -243,7 +243,7 @@ def test_gibbs_sampling_is_calibrated(kind):
     assert all(found.values()), found
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MISTAKES)
 def test_gibbs_sampling_with_a_wrong_conditional_is_not(name, monkeypatch):
     kind, prior, method = MISTAKES[name]

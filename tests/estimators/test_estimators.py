@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.slow import slow_after
 from vigamma import (
     AnalyticElbo,
     Gamma,
@@ -46,7 +47,7 @@ def random_point(problem, seed: int) -> Gamma:
     return Gamma(model.prior.concentration * perturbation[0], model.prior.rate * perturbation[1])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", slow_after(1, range(5)))
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_gradients_and_values_agree_with_the_closed_form(name, seed, problem):
     q = random_point(problem, seed)
@@ -67,6 +68,7 @@ def test_gradients_and_values_agree_with_the_closed_form(name, seed, problem):
         assert (np.abs(mean - truth) < 4 * error + rounding).all()
 
 
+@pytest.mark.slow
 def test_sticking_the_landing_has_no_noise_at_the_exact_posterior(problem):
     model, batch = problem
     exact = model.exact_posterior(batch)
@@ -101,6 +103,7 @@ def test_the_gap_is_the_divergence_to_the_exact_posterior(problem, away_from_opt
     np.testing.assert_allclose(model.log_evidence(batch) - elbo[0], gap, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_score_function_estimate_is_the_leave_one_out_one(problem, away_from_optimum):
     model, batch = problem
     estimator = ScoreFunctionElbo(num_samples=5)
@@ -139,6 +142,7 @@ def test_the_score_function_takes_its_means_about_the_value_at_the_mean(problem,
     assert all(np.abs(leaf).max() < 1e5 for leaf in mean_product.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_shapes_and_finiteness_from_one_pixel_on(name):
     from vigamma import CountStatistics, GammaPoisson

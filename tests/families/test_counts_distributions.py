@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from tests.slow import slow_after
 from vigamma import Gamma, NegativeBinomial, Poisson
 from vigamma.families.poisson import _large_counts
 
@@ -129,6 +130,7 @@ def test_counts_of_any_type_may_meet_a_derivative(count):
     np.testing.assert_allclose(of_both(2.0, 4.0), (by_a, by_b), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_hessians_of_the_negative_binomial_match_mpmath():
     a, b = np.float32([0.3, 5, 4e5]), np.float32([2, 0.1, 700])
     count = jnp.array([4, 30, 600])
@@ -212,7 +214,7 @@ def test_draws_of_large_rates_have_the_distribution(rate):
     assert len(np.unique(draws % 10)) == 10  # whole numbers, not floats' multiples of 128
 
 
-@pytest.mark.parametrize("rate", [np.inf, np.nan, -1.0, 2.0**31, 1e20])
+@pytest.mark.parametrize("rate", slow_after(2, [np.inf, 2.0**31, np.nan, -1.0, 1e20]))
 def test_rates_that_counts_cannot_be_drawn_of_are_refused(rate):
     rates = jnp.float32([1, rate])
     with pytest.raises(ValueError, match=r"rates from 0 to 2e\+09, but one is .* at index \(1,\)"):

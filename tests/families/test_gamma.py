@@ -166,6 +166,7 @@ def test_kl_gradient_is_the_closed_form():
     np.testing.assert_allclose(by_b, exact_b, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5)])
 def test_samples_have_the_distribution_and_the_shapes(shape):
     q = Gamma(jnp.full(shape, 3.0), jnp.full(shape, 2.0))

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 from vigamma import Gamma, ProductOfGammas
@@ -41,6 +42,7 @@ def test_parts_that_are_alike_are_drawn_apart():
     assert (drawn["one"] != drawn["two"]).all()
 
 
+@pytest.mark.slow
 def test_the_draw_of_a_row_is_a_function_of_its_number():
     rows = Gamma(jnp.full((5, 2), 0.7), jnp.ones((5, 2)))
     q, key = {"rows": rows, "columns": GAMMAS["columns"]}, jax.random.key(1)

@@ -88,6 +88,7 @@ def check_mutations(tmp_path, kind: str, num_mutations: int) -> None:
     assert reported > 0.98 * num_mutations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_mutation_is_silently_wrong(tmp_path, kind):
     check_mutations(tmp_path, kind, 30)

@@ -22,6 +22,7 @@ def check(found: list[Trial], device_counts: tuple[int, ...]) -> None:
             assert trial.elbo_error == trial.error == 0
 
 
+@pytest.mark.slow
 def test_factors_of_one_and_four_devices_serve_each_other(tmp_path):
     check(trials(experiment("synthetic_factors"), 300, (1, 4), tmp_path), (1, 4))
 

@@ -77,7 +77,7 @@ def check_budgets(tmp_path, kind: str, shares: Sequence[float]) -> None:
     assert found.count("full") > 0.7 * len(shares)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not can_mount(), reason="a small file system cannot be mounted here")
 def test_a_full_disk_loses_nothing(tmp_path):
     check_budgets(tmp_path, "zero", [0.4])
@@ -90,6 +90,7 @@ def test_a_disk_that_is_full_at_any_of_forty_bytes_loses_nothing(tmp_path, kind)
     check_budgets(tmp_path, kind, np.arange(40) / 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most_bytes", [200, 2000])
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path, most_bytes):
     workdir = tmp_path / "run"

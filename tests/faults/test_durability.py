@@ -77,6 +77,7 @@ def check_soak(workdir, num_saves: int) -> tuple[int, int]:
     return early, resident_bytes()
 
 
+@pytest.mark.slow
 def test_fifty_saves_leave_the_newest_three(tmp_path):
     check_soak(tmp_path, 50)
 

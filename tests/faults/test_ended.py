@@ -54,6 +54,7 @@ def check_end(tmp_path, how: str) -> None:
     assert check_every_step(tmp_path / "run", tmp_path) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ends", "raises", "is interrupted"])
 def test_what_was_saved_is_there_however_the_process_goes_on(tmp_path, how):
     check_end(tmp_path, how)

@@ -95,6 +95,7 @@ RANDOM = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True, **RANDOM)
 @example(([(1, 1e38), (2, 1e38)], set()))  # float32 rounds it down: the second is no better
 @given(streams())
@@ -109,6 +110,7 @@ def test_the_best_and_the_newest_steps_are_kept_in_many_streams(stream):
     check(*stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stream", "best"),
     [

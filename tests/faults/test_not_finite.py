@@ -249,6 +249,7 @@ def random_faults(kind: str) -> list[Fault]:
     return faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [

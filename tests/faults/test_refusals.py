@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, load_npz, save_npz
 
+from tests.slow import slow_after
 from vigamma import (
     Adam,
     AnalyticElbo,
@@ -227,7 +228,7 @@ def refuse_a_config(finished, kind, field) -> None:
     assert_refused(with_field(config, field, value), workdir, "of another run", *said)
 
 
-@pytest.mark.parametrize(("kind", "field"), SHORT)
+@pytest.mark.parametrize(("kind", "field"), slow_after(2, SHORT))
 def test_another_config_is_refused(finished, kind, field):
     refuse_a_config(finished, kind, field)
 

@@ -96,7 +96,7 @@ def check_interrupts(
     check_end(workdir, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_samples_killed_twice_are_those_that_were_never_cut(fitted, tmp_path):
     check_interrupts(fitted, tmp_path, 2, 0, signal.SIGKILL)
 

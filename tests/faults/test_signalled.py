@@ -51,6 +51,7 @@ def check_phases(tmp_path, kind: str, trials: list[tuple[str, signal.Signals]]) 
         assert outcome(workdir) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_leaves_in_the_midst_of_training_and_goes_on(tmp_path):
     check_phases(tmp_path, "factors", [("training", signal.SIGTERM)])
 

@@ -98,6 +98,7 @@ for workdir in (Path({str(folder)!r}), Path({str(folder / "run")!r})):
     assert os.listdir(folder) == []
 
 
+@pytest.mark.slow
 def test_a_relative_path_is_of_the_folder_of_the_command(tmp_path):
     flags = (*ZERO, "--config.num_steps=40")
     status, out, err = run("train.py", *flags, "--workdir", "here/run", cwd=tmp_path)
@@ -130,6 +131,7 @@ def check_busy(tmp_path, kind: str, num_trials: int, seconds: float) -> None:
     assert outcome(workdir) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path):
     check_busy(tmp_path, "factors", num_trials=1, seconds=20)
 
@@ -140,6 +142,7 @@ def test_twenty_second_runs_are_refused_in_two_seconds(tmp_path, kind):
     check_busy(tmp_path, kind, num_trials=20, seconds=2)
 
 
+@pytest.mark.slow
 def test_a_dead_holder_blocks_nobody(tmp_path):
     workdir = tmp_path / "run"
     first = start_acknowledged(workdir, *ZERO)
@@ -152,6 +155,7 @@ def test_a_dead_holder_blocks_nobody(tmp_path):
         assert (workdir / ".lock").read_text() == str(os.getpid())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_workdir_that_is_taken_away_ends_the_run(tmp_path, kind):
     workdir = tmp_path / "run"

@@ -73,11 +73,12 @@ def in_errors(log_weights: np.ndarray, expected: tuple[float, float]) -> float:
     return (weights.mean() - 1) / error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "num_factors"),
     [
         ("flat", 1),
-        *[pytest.param(kind, 2, marks=pytest.mark.slow) for kind in ("flat", "hierarchical")],
+        *[pytest.param(kind, 2, marks=pytest.mark.nightly) for kind in ("flat", "hierarchical")],
     ],
 )
 def test_weights_are_unbiased_for_the_evidence(kind, num_factors):
@@ -90,6 +91,7 @@ def test_weights_are_unbiased_for_the_evidence(kind, num_factors):
     assert abs(in_errors(-found.reverse, (np.log(share) - log_evidence, of_share + 0.02))) < 4
 
 
+@pytest.mark.slow
 def test_bounds_meet_with_more_steps_and_hold_for_few_chains():
     few, log_evidence = bounds("flat", 2, 3)
     many, _ = bounds("flat", 2, 50)

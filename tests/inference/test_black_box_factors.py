@@ -58,11 +58,12 @@ def by_gradients(model, batches, start, estimator):
     return q, float(infos.elbo[-100:].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [
         PathwiseElbo(num_samples=32),
-        pytest.param(ScoreFunctionElbo(num_samples=512), marks=pytest.mark.slow),
+        pytest.param(ScoreFunctionElbo(num_samples=512), marks=pytest.mark.nightly),
     ],
 )
 def test_with_one_factor_both_routes_end_at_the_same_posterior(estimator):
@@ -77,7 +78,7 @@ def test_with_one_factor_both_routes_end_at_the_same_posterior(estimator):
         np.testing.assert_allclose(q[name].mean[:size], best.q[name].mean[:size], rtol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_with_two_factors_the_gradients_reach_a_higher_bound():
     # Coordinate ascent also approximates the shares of the counts; its ELBO bounds the other.
     model, batch, batches, start = make_problem(num_factors=2)

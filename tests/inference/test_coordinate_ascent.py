@@ -65,6 +65,7 @@ def run(algorithm, kind: str, problem: Problem, num_sweeps: int):
     return state, np.asarray(infos.elbo)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", KINDS)
 def test_extrapolated_sweeps_never_fall_and_arrive_sooner_than_plain_ones(kind):
@@ -85,6 +86,7 @@ def test_extrapolated_sweeps_never_fall_and_arrive_sooner_than_plain_ones(kind):
     assert int(state.step) == 60
 
 
+@pytest.mark.slow
 def test_a_sweep_that_fell_is_discarded_and_momentum_starts_again(x64):
     problem = make_problem()
     batch = problem.batch()
@@ -200,6 +202,7 @@ def test_a_tolerance_of_0_never_stops_a_run():
     assert int(state.calm) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", KINDS)
 def test_learned_priors_end_at_a_higher_elbo(kind):
@@ -224,6 +227,7 @@ EXTREMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTREMES)
 def test_extreme_counts_stay_finite_and_rise(name):
     counts = EXTREMES[name]
@@ -267,6 +271,7 @@ def on_devices(num_devices: int, case: str = "exposures and missing"):
     return program.lower(*arguments).compile(), arguments
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")  # rounding grows, from a start where all components are alike
 def test_one_two_and_four_devices_agree():
     ends = []
@@ -292,6 +297,7 @@ def collectives(text: str) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("case", "num_tables"), [("exposures", 1), ("exposures and missing", 2)])
 def test_a_sweep_sends_the_columns_once_there_and_once_back(case, num_tables):
@@ -354,6 +360,7 @@ def test_a_look_that_finds_no_rise_starts_extrapolation_anew():
     chex.assert_trees_all_equal(better.start, perturbed)
 
 
+@pytest.mark.slow
 def test_extrapolation_waits_for_ten_sweeps_where_validation_counts_are_looked_at():
     problem = synthetic()
     batch = problem.batch(block_slots=1024)

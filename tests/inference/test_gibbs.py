@@ -192,7 +192,11 @@ def p_values(kind: str, after) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["flat", pytest.param("hierarchical", marks=pytest.mark.slow), NEGATIVE_BINOMIAL],
+    [
+        "flat",
+        pytest.param("hierarchical", marks=pytest.mark.nightly),
+        pytest.param(NEGATIVE_BINOMIAL, marks=pytest.mark.slow),
+    ],
 )
 def test_sweeps_leave_the_joint_distribution_as_it_is(kind):
     """With exposures and missing cells."""
@@ -217,6 +221,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_wrong_conditional_would_be_seen(name, monkeypatch):
     kind, prior, method = MISTAKES[name]
@@ -288,8 +293,8 @@ def exact_moments(num_factors: int) -> np.ndarray:
     return special.softmax(log_weights) @ np.array(values)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_factors", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.nightly
+@pytest.mark.parametrize("num_factors", [pytest.param(1, marks=pytest.mark.nightly), 2])
 def test_long_chains_have_the_moments_of_the_exact_posterior(num_factors):
     problem = Problem(TINY, np.ones(3), np.zeros((3, 3), bool))
     entries = in_default_precision(small_entries(problem).replace(large=entries_of(problem).large))
@@ -360,9 +365,10 @@ def run(kind: str, num_devices: int):
     return jax.device_get(state.arrays.q), likelihoods
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "others"),
-    [pytest.param("flat", (4,), marks=pytest.mark.slow), (NEGATIVE_BINOMIAL, (2,))],
+    [pytest.param("flat", (4,), marks=pytest.mark.nightly), (NEGATIVE_BINOMIAL, (2,))],
 )
 def test_any_number_of_devices_draws_the_same_chains(kind, others):
     """Bit for bit, as a change in the last bit may send a unit to another component."""
@@ -374,6 +380,7 @@ def test_any_number_of_devices_draws_the_same_chains(kind, others):
         np.testing.assert_allclose(other_likelihoods, likelihoods, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_from_where_it_was():
     whole, parts = make_state("flat"), make_state("flat")
     likelihoods = whole.step(7).elbo
@@ -411,6 +418,7 @@ def dense_log_joint(problem: Problem, model, latents) -> float:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "num_devices"), [("flat", 1), ("hierarchical", 4), (NEGATIVE_BINOMIAL, 2)]
 )
@@ -432,6 +440,7 @@ def test_each_step_reports_the_log_joint_before_it_and_chains_go_different_ways(
             assert (first != second).mean() > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_watched_cells_are_traced_after_each_of_the_last_sweeps(num_devices):
     state, problem = make_state("flat", num_devices), larger_problem("flat")

@@ -66,6 +66,7 @@ def test_rows_with_one_factor_of_fixed_rate_are_exact():
         assert check.elbo[n] == pytest.approx(of_sum + split, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_evidence_of_rows_with_two_factors_is_that_of_integration():
     model, beta = make_model("flat"), np.array([[0.5, 1.0], [2.0, 0.3], [0.1, 1.5]])
     check = check_rows(model, beta, ROWS, EXPOSURES, key=jax.random.key(1))
@@ -88,6 +89,7 @@ def test_the_evidence_of_rows_with_two_factors_is_that_of_integration():
     assert check.elbo[2] + 0.1 < check.log_evidence[2] < np.log(integrals[2]) - 0.01
 
 
+@pytest.mark.slow
 def test_rows_with_random_rates_are_checked_with_them():
     model, beta = make_model("hierarchical"), np.array([[0.5], [2.0], [1.5]])
     check = check_rows(model, beta, ROWS, EXPOSURES, key=jax.random.key(2))

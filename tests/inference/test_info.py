@@ -19,7 +19,7 @@ from vigamma.devices.mesh import in_default_float, make_mesh
 from vigamma.models.gamma_poisson import CountStatistics
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("total", [1e6])
 def test_a_run_that_adam_leaves_far_off_was_still_on_its_way(total):
     """Adam ends far from the posterior; natural gradients do not, in a hundredth of the steps."""

@@ -28,6 +28,7 @@ def test_the_closed_form_inverts_the_fisher_matrix(shape):
     np.testing.assert_allclose(update["log_rate"][0], wanted[1], rtol=rounding)
 
 
+@pytest.mark.slow
 def test_the_fisher_matrix_is_the_variance_of_the_score():
     from vigamma import Gamma
 

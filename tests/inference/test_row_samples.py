@@ -30,6 +30,7 @@ def draws_of(kind: str, counts: np.ndarray, betas: list[np.ndarray], seed: int =
     )
 
 
+@pytest.mark.slow
 def test_with_one_factor_of_fixed_rate_the_posterior_is_a_gamma():
     counts = np.array([[3, 0, 90], [0, 0, 0], [1, 0, 0]], np.int32)
     beta = np.array([[0.5], [2.0], [1.5]])
@@ -52,8 +53,9 @@ def likelihood(kind: str, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return distribution.pmf(counts).prod(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS), NEGATIVE_BINOMIAL]
+    "kind", [*(pytest.param(kind, marks=pytest.mark.nightly) for kind in KINDS), NEGATIVE_BINOMIAL]
 )
 def test_with_two_factors_means_are_those_of_weighted_draws_from_the_prior(kind):
     counts = np.array([[2, 1], [0, 3], [0, 0]], np.int32)

@@ -83,7 +83,7 @@ def distances(a, b):
     return jax.tree.map(lambda x, y: float(jnp.abs(x / y - 1).max()), a, b)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(MODELS[0], marks=pytest.mark.slow), MODELS[1]])
+@pytest.mark.parametrize("kind", [pytest.param(MODELS[0], marks=pytest.mark.nightly), MODELS[1]])
 def test_a_step_of_size_one_on_all_rows_is_a_coordinate_update(kind):
     inference, state, batches, whole = problem(kind, delay=0.0)
     assert inference.step_size(0) == 1
@@ -102,8 +102,10 @@ def test_a_step_of_size_one_on_all_rows_is_a_coordinate_update(kind):
     assert max(jax.tree.leaves(distances(q, expected.q))) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "batch_rows"), [(MODELS[0], 37), pytest.param(MODELS[1], 64, marks=pytest.mark.slow)]
+    ("kind", "batch_rows"),
+    [(MODELS[0], 37), pytest.param(MODELS[1], 64, marks=pytest.mark.nightly)],
 )
 def test_the_mean_estimate_of_an_epoch_is_the_elbo(kind, batch_rows):
     inference, state, batches, whole = problem(kind, batch_rows)
@@ -209,6 +211,7 @@ def test_the_size_of_a_step_falls_as_the_schedule_says():
     np.testing.assert_allclose(sizes, [3**-0.6, 4**-0.6, 5**-0.6])
 
 
+@pytest.mark.slow
 def test_a_step_moves_no_rows_but_its_own():
     inference, state, batches, _ = problem(batch_rows=64)
     after, _ = take(inference, state, batches, [(2, 0.5)])

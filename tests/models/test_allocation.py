@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from tests.factors import in_default_precision
+from tests.slow import slow_after
 from vigamma.counts.sparse import check_sparse_counts
 from vigamma.data.layout.count_entries import MOST_UNITS, lay_out_entries
 from vigamma.models.allocation import allocate_counts
@@ -79,12 +80,13 @@ def covariance(size: int, probabilities: np.ndarray) -> np.ndarray:
 
 BY_PRECISION = [
     (3, False),
-    *[pytest.param(k, False, marks=pytest.mark.slow) for k in (8, 20)],
+    *[pytest.param(k, False, marks=pytest.mark.nightly) for k in (8, 20)],
     (9, False),
     (9, True),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_factors", "x64"), BY_PRECISION)
 def test_row_sums_have_the_mean_and_covariance_of_multinomials(num_factors, x64):
     p = probabilities(num_factors)
@@ -135,7 +137,7 @@ def test_a_single_unit_falls_to_each_component_with_its_probability(x64):
 
 
 @pytest.mark.parametrize("x64", [False, True])
-@pytest.mark.parametrize("size", [MOST_UNITS, MOST_UNITS + 1, 500])
+@pytest.mark.parametrize("size", slow_after(2, [MOST_UNITS, MOST_UNITS + 1, 500]))
 def test_the_part_of_each_component_is_binomial(size, x64):
     p = np.array([0.02, 0.6, 0.08, 0.3])
     with jax.enable_x64(x64):
@@ -189,8 +191,9 @@ def test_the_tables_of_a_chinese_restaurant_are_split(size, shape):
 EDGES = [0, 0, 0, 1, 2, 3, MOST_UNITS, MOST_UNITS + 1, 300, 2**24]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [1.0, 12.0])
-@pytest.mark.parametrize("num_factors", [1, 3, 8, 9, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_factors", [1, 3, 8, 9, pytest.param(20, marks=pytest.mark.nightly)])
 def test_every_unit_is_in_one_row_sum_and_one_column_sum(num_factors, spread):
     """Weights differ by factors of up to 1e25 where the spread is large."""
     rng = np.random.default_rng(3)
@@ -221,6 +224,7 @@ def test_components_with_a_vanishing_share_get_nothing_and_the_others_their_shar
     assert np.abs(z).max() < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, MOST_UNITS + 1])
 def test_a_count_of_components_far_apart_goes_to_the_one_that_both_sides_have(size):
     """In float32 the other products are 0."""
@@ -250,6 +254,7 @@ def mixed_problem():
     return theta, beta, rng.choice([0, 1, 7, MOST_UNITS + 1, 400], (128, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_shards", [2, 4])
 def test_a_part_of_the_rows_draws_what_it_draws_among_all(num_shards):
     theta, beta, counts = mixed_problem()
@@ -280,6 +285,7 @@ def test_the_draws_of_an_entry_do_not_depend_on_other_entries():
     assert (changed[~is_kept] != columns[~is_kept]).any(axis=1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 500])
 def test_rows_columns_and_keys_draw_independently(size):
     """Entry (n, m) is also compared with entry (m, n)."""

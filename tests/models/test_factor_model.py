@@ -23,6 +23,7 @@ from tests.factors import (
     update_columns,
     update_rows,
 )
+from tests.slow import slow_after
 from vigamma import Gamma
 from vigamma.models.factor_model import FactorModel
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
@@ -45,7 +46,7 @@ def names_of(side: str, q) -> list[str]:
     return [name for name in q if name.startswith(side)]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_after(2, CASES))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("in_x64", "rtol"), [(False, 1e-5), (True, 1e-7)])
 def test_the_elbo_is_the_dense_one(kind, case, in_x64, rtol):
@@ -82,6 +83,7 @@ def test_the_elbo_and_the_shares_do_not_mind_scales_that_cancel(kind, scale):
         np.testing.assert_allclose(columns, shape + split.sum(axis=0), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_count_of_a_million_leaves_the_elbo_accurate(kind):
     """In float32, to half a millionth of it: its terms are as large as the count, and cancel."""
@@ -124,7 +126,7 @@ def test_the_elbo_is_the_best_of_those_with_explicit_auxiliary_counts():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_after(1, CASES))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", ["row", "column"])
 def test_a_conditional_is_the_best_given_the_rest_and_the_auxiliary_counts(kind, case, side):
@@ -301,6 +303,7 @@ def log_evidence(kind: str, counts, exposures, num_factors: int) -> float:
     return float(np.log(total @ joint))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("kind", "num_factors"), [("flat", 1), ("hierarchical", 1), ("flat", 2)])
 def test_the_elbo_is_below_the_evidence_and_comes_close_to_it(kind, num_factors):
@@ -376,7 +379,8 @@ def dense_log_joint(model, latents, problem) -> float:
 
 
 @pytest.mark.parametrize(
-    ("case", "in_x64"), [("exposures and missing", False), *((case, True) for case in CASES)]
+    ("case", "in_x64"),
+    slow_after(2, [("exposures and missing", False), *((case, True) for case in CASES)]),
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_joint_is_the_dense_one_with_all_constants(kind, case, in_x64):
@@ -391,6 +395,7 @@ def test_log_joint_is_the_dense_one_with_all_constants(kind, case, in_x64):
         np.testing.assert_allclose(got, dense_log_joint(model, latents, problem), rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_of_log_joint_is_that_of_the_dense_one(kind):
     problem, latents = full_problem("exposures and missing")
@@ -405,6 +410,7 @@ def test_the_gradient_of_log_joint_is_that_of_the_dense_one(kind):
         np.testing.assert_allclose(got[name], slope, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("kind", "num_factors"), [("hierarchical", 1), ("flat", 3)])
 def test_samples_of_log_joint_average_to_the_elbo_or_more(kind, num_factors):
@@ -433,6 +439,7 @@ def test_samples_of_log_joint_average_to_the_elbo_or_more(kind, num_factors):
         assert mean > bound + 4 * error
 
 
+@pytest.mark.slow
 def test_generated_counts_have_the_rates_of_their_factors():
     model = make_model("flat")
     theta, beta, counts = model.generate_prior(jax.random.key(0), 50, 40, 3)
@@ -476,6 +483,7 @@ def test_components_start_with_columns_that_are_frequent_in_a_group_of_rows():
         np.testing.assert_allclose(perturbation[np.argsort(perturbation[:, 7])], kinds, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_are_generated_from_random_rows_and_columns_from_their_posterior():
     """θ is 1, 2, ... 12, nearly, and β is 1, nearly, or scatters as q says."""
     theta = Gamma(jnp.full((12, 1), 1e6), 1e6 / jnp.arange(1.0, 13)[:, None])
@@ -519,6 +527,7 @@ def test_the_elbo_is_the_dense_one_at_rates_below_float32(kind):
     np.testing.assert_allclose(elbo(model, q, batch), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_shares_add_up_where_rows_and_columns_have_no_component_in_common():
     problem, model = make_problem("plain"), make_model("flat")
     means = np.full((2, 64, 3), 1e-37)

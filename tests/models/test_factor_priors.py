@@ -17,6 +17,7 @@ from tests.factors import (
     random_posterior,
     to_numpy,
 )
+from tests.slow import slow_after
 from vigamma import Gamma
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 
@@ -35,7 +36,7 @@ def in_numpy(tree):
     return jax.tree.map(to_numpy, tree)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", slow_after(1, SIDES))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_divergence_is_that_of_scipy(kind, side):
     prior, factors, rates = prior_and_posterior(kind, side)
@@ -63,6 +64,7 @@ def test_the_divergence_of_a_fixed_rate_is_that_of_gammas():
         np.testing.assert_allclose(got, exact, rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_prob_is_that_of_scipy(kind, side):
@@ -156,6 +158,7 @@ def test_the_conditionals_with_a_random_rate_are_the_closed_forms_factors_first(
     np.testing.assert_allclose(got_rates.rate, rate_of_rates, rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_repeated_conditionals_reach_the_best_factors_and_rates_together():
     prior, factors, rates = prior_and_posterior("hierarchical", "rows", num_rows=6)

@@ -134,6 +134,7 @@ def test_the_evidence_does_not_depend_on_the_number_of_nodes():
     assert 0 < abs(fewer - more) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_with_weak_priors_the_elbo_is_below_the_evidence_and_near_it():
     assert gap(WEAK, COUNTS) == pytest.approx(1.1945, abs=1e-4)

@@ -24,6 +24,7 @@ from tests.factors import (
     update_columns,
     update_rows,
 )
+from tests.slow import slow_after
 from vigamma import Beta, Gamma
 from vigamma.models.factor_model import PROBABILITIES, FactorModel
 from vigamma.models.factor_priors import FixedRatePrior
@@ -107,10 +108,10 @@ def expected_tables(q, problem: Problem) -> np.ndarray:
     return weights * slope[:, :, None]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_after(1, CASES))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("in_x64", "rtol"), [pytest.param(False, 1e-5, marks=pytest.mark.slow), (True, 1e-7)]
+    ("in_x64", "rtol"), [pytest.param(False, 1e-5, marks=pytest.mark.nightly), (True, 1e-7)]
 )
 def test_the_elbo_is_the_dense_one(kind, case, in_x64, rtol):
     problem = make_problem(case)
@@ -146,6 +147,7 @@ def test_the_numbers_of_tables_are_summed_out(in_x64, atol):
         np.testing.assert_allclose(got, expected, atol=atol * max(1, abs(expected)) * 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("side", ["row", "column"])
 @pytest.mark.parametrize(("kind", "case"), [("flat", "plain"), (KINDS[1], CASES[-1])])
@@ -167,8 +169,9 @@ def test_a_conditional_is_the_best_given_the_rest_and_the_tables(kind, case, sid
     assert largest(gradient(after)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("number", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [40, pytest.param(200, marks=pytest.mark.nightly)])
 def test_no_update_lowers_the_elbo_in_small_problems(number):
     rose = 0.0
     for seed in range(number):
@@ -190,7 +193,7 @@ def test_no_update_lowers_the_elbo_in_small_problems(number):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_after(1, CASES))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_log_joint_is_the_dense_one(kind, case):
     problem, model = make_problem(case), make(kind)
@@ -234,6 +237,7 @@ def test_counts_have_the_mean_and_the_variance_of_the_model():
     np.testing.assert_allclose(x.var(axis=0), np.asarray(means[0] / (1 - p)), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_like_their_counts():
     q = {
         "rows": Gamma(np.full((1, 1), 1e6), np.full((1, 1), 1e6)),

@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 from scipy import special
 
+from tests.slow import slow_after
 from vigamma import Beta
 from vigamma.models.probabilities import updated_probabilities
 
@@ -34,7 +35,7 @@ def updated(old, counts, tables, expected) -> tuple[float, float]:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("counts", [0.0, 1.0, 4.0, 60.0, 3000.0])
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.9, 1.0])  # of tables among counts
-@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.5])  # of expected to observed counts
+@pytest.mark.parametrize("ratio", slow_after(1, [0.7, 1.0, 1.5]))  # of expected to observed counts
 def test_updates_lead_nearly_to_the_best_beta(counts, share, ratio):
     """Within 0.02 nats of it after a few; and the best is never left for a worse one."""
     arguments = counts, max(share * counts, min(counts, 1.0)), ratio * max(counts, 0.3)

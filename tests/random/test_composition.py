@@ -16,6 +16,7 @@ SHAPES = jnp.array([0.2, 1.0, 2.5, 300.0, 0.7, 1e4, 1.3])  # a prime number of t
 ROUNDING = {"rtol": 1e-5, "atol": 2e-6}
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.integers(0, 3), max_size=2).map(tuple),
@@ -67,6 +68,7 @@ def test_errors():
         gamma(KEY, 1.0, (2**16, 2**15))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWS)
 def test_vmap_over_keys_shapes_and_both(draw):
     keys = jax.random.split(KEY, (3, 5))
@@ -82,6 +84,7 @@ def test_vmap_over_keys_shapes_and_both(draw):
     np.testing.assert_allclose(last_axis.T, each[0], **ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWS)
 def test_forward_reverse_vmap_scan_agree(draw):
     slope = jax.jvp(lambda a: draw(KEY, a), (SHAPES,), (jnp.ones_like(SHAPES),))[1]
@@ -121,6 +124,7 @@ def on_devices(function, num_devices, **options):
     return jax.jit(mapped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw", "check_vma"), [(gamma, False), (log_gamma, True)])
 def test_rows_are_bit_identical_on_any_number_of_devices(draw, check_vma):
     a = 0.3 + jnp.exp(2 * jax.random.normal(KEY, (12, 7)))
@@ -144,6 +148,7 @@ def test_no_collective_is_compiled():
         assert not any(word in text for word in collectives)
 
 
+@pytest.mark.slow
 def test_replicated_and_per_device_arguments_mix_in_shard_map():
     sharded = jnp.exp(jax.random.normal(KEY, (8, 3)))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from tests.slow import slow_after
 from vigamma import Gamma, NegativeBinomial, Poisson
 from vigamma.random import gamma, log_gamma
 
@@ -26,7 +27,7 @@ WORK = {
 }
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", slow_after(2, WORK))
 def test_explicit_axes_change_nothing(name):
     expected = np.asarray(jax.jit(WORK[name])(SHAPES))
     with jax.set_mesh(jax.make_mesh((4,), ("data",))):

@@ -57,7 +57,7 @@ def gradient_at(a: jax.Array, log_z: jax.Array) -> jax.Array:
     return log_shape_gradient(a, log_z - jnp.log1p(a)) / a
 
 
-@pytest.mark.parametrize("size", [300, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [300, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_float32_gradient_at_fixed_quantiles(size):
     a, log_z = random_cases(size, np.float32)
     error = relative_error(a, log_z, gradient_at(jnp.asarray(a), jnp.asarray(log_z)))
@@ -65,7 +65,8 @@ def test_float32_gradient_at_fixed_quantiles(size):
     assert error.max() < 2e-6
 
 
-@pytest.mark.parametrize("size", [300, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [300, pytest.param(2000, marks=pytest.mark.nightly)])
 def test_float64_gradient_at_fixed_quantiles(size):
     a, log_z = random_cases(size, np.float64)
     with jax.enable_x64(True):
@@ -84,6 +85,7 @@ def test_gradient_is_the_derivative_of_the_quantile_function(quantile):
     np.testing.assert_allclose(got, slope, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [gamma, log_gamma])
 def test_gradient_of_a_draw_is_exact_at_that_draw(draw):
     smallest = -1 if draw is gamma else -3
@@ -133,6 +135,7 @@ def curvature(a: jax.Array) -> jax.Array:
     return jax.grad(lambda a: jax.grad(lambda a: log_gamma(jax.random.key(9), a).sum())(a).sum())(a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.float64, 1e-5)])
 def test_second_derivatives(dtype, tolerance):
     with jax.enable_x64(True):

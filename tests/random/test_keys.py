@@ -33,6 +33,7 @@ def check_keys_draw_alike(draw_both, kind, num_keys, rtol):
     assert len({float(z[0]) for z, _ in alone}) == num_keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_typed_and_raw_keys_of_every_kind_draw_the_same_alone_and_under_vmap(kind):
     check_keys_draw_alike(draw_both, kind, num_keys=5, rtol=1e-6)
@@ -46,6 +47,7 @@ def test_every_word_of_a_key_counts_and_threefry_keys_stay_as_they_are():
     assert len({tuple(np.asarray(jax.random.key_data(key))) for key in keys}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rbg"])
 def test_a_seed_gives_the_same_numbers_whatever_the_default_kind(kind):
     q = {"rows": Gamma(*np.float32([[[2.0]], [[1.0]]])), "columns": Gamma(*np.ones((2, 4, 1), "f"))}
@@ -55,6 +57,7 @@ def test_a_seed_gives_the_same_numbers_whatever_the_default_kind(kind):
         assert key_of_seed(7) == key_of_seed(7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "is_typed"), [("rbg", False), ("unsafe_rbg", True)])
 def test_steps_take_keys_of_every_kind_alike_on_any_number_of_devices(kind, is_typed, problem):
     model, batch = problem

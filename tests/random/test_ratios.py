@@ -50,7 +50,7 @@ def is_expected(values, expected: float, relative: float) -> bool:
     return abs(values.mean() - expected) < 4 * error < relative * abs(expected)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.nightly)])
 def test_log_beta_has_the_beta_distribution(dtype):
     with jax.enable_x64(dtype == np.float64):
         logs = log_beta(KEY, *np.array(PAIRS).T, (100_000, len(PAIRS)), dtype)
@@ -113,8 +113,8 @@ def exact_shares(*log_z) -> list[np.ndarray]:
 
 PRECISION = [
     (np.float32, 1e-5, 40),
-    pytest.param(np.float64, 1e-11, 40, marks=pytest.mark.slow),
-    pytest.param(np.float32, 1e-5, 1000, marks=pytest.mark.slow),
+    pytest.param(np.float64, 1e-11, 40, marks=pytest.mark.nightly),
+    pytest.param(np.float32, 1e-5, 1000, marks=pytest.mark.nightly),
 ]
 
 
@@ -142,6 +142,7 @@ def test_gradients_of_beta_are_those_of_mpmath(dtype, rtol, size):
     check_gradient(of_b[1], x, slope_b, rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol", "size"), PRECISION)
 def test_gradients_of_dirichlet_are_those_of_mpmath(dtype, rtol, size):
     alpha, half = random_shapes((size, 4), dtype), size // 2
@@ -208,7 +209,8 @@ def test_mean_gradients_of_dirichlet_are_the_derivatives_of_its_means():
             assert is_expected(of_x[:, k], ((j == k) - alpha[j] / total) / total, 0.05)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.nightly)])
 def test_draws_and_derivatives_are_finite_at_tiny_parameters(dtype):
     with jax.enable_x64(dtype == np.float64):
         smallest = jnp.geomspace(1e-36, 1, 40, dtype=dtype)
@@ -227,7 +229,7 @@ def test_draws_and_derivatives_are_finite_at_tiny_parameters(dtype):
             assert found.dtype == dtype
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_gradient_at_tiny_parameters_is_exact_in_float64(x64):
     a, b = jnp.full(200, 1e-30), jnp.full(200, 3e-30)
     of_a = jax.grad(lambda a: log_beta(KEY, a, b)[0].sum())(a)
@@ -237,6 +239,7 @@ def test_the_gradient_at_tiny_parameters_is_exact_in_float64(x64):
     np.testing.assert_allclose(of_a, jnp.where(is_small, -log_y / a, 0), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_both_logarithms_are_exact_where_x_rounds_to_one():
     """There log x = -(1-x)."""
     log_x, log_rest = log_beta(KEY, 5.0, 0.05, (8000,))
@@ -306,6 +309,7 @@ def test_errors():
         dirichlet(KEY, jnp.ones(3, jnp.bfloat16))
 
 
+@pytest.mark.slow
 def test_typed_and_raw_keys_draw_the_same_alone_and_under_vmap():
     def both(key):
         return beta(key, 0.7, jnp.full(3, 1.5)), dirichlet(key, jnp.full(3, 0.6))
@@ -314,7 +318,7 @@ def test_typed_and_raw_keys_draw_the_same_alone_and_under_vmap():
     check_keys_draw_alike(both, kind, num_keys=3, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_draw_depends_on_its_position_not_on_how_many_there_are():
     many = beta(KEY, jnp.full(1000, 1.1), 0.4)
     np.testing.assert_allclose(beta(KEY, jnp.full(77, 1.1), 0.4), many[:77], rtol=1e-5)
@@ -326,7 +330,7 @@ def test_the_family_draws_by_the_same_code():
     np.testing.assert_array_equal(Beta(a, b).log_sample(KEY, (5,)), logs[0])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_explicit_axes_change_nothing():
     alpha = jnp.linspace(0.2, 9.0, 32).reshape(8, 4)
 

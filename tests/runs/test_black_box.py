@@ -104,13 +104,14 @@ def test_the_posterior_is_the_exact_one_with_rows_in_their_order():
     assert divergence(fitted(config), truth) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "batch_rows"),
     [
         (PathwiseElbo(num_samples=8), 13),
-        pytest.param(PathwiseElbo(num_samples=8), None, marks=pytest.mark.slow),
-        pytest.param(ScoreFunctionElbo(num_samples=8), 13, marks=pytest.mark.slow),
-        pytest.param(ScoreFunctionElbo(num_samples=8), None, marks=pytest.mark.slow),
+        pytest.param(PathwiseElbo(num_samples=8), None, marks=pytest.mark.nightly),
+        pytest.param(ScoreFunctionElbo(num_samples=8), 13, marks=pytest.mark.nightly),
+        pytest.param(ScoreFunctionElbo(num_samples=8), None, marks=pytest.mark.nightly),
     ],
 )
 def test_one_two_and_four_devices_agree(estimator, batch_rows):
@@ -127,6 +128,7 @@ def test_one_two_and_four_devices_agree(estimator, batch_rows):
             np.testing.assert_allclose(other[name].rate, one[name].rate, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_minibatches_lead_to_the_exact_posterior():
     optimizer = NaturalGradient(learning_rate=0.02)  # times four batches
     inference = GradientAscent(
@@ -138,7 +140,8 @@ def test_minibatches_lead_to_the_exact_posterior():
     assert divergence(TwoKinds().initial(Counts().load()), truth) > 0.5
 
 
-@pytest.mark.parametrize("batch_rows", [pytest.param(None, marks=pytest.mark.slow), 25])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_rows", [pytest.param(None, marks=pytest.mark.nightly), 25])
 def test_a_run_cut_and_resumed_is_bit_identical_and_refuses_other_data(
     tmp_path, no_figures, batch_rows
 ):
@@ -158,6 +161,7 @@ def test_a_run_cut_and_resumed_is_bit_identical_and_refuses_other_data(
         run_experiment(dataclasses.replace(config, data=Counts(seed=1)), tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_the_elbo_of_the_report_is_that_of_the_posterior():
     config = experiment()
     own = load_fit(config)
@@ -229,6 +233,7 @@ class Pixels:
         return log_prob(self.initial(batch), log_latents) + likelihood
 
 
+@pytest.mark.slow
 def test_sparse_counts_come_dense():
     counts = DigitCounts().load().counts
     q = fitted(experiment(data=DigitCounts(), model=Pixels()))["rates"]
@@ -236,6 +241,7 @@ def test_sparse_counts_come_dense():
     np.testing.assert_allclose(q.rate, 0.5 + counts.shape[0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own_trains_resumes_and_is_refused_on_other_data(tmp_path):
     text = (ROOT / "configs" / "regression.py").read_text()
     path, workdir = tmp_path / "mine.py", tmp_path / "run"
@@ -262,6 +268,7 @@ def test_a_fit_in_memory_names_what_does_not_fit_together():
         fit(PoissonFactorization(), Digits())
 
 
+@pytest.mark.slow
 def test_rows_are_laid_out_once(monkeypatch):
     calls, original = [], Minibatches.of_arrays
     monkeypatch.setattr(

@@ -17,7 +17,7 @@ CONFIG = runpy.run_path(str(ROOT / "configs" / "digits_vae.py"))["get_config"]()
 SMALL = dataclasses.replace(CONFIG, num_steps=12, log_every=4, save_every=4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_one_two_and_four_devices_agree():
     ends = []
     for num_devices in (1, 2, 4):
@@ -34,7 +34,7 @@ def test_one_two_and_four_devices_agree():
             np.testing.assert_allclose(other[name].mean, one[name].mean, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_cut_and_resumed_is_bit_identical(tmp_path, no_figures):
     whole = run_experiment(SMALL, tmp_path / "whole").summary
     for num_steps in (5, 12):

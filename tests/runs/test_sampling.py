@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray
 
+from tests.slow import slow_after
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import (
     CheckpointError,
@@ -57,6 +58,7 @@ def values(workdir) -> list[dict[str, np.ndarray]]:
     return [{name: np.array(a) for name, a in d.items()} for d in load_samples(workdir).draws]
 
 
+@pytest.mark.slow
 def test_draws_come_after_the_burn_in_and_every_second_sweep(workdir):
     outcome = sample(workdir, CHAINS, num_sweeps=11)
     folder = workdir / "samples" / "draws"
@@ -96,6 +98,7 @@ def test_traces_are_of_the_draws_in_the_order_of_the_counts(workdir):
         np.testing.assert_allclose(samples.trace[chain, -1, :-1], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_posterior_and_not_of_where_chains_start(workdir):
     sample(workdir, Gibbs(num_chains=4, burn_in=100, thin=4), num_sweeps=200)
     samples, run = load_samples(workdir), load_run(workdir)
@@ -108,7 +111,7 @@ def test_samples_are_of_the_posterior_and_not_of_where_chains_start(workdir):
     assert expected.std() == pytest.approx(np.sqrt(train.sum()), rel=0.3)
 
 
-@pytest.mark.parametrize("cut", [3, 6, 9])
+@pytest.mark.parametrize("cut", slow_after(1, [6, 3, 9]))
 def test_samples_that_go_on_are_those_that_were_never_cut(workdir, tmp_path, cut):
     whole = shutil.copytree(workdir, tmp_path / "whole")
     sample(whole, CHAINS, num_sweeps=12)
@@ -129,6 +132,7 @@ def test_draws_after_the_newest_checkpoint_are_drawn_again(workdir, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, values(workdir), values(whole))
 
 
+@pytest.mark.slow
 def test_one_device_draws_the_same_as_four(workdir, tmp_path, monkeypatch):
     other = shutil.copytree(workdir, tmp_path / "other")
     sample(workdir, CHAINS, num_sweeps=8)
@@ -147,6 +151,7 @@ def test_other_chains_are_refused_in_the_same_folder(workdir):
         sample(workdir, CHAINS, num_sweeps=5)
 
 
+@pytest.mark.slow
 def test_samples_of_an_earlier_posterior_are_left_out(workdir):
     sample(workdir, CHAINS, num_sweeps=6)
     assert load_run(workdir).samples is not None
@@ -208,6 +213,7 @@ def test_arviz_gets_the_chains(workdir, tmp_path):
                 np.testing.assert_array_equal(found[name][chain, draw], expected)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_is_sampled_where_that_is_asked_for(tmp_path):
     workdir = tmp_path / "starts"
     run_experiment(dataclasses.replace(CONFIG, num_starts=2), workdir)
@@ -238,6 +244,7 @@ def test_without_arviz_nothing_is_sampled(workdir, monkeypatch):
     assert not (workdir / "samples").exists()
 
 
+@pytest.mark.slow
 def test_changed_data_are_refused(workdir, monkeypatch):
     load = SyntheticFactors.load
     monkeypatch.setattr(

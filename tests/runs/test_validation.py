@@ -14,7 +14,8 @@ from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.runs.train import load_fit
 
 
-@pytest.mark.parametrize("num_devices", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_devices", [pytest.param(1, marks=pytest.mark.nightly), 4])
 @pytest.mark.parametrize("protocol", ["thinning", "cells", "entries"])
 @pytest.mark.parametrize("kind", ["ascent", "stochastic", "negative binomial"])
 def test_it_is_the_score_of_the_protocol(kind, protocol, num_devices):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.slow import slow_after
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import delimited
 from vigamma.data.readers.text_files import FormatError, open_text
@@ -199,7 +200,7 @@ def test_what_the_csv_module_writes_is_read(tmp_path_factory, entries):
 GOOD = "a,b,1,0\n"
 
 
-@pytest.mark.parametrize("lines_before", [3, 50, MORE_THAN_A_PIECE])
+@pytest.mark.parametrize("lines_before", slow_after(2, [3, 50, MORE_THAN_A_PIECE]))
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
