@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vigamma.counts.sparse import check_sparse_counts as check_sparse_counts
     from vigamma.data.digits import DigitCounts as DigitCounts
     from vigamma.data.digits import Digits as Digits
+    from vigamma.data.docstrings import Docstrings as Docstrings
     from vigamma.data.files import SparseCounts as SparseCounts
     from vigamma.data.heldout import HeldOut as HeldOut
     from vigamma.data.synthetic import SyntheticFactors as SyntheticFactors
@@ -110,6 +111,7 @@ _HOMES = {
     "CountStatistics": "vigamma.models.gamma_poisson",
     "DigitCounts": "vigamma.data.digits",
     "Digits": "vigamma.data.digits",
+    "Docstrings": "vigamma.data.docstrings",
     "DomainKnowledge": "vigamma.models.gamma_poisson",
     "EvidenceBounds": "vigamma.inference.annealing",
     "Experiment": "vigamma.runs.experiment",
