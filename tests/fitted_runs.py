@@ -6,6 +6,7 @@ import numpy as np
 from tests.factors import make_model, random_posterior
 from tests.test_train_factors import experiment
 from vigamma import PoissonFactorization
+from vigamma.models.factor_order import by_weight
 from vigamma.runs.fitted import FittedFactors, FittedRun
 
 NUM_ROWS, NUM_COLUMNS, NUM_FACTORS = 12, 30, 3
@@ -20,7 +21,7 @@ def random_run(kind: str = "hierarchical", seed: int = 0) -> FittedRun:
     """A run whose factors are far from each other, with names, in NumPy."""
     model = jax.device_get(make_model(kind))
     sizes = {"num_rows": NUM_ROWS, "num_columns": NUM_COLUMNS, "num_factors": NUM_FACTORS}
-    q = jax.device_get(random_posterior(model, seed, **sizes))
+    q = by_weight(jax.device_get(random_posterior(model, seed, **sizes)))
     factors = FittedFactors(model, q, names("row", NUM_ROWS), names("column", NUM_COLUMNS))
     config = experiment(model=PoissonFactorization(num_factors=NUM_FACTORS))
     return FittedRun(config, 7, 7, factors, {})

@@ -262,10 +262,10 @@ def test_a_picture_has_the_shares_of_rows_with_factors_in_the_order_of_the_page(
         return Figure()
 
     monkeypatch.setattr("vigamma.figures.memberships.structure_figure", figure)
-    factors = factors_of(results)[::-1]
-    assert structure_of(results, factors).startswith("data:image/svg+xml;base64,")
+    assert structure_of(results).startswith("data:image/svg+xml;base64,")
     amounts = results.theta * results.beta.sum(axis=0)
-    expected = (amounts / amounts.sum(axis=1, keepdims=True))[:, np.argsort(amounts.sum(axis=0))]
+    expected = amounts / amounts.sum(axis=1, keepdims=True)
+    assert [factor["summary"].index for factor in factors_of(results)] == [*range(amounts.shape[1])]
     ((shares, what),) = drawn
     assert what == "rows"
     np.testing.assert_allclose(shares, expected)
@@ -365,7 +365,7 @@ def test_factors_are_shown_by_samples_if_there_are_any(sampled):
             shares.append((beta / beta.sum(axis=0))[:, match])
             in_mean_row.append((beta * (results.data.exposures @ theta) / len(theta))[:, match])
     factors = factors_of(results)
-    assert sorted(f["summary"].index for f in factors) == list(range(reference.shape[1]))
+    assert [f["summary"].index for f in factors] == list(range(reference.shape[1]))
     for factor in factors:
         k, part = factor["summary"].index, factor["summary"].heaviest
         own = np.array(shares)[:, part.columns, k]
@@ -381,9 +381,7 @@ def test_factors_are_shown_by_samples_if_there_are_any(sampled):
         found = _Draws(results, samples).in_mean_row(k)
         own = np.array(in_mean_row)[:, :, k]
         np.testing.assert_allclose(found.mean, own.mean(axis=0), rtol=1e-4)
-    weights = [factor["summary"].share for factor in factors]
-    assert sum(weights) == pytest.approx(1)
-    assert weights == sorted(weights, reverse=True)
+    assert sum(factor["summary"].share for factor in factors) == pytest.approx(1)
 
 
 @pytest.mark.slow

@@ -208,10 +208,11 @@ def test_rows_are_in_the_order_of_the_counts_though_stored_in_another():
     state = fit.start(mesh)
     state.step(20)
     q = state.arrays.q
-    theta, beta = fit._means(q)
+    theta, beta = fit._means(fit.posterior(state))
     sums = fit.data.split.train.sum(axis=1)
     assert np.corrcoef((theta @ beta.T).sum(axis=1), sums)[0, 1] > 0.99
-    stored = np.asarray(q["rows"].mean)[: len(sums)] @ beta.sum(axis=0)
+    rows, columns = (np.asarray(q[side].mean) for side in ("rows", "columns"))
+    stored = rows[: len(sums)] @ columns[: len(beta)].sum(axis=0)
     assert np.corrcoef(stored, sums)[0, 1] < 0.9
 
 

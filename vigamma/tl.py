@@ -88,7 +88,7 @@ def factorize(
 
     so that an amount is in counts, the shares of a factor sum to 1 over the genes of the fit, and
     the amounts times the transposed shares are the expected counts. In all results factors have
-    one order, the one with most counts first.
+    one order, the one with most counts in the fit first.
 
     Args:
       adata: cells × genes. Counts are whole numbers, dense or sparse, of any integer or float type.
@@ -269,15 +269,14 @@ def _about_intervals(samples: Samples | None) -> dict[str, Any]:
 def _write(
     adata: "AnnData", key: str, values: FactorValues, mask: np.ndarray, about: Mapping[str, Any]
 ) -> None:
-    """Writes the results, with factors by weight."""
-    order = np.argsort(-values.weights.mean, kind="stable")
+    """Writes the results."""
     names = {"obsm_key": f"X_{key}", "varm_key": f"{key}_loadings"}
     weights = dict[str, np.ndarray]()
     parts = zip(_ENDS, values.amounts(), values.shares(), values.weights, strict=True)
     for end, amounts, shares, of_factors in parts:
-        loadings = np.full((len(mask), len(order)), np.nan, np.float32)
-        loadings[mask] = shares[:, order]
-        adata.obsm[names["obsm_key"] + end] = amounts[:, order]
+        loadings = np.full((len(mask), shares.shape[1]), np.nan, np.float32)
+        loadings[mask] = shares
+        adata.obsm[names["obsm_key"] + end] = amounts
         adata.varm[names["varm_key"] + end] = loadings
-        weights["weights" + end] = of_factors[order]
+        weights["weights" + end] = of_factors
     adata.uns[key] = {**about, **weights, **names}

@@ -60,8 +60,8 @@ def test_tables_have_means_and_deviations_by_name(tmp_path, monkeypatch, kind, e
         table, q = read(path), run.factors.q[f"{side}s"]
         assert table["name"].tolist() == names.tolist()
         for k in range(NUM_FACTORS):
-            np.testing.assert_array_equal(table[f"mean_{k}"].astype(np.float32), q.mean[:, k])
-            shapes = (table[f"mean_{k}"] / table[f"sd_{k}"]) ** 2
+            np.testing.assert_array_equal(table[f"mean_{k + 1}"].astype(np.float32), q.mean[:, k])
+            shapes = (table[f"mean_{k + 1}"] / table[f"sd_{k + 1}"]) ** 2
             np.testing.assert_allclose(shapes, q.concentration[:, k], rtol=1e-5)
         if kind == "hierarchical":
             rates = run.factors.q[f"{side}_rates"]
@@ -108,7 +108,7 @@ def test_arviz_reads_draws_with_names(tmp_path):
         check_moments(posterior[name].values, run.factors.q[latent])
         check_moments(posterior[f"{side}_rates"].values, run.factors.q[f"{side}_rates"])
     one = posterior["beta"].sel(column="column 3, é", factor=1)
-    assert abs(float(one.mean()) / run.factors.q["columns"].mean[3, 1] - 1) < 0.2
+    assert abs(float(one.mean()) / run.factors.q["columns"].mean[3, 0] - 1) < 0.2
     export(RUNS["flat"], tmp_path / "b.nc", draws=2)
     assert set(arviz.from_netcdf(tmp_path / "b.nc").posterior.data_vars) == set(sides)
 

@@ -77,12 +77,12 @@ def test_factors_are_those_of_fold_in_and_rows_of_exposure_0_have_the_prior():
     exposures[3] = 0
     q = fold_in(RUN.factors.model, RUN.factors.q, counts, exposures)
     (_, factors, scores) = whole(answer_new_rows(RUN, counts, list("x" * 40), exposures=exposures))
-    np.testing.assert_allclose(factors[["mean_0", "mean_1", "mean_2"]], q["rows"].mean, rtol=1e-6)
+    np.testing.assert_allclose(factors[["mean_1", "mean_2", "mean_3"]], q["rows"].mean, rtol=1e-6)
     deviations = np.sqrt(q["rows"].variance)
-    np.testing.assert_allclose(factors[["sd_0", "sd_1", "sd_2"]], deviations, rtol=1e-6)
+    np.testing.assert_allclose(factors[["sd_1", "sd_2", "sd_3"]], deviations, rtol=1e-6)
     np.testing.assert_allclose(factors["rate_mean"], q["row_rates"].mean, rtol=1e-6)
     prior = RUN.factors.model.row_prior.initial(1, 3)[0].mean
-    np.testing.assert_allclose(factors.loc[3, ["mean_0", "mean_1", "mean_2"]].tolist(), prior[0])
+    np.testing.assert_allclose(factors.loc[3, ["mean_1", "mean_2", "mean_3"]].tolist(), prior[0])
     assert np.isfinite(factors.drop(columns="name").to_numpy()).all()
     assert scores["log_likelihood"][3] == 0
     assert scores["counts"].tolist() == new_counts().sum(axis=1).tolist()
@@ -289,7 +289,7 @@ def test_rows_without_any_count_are_answered():
     recommendations, factors, scores = whole(answer_new_rows(RUN, counts, ["a", "b"], top=3))
     assert recommendations["user"].tolist() == ["a"] * 3 + ["b"] * 3
     assert np.isfinite(recommendations[["rate", "low", "high"]]).all(axis=None)
-    assert (factors.loc[0, "mean_0":] == factors.loc[1, "mean_0":]).all()
+    assert (factors.loc[0, "mean_1":] == factors.loc[1, "mean_1":]).all()
     assert (scores["log_likelihood"] < 0).all()
 
 

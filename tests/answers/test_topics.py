@@ -11,6 +11,7 @@ from vigamma.runs.samples import Samples
 
 RUN = random_run()
 EXPOSURES = np.linspace(0.5, 2, NUM_ROWS)
+EXPOSED = RUN._replace(exposures=EXPOSURES)
 
 
 def expected_counts(exposures: np.ndarray) -> np.ndarray:
@@ -18,13 +19,11 @@ def expected_counts(exposures: np.ndarray) -> np.ndarray:
     return (exposures @ q["rows"].mean) * q["columns"].mean.sum(axis=0)
 
 
-def test_weights_are_shares_of_the_expected_counts_heaviest_first():
-    for exposures in (None, EXPOSURES):
-        weights = topics(RUN, exposures=exposures).weights
-        counts = expected_counts(np.ones(NUM_ROWS) if exposures is None else exposures)
-        order = np.argsort(-counts)
-        assert weights.factor.tolist() == order.tolist()
-        np.testing.assert_allclose(weights.weight, counts[order] / counts.sum(), rtol=1e-6)
+def test_weights_are_shares_of_the_expected_counts_by_number():
+    for run, exposures in ((RUN, np.ones(NUM_ROWS)), (EXPOSED, EXPOSURES)):
+        weights, counts = topics(run).weights, expected_counts(exposures)
+        assert weights.factor.tolist() == [1, 2, 3]
+        np.testing.assert_allclose(weights.weight, counts / counts.sum(), rtol=1e-6)
     assert not np.allclose(expected_counts(np.ones(NUM_ROWS)), expected_counts(EXPOSURES))
 
 
@@ -39,14 +38,14 @@ def test_intervals_of_weights_are_those_of_draws_of_all_factors(interval):
     shares = counts / counts.sum(axis=1, keepdims=True)
     tail = (1 - interval) / 2
     error = 4 * np.sqrt(tail * (1 - tail) * (1 / size + 1 / 10_000)) + 0.005  # sums near a Gamma
-    for line in topics(RUN, interval=interval, exposures=EXPOSURES).weights.itertuples():
-        assert abs((shares[:, line.factor] < line.low).mean() - tail) < error
-        assert abs((shares[:, line.factor] > line.high).mean() - tail) < error
+    for line in topics(EXPOSED, interval=interval).weights.itertuples():
+        assert abs((shares[:, line.factor - 1] < line.low).mean() - tail) < error
+        assert abs((shares[:, line.factor - 1] > line.high).mean() - tail) < error
 
 
 def test_columns_are_the_best_by_mean_and_by_the_lower_end_of_the_lift():
     q, interval = RUN.factors.q["columns"], 0.8
-    found = topics(RUN, top=6, interval=interval, exposures=EXPOSURES)
+    found = topics(EXPOSED, top=6, interval=interval)
     means = q.mean.astype(float)
     weights = expected_counts(EXPOSURES) / expected_counts(EXPOSURES).sum()
     shares = means / means.sum(axis=0)
@@ -58,7 +57,7 @@ def test_columns_are_the_best_by_mean_and_by_the_lower_end_of_the_lift():
     assert len(found.columns) == 3 * 2 * 6
     for k in range(3):
         for order, key in (("mean", means[:, k]), ("lift", (lifts * ends["low"] / means)[:, k])):
-            own = found.columns[(found.columns.factor == k) & (found.columns.order == order)]
+            own = found.columns[(found.columns.factor == k + 1) & (found.columns.order == order)]
             best = np.argsort(-key)[:6]
             assert own["rank"].tolist() == [1, 2, 3, 4, 5, 6]
             assert own["name"].tolist() == [f"column {m}, é" for m in best]
@@ -68,7 +67,7 @@ def test_columns_are_the_best_by_mean_and_by_the_lower_end_of_the_lift():
                     expected = (table * quantiles / means)[best, k]
                     np.testing.assert_allclose(own[f"{name}_{end}"], expected, rtol=1e-5)
     by_lift_alone = np.argsort(-lifts[:, 0])[:6]
-    own = found.columns[(found.columns.factor == 0) & (found.columns.order == "lift")]
+    own = found.columns[(found.columns.factor == 1) & (found.columns.order == "lift")]
     assert own["name"].tolist() != [f"column {m}, é" for m in by_lift_alone]
 
 
@@ -104,7 +103,7 @@ def test_the_scale_of_a_factor_does_not_matter():
     assert found.columns["name"].tolist() == again.columns["name"].tolist()
     np.testing.assert_allclose(found.columns["lift"], again.columns["lift"], rtol=1e-4)
     ratio = found.columns["mean"] / again.columns["mean"]
-    np.testing.assert_allclose(ratio, scales[found.columns.factor], rtol=1e-4)
+    np.testing.assert_allclose(ratio, scales[found.columns.factor - 1], rtol=1e-4)
 
 
 def test_the_table_shows_every_factor_and_name():
@@ -143,8 +142,8 @@ def run_with_samples(is_switched: bool):
 
 
 def test_topics_of_draws_from_the_posterior_are_those_of_the_posterior():
-    run = run_with_samples(is_switched=False)
-    options = {"top": NUM_COLUMNS, "interval": 0.8, "exposures": EXPOSURES}
+    run = run_with_samples(is_switched=False)._replace(exposures=EXPOSURES)
+    options = {"top": NUM_COLUMNS, "interval": 0.8}
     sampled, expected = topics(run, **options), topics(run, intervals="variational", **options)
     assert (sampled.num_draws, expected.num_draws) == (2 * NUM_DRAWS, 0)
     both = sampled.weights.merge(expected.weights, on="factor", suffixes=("", "_expected"))
@@ -179,7 +178,7 @@ def test_lifts_of_draws_are_quantiles_of_the_lifts_of_each_draw():
     low, high = np.quantile(lifts, [0.05, 0.95], axis=0, method="weibull")
     found = topics(run, top=5).columns
     for k in range(3):
-        own = found[(found.factor == k) & (found.order == "lift")]
+        own = found[(found.factor == k + 1) & (found.order == "lift")]
         best = np.argsort(-low[:, k])[:5]
         assert own["name"].tolist() == [f"column {m}, é" for m in best]
         for name, table in (("lift", lifts.mean(axis=0)), ("lift_low", low), ("lift_high", high)):

@@ -5,10 +5,12 @@ import scipy.stats
 
 from vigamma import Gamma
 from vigamma.diagnostics.factor_columns import factor_in_mean_row, factor_summaries
+from vigamma.models.factor_order import factor_weights
 
 RNG = np.random.default_rng(0)
 THETA = RNG.gamma(0.7, 1.0, (15, 3)) * [1.0, 4.0, 0.2]
 COLUMNS = Gamma(RNG.gamma(2.0, 1.0, (30, 3)) + 0.1, RNG.gamma(3.0, 1.0, (30, 3)))
+SHARES = factor_weights({"rows": Gamma(THETA, np.ones_like(THETA)), "columns": COLUMNS})
 
 
 def test_every_factor_has_its_share_its_columns_and_its_rows():
@@ -17,8 +19,8 @@ def test_every_factor_has_its_share_its_columns_and_its_rows():
     shares = THETA.sum(axis=0) * totals / (THETA.sum(axis=0) @ totals)
     phi, overall = beta / totals, beta @ THETA.sum(axis=0) / (THETA.sum(axis=0) @ totals)
     exact = scipy.stats.gamma(COLUMNS.concentration, scale=1 / COLUMNS.rate)
-    found = factor_summaries(THETA, COLUMNS, num_columns=5, num_rows=4)
-    assert [summary.index for summary in found] == np.argsort(-shares).tolist()
+    found = factor_summaries(THETA, COLUMNS, SHARES, num_columns=5, num_rows=4)
+    assert [summary.index for summary in found] == [0, 1, 2]
     for summary in found:
         k = summary.index
         np.testing.assert_allclose(summary.share, shares[k])
@@ -37,14 +39,14 @@ def test_the_marks_of_a_factor_are_neither_its_heaviest_nor_its_rarest_columns()
     beta = COLUMNS.concentration / COLUMNS.rate
     phi = beta / beta.sum(axis=0)
     lift = phi / (phi @ (THETA.sum(axis=0) * beta.sum(axis=0)))[:, None]
-    for summary in factor_summaries(THETA, COLUMNS, num_columns=5):
+    for summary in factor_summaries(THETA, COLUMNS, SHARES, num_columns=5):
         marks = summary.distinctive.columns.tolist()
         for other in (phi, lift):
             assert marks != np.argsort(-other[:, summary.index])[:5].tolist()
 
 
 def test_no_more_columns_and_rows_are_named_than_there_are():
-    for summary in factor_summaries(THETA, COLUMNS, num_columns=99, num_rows=99):
+    for summary in factor_summaries(THETA, COLUMNS, SHARES, num_columns=99, num_rows=99):
         assert sorted(summary.heaviest.columns) == sorted(summary.distinctive.columns)
         assert sorted(summary.heaviest.columns) == list(range(30))
         assert sorted(summary.rows) == list(range(15))
@@ -52,7 +54,8 @@ def test_no_more_columns_and_rows_are_named_than_there_are():
 
 def test_of_many_columns_the_heaviest_come_in_order():
     beta = np.random.default_rng(1).gamma(2.0, 1.0, (2000, 3))
-    for summary in factor_summaries(THETA, Gamma(beta, np.ones_like(beta)), num_columns=500):
+    columns = Gamma(beta, np.ones_like(beta))
+    for summary in factor_summaries(THETA, columns, SHARES, num_columns=500):
         heaviest = np.argsort(-beta[:, summary.index])[:500]
         assert summary.heaviest.columns.tolist() == heaviest.tolist()
 
@@ -68,6 +71,6 @@ def test_a_factor_in_a_mean_row_is_its_columns_at_the_mean_of_its_rows():
 
 
 def test_a_factor_below_a_thousandth_is_hardly_used():
-    (summary, *_) = factor_summaries(THETA, COLUMNS)
+    (summary, *_) = factor_summaries(THETA, COLUMNS, SHARES)
     for share, is_hardly in ((0.5, False), (1.1e-3, False), (0.9e-3, True)):
         assert summary._replace(share=share).is_hardly_used == is_hardly

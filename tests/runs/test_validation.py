@@ -11,6 +11,7 @@ from tests.test_train_factors import experiment
 from vigamma import HeldOut, HierarchicalNegativeBinomialFactorization
 from vigamma.devices.mesh import make_mesh
 from vigamma.diagnostics.predictive import heldout_log_likelihood
+from vigamma.models.factor_model import PROBABILITIES
 from vigamma.runs.train import load_fit
 
 
@@ -29,9 +30,11 @@ def test_it_is_the_score_of_the_protocol(kind, protocol, num_devices):
     fit.data.exposures = np.linspace(0.5, 2.0, fit.data.split.train.shape[0])
     state = fit.start(mesh)
     state.step(4)
-    theta, beta = fit._means(state.arrays.q)
+    q = fit.posterior(state)
+    theta, beta = fit._means(q)
+    p = np.asarray(q[PROBABILITIES].mean) if kind == "negative binomial" else None
     expected = heldout_log_likelihood(
-        theta, beta, fit.data.split, fit.data.split.valid, fit._probabilities(state.arrays.q)
+        theta, beta, fit.data.split, fit.data.split.valid, p
     ).log_likelihood
     found = fit.look(state)
     assert found == {"valid_log_likelihood": pytest.approx(expected, rel=1e-5)}

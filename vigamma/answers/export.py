@@ -3,9 +3,9 @@
 .npz      `rows_shape`, `rows_rate` and `rows_mean`, (N, K); likewise for `columns`, (M, K), and for
           `row_rates` and `column_rates` if the model has them; `row_names`, `column_names`, `step`,
           `config` (JSON). If the run has several starts, also `start_1_rows_shape`, ... for the
-          others, whose factors are in a different order. Loads without pickle.
-.csv      two tables, NAME.rows.csv and NAME.columns.csv: `name`, then `mean_0`, `mean_1`, ... and
-          `sd_0`, `sd_1`, ..., and `rate_mean` and `rate_sd` if the model has rates. The shape of a
+          others, whose factors are in the order of their own weights. Loads without pickle.
+.csv      two tables, NAME.rows.csv and NAME.columns.csv: `name`, then `mean_1`, `mean_2`, ... and
+          `sd_1`, `sd_2`, ..., and `rate_mean` and `rate_sd` if the model has rates. The shape of a
           Gamma is (mean / sd)², and its rate mean / sd².
 .parquet  the same two tables; extra `parquet`.
 .h5ad     an AnnData without counts: E[θ] in `obsm["X_vigamma"]`, E[β] in `varm["vigamma"]`, shapes
@@ -14,9 +14,11 @@
           (chain, draw, column, factor), and of `row_rates`, `column_rates` and
           `column_probabilities` if the model has them, with names as coordinates; one chain per
           start, its factors matched to those of the best start; extra `arviz`. If the run has
-          posterior samples, the chains and draws are theirs, all of them.
+          posterior samples, the chains and draws are theirs, all of them. The coordinate `factor`
+          counts from 1.
 
-Formats with only one posterior hold that of the best start.
+Formats with only one posterior hold that of the best start. Factors have the heaviest first, and
+the numbers, from 1, that they have in all results; factor k is at index k - 1 of arrays.
 """
 
 import importlib
@@ -164,7 +166,7 @@ def _write_draws(run: FittedRun, path: Path, draws: int, seed: int) -> list[Path
         "draw": np.arange(num_draws),
         "row": _names(factors, "row"),
         "column": _names(factors, "column"),
-        "factor": np.arange(factors.q["rows"].rate.shape[1]),
+        "factor": np.arange(factors.q["rows"].rate.shape[1]) + 1,
     }
     kind = "variational" if samples is None else "sampled"
     attributes = {"inference_library": "vigamma", "step": run.step, "seed": seed, "draws": kind}
@@ -197,7 +199,7 @@ def factor_table(
     """
     columns: dict[str, Any] = {"name": names}
     for word, values in (("mean", q.mean), ("sd", np.sqrt(q.variance))):
-        columns |= {f"{word}_{k}": values[:, k] for k in range(values.shape[1])}
+        columns |= {f"{word}_{k}": value for k, value in enumerate(values.T, start=1)}
     if rates is not None:
         columns |= {"rate_mean": rates.mean, "rate_sd": np.sqrt(rates.variance)}
     if probabilities is not None:

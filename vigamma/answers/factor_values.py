@@ -1,6 +1,6 @@
 """Values of factors and their credible intervals, of a mean-field posterior or of samples.
 
-weight_k = E[Θ_k] E[B_k] / Σ_j E[Θ_j] E[B_j],   Θ_k = Σ_n e_n θ_nk,   B_k = Σ_m β_mk
+weight_k, of `models.factor_order`, of sums Θ_k = Σ_n e_n θ_nk and B_k = Σ_m β_mk
 lift_mk  = φ_mk / Σ_j weight_j φ_mj,            φ_mk = β_mk / B_k
 amount_nk = e_n θ_nk B_k
 
@@ -22,6 +22,7 @@ from scipy.special import gammaincinv, ndtri
 
 from vigamma.families.gamma import Gamma
 from vigamma.models.factor_model import Posterior
+from vigamma.models.factor_order import factor_weights, weights_of_sums
 from vigamma.runs.samples import Samples
 
 _NUM_DRAWS = 10_000
@@ -54,7 +55,7 @@ def values_of(
       seed: of the draws for the weights of q.
     """
     if samples is None:
-        return _OfPosterior(q["rows"], q["columns"], exposures, tails, seed)
+        return _OfPosterior(q, exposures, tails, seed)
     return _OfSamples(samples, np.asarray(q["columns"].mean), exposures, tails)
 
 
@@ -85,13 +86,11 @@ class FactorValues(Protocol):
 class _OfPosterior(FactorValues):
     """Values of a product of Gammas."""
 
-    def __init__(
-        self, rows: Gamma, columns: Gamma, exposures: np.ndarray, tails: np.ndarray, seed: int
-    ) -> None:
-        self._rows, self._columns, self._tails = rows, columns, tails
+    def __init__(self, q: Posterior, exposures: np.ndarray, tails: np.ndarray, seed: int) -> None:
+        self._rows, self._columns, self._tails = q["rows"], q["columns"], tails
         self._exposures = exposures
-        self.weights = _weights(rows, columns, exposures, tails, seed)
-        self.means = np.asarray(columns.mean, np.float64)
+        self.weights = _weights(q, exposures, tails, seed)
+        self.means = np.asarray(self._columns.mean, np.float64)
         shares = self.means / self.means.sum(axis=0)
         self._lifts = shares / (shares @ self.weights[0])[:, None]
 
@@ -136,8 +135,7 @@ class _OfSamples(FactorValues):
         self.means, self._lifts, self._squares = (np.zeros(reference.shape) for _ in range(3))
         for theta, beta in samples.pairs(self._matches):
             total = beta.sum(axis=0, dtype=np.float64)
-            expected = (exposures @ theta) * total
-            weight = expected / expected.sum()
+            weight = weights_of_sums(exposures @ theta, total)
             lifts = _lifts(beta, total, weight)
             self.means += beta
             self._lifts += lifts
@@ -210,16 +208,13 @@ def _surest(beta: Gamma, lifts: np.ndarray, tail: float, top: int) -> np.ndarray
     return promising[np.argsort(-lows, kind="stable")[:top]]
 
 
-def _weights(
-    rows: Gamma, columns: Gamma, exposures: np.ndarray, tails: np.ndarray, seed: int
-) -> Interval:
-    sums = [_sum(rows, exposures), _sum(columns, np.ones(len(columns.rate)))]
-    expected = np.asarray(sums[0].mean * sums[1].mean)
-    rng = np.random.default_rng(seed)
-    size = _NUM_DRAWS, expected.size
-    drawn = np.prod([rng.standard_gamma(s.concentration, size) / s.rate for s in sums], axis=0)
-    low, high = np.quantile(drawn / drawn.sum(axis=1, keepdims=True), tails, axis=0)
-    return Interval(expected / expected.sum(), low, high)
+def _weights(q: Posterior, exposures: np.ndarray, tails: np.ndarray, seed: int) -> Interval:
+    mean, rng = factor_weights(q, exposures), np.random.default_rng(seed)
+    sums = [_sum(q["rows"], exposures), _sum(q["columns"], np.ones(len(q["columns"].rate)))]
+    size = _NUM_DRAWS, mean.size
+    drawn = (rng.standard_gamma(s.concentration, size) / s.rate for s in sums)
+    low, high = np.quantile(weights_of_sums(*drawn), tails, axis=0)
+    return Interval(mean, low, high)
 
 
 def _sum(factors: Gamma, scales: np.ndarray) -> Gamma:

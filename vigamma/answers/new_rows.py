@@ -32,7 +32,7 @@ class NewRowAnswers(NamedTuple):
 
     Attributes:
       recommendations: the table of `recommend_new`: user, rank, item, rate, sd, low, high.
-      factors: one line per row: name, mean_0, ..., sd_0, ..., and rate_mean and rate_sd if the
+      factors: one line per row: name, mean_1, ..., sd_1, ..., and rate_mean and rate_sd if the
         model has rates, as `export` writes them; from the best of several starts.
       scores: one line per row: name, counts (their sum), and log_likelihood in nats, with each half
         of the columns predicted from the other. None if scores were not requested.

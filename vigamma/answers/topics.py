@@ -6,7 +6,8 @@ share of column m in them is φ_mk = β_mk / B_k. Then
 weight_k = E[Θ_k] E[B_k] / Σ_j E[Θ_j] E[B_j]
 lift_mk  = φ_mk / Σ_j weight_j φ_mj
 
-at the posterior means. The lift is how many times more frequent column m is in factor k than in all
+at the posterior means. Factor k is that of index k - 1 in the posterior, which has the heaviest
+first. The lift is how many times more frequent column m is in factor k than in all
 counts; it is at most 1 / weight_k. Neither depends on how the scale of a factor is divided.
 
 The intervals of β_mk are quantiles of its Gamma. Those of the lift are the same, scaled by lift_mk
@@ -17,6 +18,8 @@ weights are from draws in which Θ_k and B_k are Gammas with the moments of thes
 With posterior samples, all of these are means and quantiles over the draws, after the factors of
 each draw are matched to those of the fit by their cosines. Where chains do not agree on single
 factors, which the command `sample` says, intervals include the differences between their solutions.
+Factors keep the order and the numbers that they have in the fit, also where the mean weights of
+draws are in another order.
 """
 
 from typing import Any, NamedTuple
@@ -32,10 +35,10 @@ from vigamma.runs.samples import Intervals
 
 
 class Topics(NamedTuple):
-    """The factors, heaviest first.
+    """The factors, heaviest first in the fit.
 
     Attributes:
-      weights: one row per factor: factor (its index in the posterior, from 0), weight, low, high.
+      weights: one row per factor: factor (its number, from 1), weight, low, high.
       columns: one row per factor, order ("mean" or "lift") and rank: factor, order, rank, name,
         mean, mean_low, mean_high, lift, lift_low, lift_high.
       interval: the probability of the intervals.
@@ -74,7 +77,6 @@ def topics(
     run: FittedRun,
     top: int = 10,
     interval: float = 0.9,
-    exposures: np.ndarray | None = None,
     seed: int = 0,
     intervals: Intervals | None = None,
 ) -> Topics:
@@ -84,7 +86,6 @@ def topics(
       run: from `load_run`.
       top: the maximum number of columns per factor and order, at least 1.
       interval: the probability of the credible intervals.
-      exposures: e_n; shape (N,); by default 1.
       seed: the seed of the draws for the weights.
       intervals: "sampled", of the posterior samples of the run, as are all values then;
         "variational", of the mean-field approximation, which are too narrow; by default of the
@@ -97,22 +98,21 @@ def topics(
     if top < 1 or not 0 < interval < 1:
         raise ValueError(f"top must be at least 1, interval in (0, 1), got {top} and {interval}")
     q, names = run.factors.q, run.factors.column_names
-    exposures = np.ones(len(q["rows"].rate)) if exposures is None else exposures
+    exposures = np.ones(len(q["rows"].rate)) if run.exposures is None else run.exposures
     tails = np.array([1 - interval, 1 + interval]) / 2
     samples = samples_for(run, intervals)
     found = values_of(q, samples, exposures, tails, seed)
     weights, low, high = found.weights
-    order = np.argsort(-weights, kind="stable")
-    frame = pd.DataFrame({"factor": order, "weight": weights[order]})
-    frame = frame.assign(low=low[order], high=high[order])
+    numbers = np.arange(len(weights)) + 1
+    frame = pd.DataFrame({"factor": numbers, "weight": weights, "low": low, "high": high})
     tables = []
-    for k in order:
+    for k, number in enumerate(numbers):
         chosen = {
             "mean": np.argsort(-found.means[:, k], kind="stable")[:top],
             "lift": found.surest(k, top),
         }
         for name, best in chosen.items():
-            columns = {"factor": k, "order": name, "rank": np.arange(len(best)) + 1}
+            columns = {"factor": number, "order": name, "rank": np.arange(len(best)) + 1}
             columns |= {"name": names[best].astype(object)}
             tables.append(pd.DataFrame(columns | found.of_columns(k, best)))
     columns_table = pd.concat(tables, ignore_index=True)

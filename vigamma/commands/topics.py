@@ -30,7 +30,6 @@ _INTERVALS = flags.DEFINE_enum(
     f"sampled, by the draws of {command('sample')}, the default where there are any; or "
     "variational, of the mean-field approximation.",
 )
-_DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
 _OUTPUT = flags.DEFINE_string("output", None, "A CSV file to write the columns to, instead.")
 
 flags.register_validator("interval", lambda p: 0 < p < 1, "must be between 0 and 1")
@@ -45,11 +44,8 @@ def main(argv: list[str]) -> int:
 def _answer(console: Console) -> None:
     with console.status("loading the run"):
         run = _RUN.load(console, with_samples=_INTERVALS.value != "variational")
-        exposures = None
-        if run.config.model.row_sum_exposures:
-            exposures = vigamma.load_run_data(run, _DATA_PATH.value).exposures
-        options: dict[str, Any] = {"exposures": exposures, "intervals": _INTERVALS.value}
-        topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, **options)
+        intervals: Any = _INTERVALS.value  # one of INTERVALS
+        topics = vigamma.topics(run, _TOP.value, _INTERVAL.value, intervals=intervals)
     if _OUTPUT.value is None:
         print(f"{_RUN.workdir}, {run.which}: {topics.table()}")
         if not topics.num_draws:

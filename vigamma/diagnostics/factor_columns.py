@@ -32,7 +32,7 @@ class FactorSummary(NamedTuple):
     """A summary of one factor.
 
     Attributes:
-      index: k.
+      index: k, from 0; its number in results is k + 1.
       share: the share of this factor in all expected counts.
       heaviest: the columns with the largest E[φ_mk].
       distinctive: the columns with the largest E[φ_mk] log(E[φ_mk] / π_m), where π_m is the share
@@ -53,25 +53,28 @@ class FactorSummary(NamedTuple):
 
 
 def factor_summaries(
-    theta: np.ndarray, columns: Gamma, num_columns: int = 8, num_rows: int = 5
+    theta: np.ndarray,
+    columns: Gamma,
+    shares: Float[np.ndarray, " K"],
+    num_columns: int = 8,
+    num_rows: int = 5,
 ) -> list[FactorSummary]:
-    """Summaries of all factors, in descending order of their shares.
+    """Summaries of all factors, in their order.
 
     Args:
       theta: e_n E[θ_nk]; shape (N, K).
       columns: q(β); shape (M, K).
+      shares: those of the factors in all expected counts.
       num_columns: how many columns to list for each factor.
       num_rows: how many rows to list for each factor.
     """
     beta = np.asarray(columns.concentration, float) / columns.rate
     totals_k = beta.sum(axis=0)
-    weights_k = theta.sum(axis=0, dtype=float) * totals_k
 
     def of_columns(k: int, chosen: np.ndarray) -> FactorColumns:
         return _columns(columns, k, chosen, totals_k[k])
 
-    shares_k = weights_k / weights_k.sum()
-    return summaries_of(theta, beta / totals_k, shares_k, of_columns, num_columns, num_rows)
+    return summaries_of(theta, beta / totals_k, shares, of_columns, num_columns, num_rows)
 
 
 def summaries_of(
@@ -94,14 +97,13 @@ def summaries_of(
     """
     overall_m = phi @ shares
     found = []
-    for k in np.argsort(-shares):
-        phi_m = phi[:, k]
+    for k, phi_m in enumerate(phi.T):
         relevance_m = phi_m * np.log(phi_m / overall_m)
         heaviest, distinctive = (
-            of_columns(int(k), _largest(values, num_columns)) for values in (phi_m, relevance_m)
+            of_columns(k, _largest(values, num_columns)) for values in (phi_m, relevance_m)
         )
         rows = _largest(theta[:, k], num_rows)
-        found.append(FactorSummary(int(k), float(shares[k]), heaviest, distinctive, rows))
+        found.append(FactorSummary(k, float(shares[k]), heaviest, distinctive, rows))
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -64,13 +65,12 @@ def _tail_limits(values: Sequence[float]) -> tuple[float, float]:
     return shown.min() - margin, shown.max() + margin
 
 
-def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
-    """The share of all expected counts from each factor, largest first."""
-    shares = np.sort(_shares(theta, beta))[::-1]
+def factor_weights(shares: Float[np.ndarray, " K"]) -> Figure:
+    """The share of all expected counts from each factor, by its number."""
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.bar(np.arange(1, shares.size + 1), shares, color=_FIT)
-    axes.set(xlabel="factor, by weight", ylabel="share of all counts")
+    axes.set(xlabel="factor", ylabel="share of all counts")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain(axes)
@@ -80,9 +80,8 @@ def factor_weights(theta: np.ndarray, beta: np.ndarray) -> Figure:
 def factor_images(
     theta: np.ndarray, beta: np.ndarray, image_shape: tuple[int, int], per_row: int = 10
 ) -> Figure:
-    """Each factor as an image of its mean contribution to a row of counts; heaviest first."""
-    order = np.argsort(-_shares(theta, beta))
-    images = (beta * theta.mean(axis=0)).T[order]
+    """Each factor as an image of its mean contribution to a row of counts, in their order."""
+    images = (beta * theta.mean(axis=0)).T
     rows = [
         ("Factors, heaviest first (mean counts)" if start == 0 else "", images[start:][:per_row])
         for start in range(0, len(images), per_row)
@@ -145,8 +144,7 @@ def search_paths(paths: Sequence[Sequence[tuple[int, float]]], labels: Sequence[
 
 
 def factor_figures(
-    theta: np.ndarray,
-    beta: np.ndarray,
+    weights: Float[np.ndarray, " K"],
     metrics: Sequence[dict[str, Any]],
     independent: float | None,
     steps_per_sweep: int = 1,
@@ -155,9 +153,4 @@ def factor_figures(
     """Yields the name and the figure of each plot for any factorization."""
     if metrics:
         yield "convergence", convergence(metrics, independent, steps_per_sweep, best_step)
-    yield "factor_weights", factor_weights(theta, beta)
-
-
-def _shares(theta: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    weights = theta.sum(axis=0, dtype=float) * beta.sum(axis=0, dtype=float)
-    return weights / weights.sum()
+    yield "factor_weights", factor_weights(weights)

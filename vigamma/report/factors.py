@@ -1,6 +1,6 @@
 """The factors of a run in the report: tables of columns, or images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from vigamma.diagnostics.factor_columns import (
 )
 from vigamma.figures import factors as plotting_factors
 from vigamma.figures import memberships
+from vigamma.models.factor_order import weights_of_sums
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 from vigamma.runs.samples import Samples
@@ -41,8 +42,7 @@ class _Draws:
         self.theta *= exposures[:, None] / samples.num_draws
         self.phi /= samples.num_draws
         self._totals, self._mean_rows = np.array(totals), np.array(row_sums) / len(exposures)
-        weights = self._totals * self._mean_rows
-        self.shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
+        self.shares = weights_of_sums(self._mean_rows, self._totals).mean(axis=0)
 
     def of_columns(self, k: int, columns: np.ndarray) -> FactorColumns:
         """φ_mk of some columns."""
@@ -61,13 +61,13 @@ class _Draws:
 
 
 def factors_of(results: Results) -> list[dict[str, Any]]:
-    """All factors, heaviest first; with an image if rows are images.
+    """All factors, in the order of the fit; with an image if rows are images.
 
     They are those of posterior samples, if the run has any.
     """
     columns, samples = results.run.factors.q["columns"], results.run.samples
     if samples is None:
-        summaries = factor_summaries(results.theta, columns)
+        summaries = factor_summaries(results.theta, columns, results.run.weights)
         in_mean_row: Callable[[int], FactorColumns]
         in_mean_row = partial(factor_in_mean_row, results.theta, columns)
     else:
@@ -92,10 +92,9 @@ def factors_of(results: Results) -> list[dict[str, Any]]:
     return found
 
 
-def structure_of(results: Results, factors: Sequence[Mapping[str, Any]]) -> str:
-    """A picture of the shares of the factors in each row, in the order of `factors_of`."""
+def structure_of(results: Results) -> str:
+    """A picture of the shares of the factors in each row."""
     amounts = results.theta * results.beta.sum(axis=0)
-    amounts = amounts[:, [factor["summary"].index for factor in factors]]
     shares = amounts / amounts.sum(axis=1, keepdims=True)
     return picture(memberships.structure_figure(shares, "rows"))
 

@@ -54,7 +54,7 @@ def course_of(results: Results) -> dict[str, str | None]:
         )
         figure.set_size_inches(6.4, 5.0 if results.scores else 3.2)
         curves = picture(figure)
-    figure = plotting_factors.factor_weights(results.theta, results.beta)
+    figure = plotting_factors.factor_weights(results.run.weights)
     figure.set_size_inches(6.4, 3.2)
     return {"convergence": curves, "weights": picture(figure)}
 

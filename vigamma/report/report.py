@@ -45,15 +45,14 @@ def write_report(
     heldout = heldout_of(results)
     checked = [*replication["verdicts"], *(heldout["verdicts"] if heldout else [])]
     say("drawing the page")
-    factors = factors_of(results)
     html = render(
         "page.html",
         title=results.workdir.absolute().name,
         wrong=what_looks_wrong(results, checked),
         outcome=outcome_of(results),
         course=course_of(results),
-        factors=factors,
-        structure=structure_of(results, factors),
+        factors=factors_of(results),
+        structure=structure_of(results),
         samples=results.run.samples,
         variation=variation_of(results),
         replication=replication,

@@ -31,8 +31,8 @@ from vigamma.models.factor_model import (
     FactorModel,
     Posterior,
     random_perturbations,
-    without_padding,
 )
+from vigamma.models.factor_order import factor_weights, result_of
 from vigamma.models.mixture import mean_probabilities, mixture_means
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
@@ -75,6 +75,7 @@ class FactorFit:
       identity: the identity of the data.
       names: the names of rows and columns.
       data: the split counts.
+      exposures: e_n; None if all are 1.
       model: the model of the training counts.
       steps_per_sweep: the number of steps that process all counts once.
     """
@@ -86,6 +87,7 @@ class FactorFit:
         self._placed: dict[Any, Any] = {}
         self.data = SplitData(data, config.heldout, config.model.row_sum_exposures)
         self.identity, self.names = self.data.identity, self.data.names
+        self.exposures = self.data.exposures if config.model.row_sum_exposures else None
         num_batches = config.inference.num_batches(self.data.split.train.shape[0])
         self._is_dealt, self.steps_per_sweep = num_batches is not None, num_batches or 1
         self.model = self._build_model()
@@ -211,9 +213,8 @@ class FactorFit:
         if self.data.split.valid is not None:
             found["valid_log_likelihood"] = self._validation_of(state)
         if self.data.split.test is not None:
-            q = self._distribution(state.arrays.q, state.mesh)
-            probabilities = self._probabilities(q)
-            score = self._score(*self._means(q), self.data.split.test, probabilities)
+            q = self._result(state.arrays.q, state.mesh)
+            score = self._score(*self._means(q), self.data.split.test, _probabilities(q))
             found["heldout_log_likelihood"] = score.log_likelihood
         return found
 
@@ -232,10 +233,10 @@ class FactorFit:
         return {"seconds_per_step": seconds_per_step, "seconds_per_sweep": per_sweep}
 
     def outcome(self, state: TrainState) -> tuple[Posterior, dict[str, Any]]:
-        """The kept posterior, as it is stored, and the results of its algorithm."""
+        """The kept posterior, as `posterior` returns it, and the results of its algorithm."""
         sweeps = state.num_steps / self.steps_per_sweep if self._is_dealt else state.num_steps
         q, outcome = state.algorithm.outcome(state, self.kept(state))
-        return self._distribution(q, state.mesh), {"sweeps": sweeps, **outcome}
+        return self._result(q, state.mesh), {"sweeps": sweeps, **outcome}
 
     def end(self, state: TrainState) -> EndOfStart:
         """The result of a finished start; of its posteriors the state retains the kept one only."""
@@ -243,7 +244,7 @@ class FactorFit:
         has_looked = _has_looked(state)
         score = float(state.arrays.best.log_likelihood) if has_looked else summary["elbo"]
         summary |= self._of_validation(state)
-        end = EndOfStart(summary, self._means(q), score, self._probabilities(q))
+        end = EndOfStart(summary, self._means(q), score, _probabilities(q))
         only_for_steps = {"start": None} if hasattr(state.arrays, "start") else {}
         state.arrays = state.arrays.replace(q=self.kept(state).q, **only_for_steps)
         return end
@@ -267,7 +268,7 @@ class FactorFit:
             "peak_memory_bytes": peak_memory_bytes(),
         }
         if split.test is not None:
-            alone, of_alone = self._means(q), self._probabilities(q)
+            alone, of_alone = self._means(q), _probabilities(q)
             of_ends = mean_probabilities([end.probabilities for end in ends] or [of_alone])
             tables = {"": (*mixture_means([end.means for end in ends] or [alone]), of_ends)}
             tables["_independent"] = (*self.data.independent_columns(), None)
@@ -309,7 +310,6 @@ class FactorFit:
         rng = np.random.default_rng(self._config.seed)
         row, column = (rng.integers(size, size=10_000) for size in train.shape)
         scale = train.sum(dtype=float) / truth.counts.sum(dtype=float)
-        q = self._unpadded(q)
         rows, columns = (
             jax.tree.map(lambda leaf, index=index: jnp.asarray(leaf[index]), side)
             for side, index in ((q["rows"], row), (q["columns"], column))
@@ -327,33 +327,42 @@ class FactorFit:
         """The path of the ELBO, the weights of the factors, and images if the data are images."""
         from vigamma.figures import factors as plotting_factors
 
-        q = self._distribution(self.kept(state).q, state.mesh)
-        theta, beta = self._means(q)
+        q = self.posterior(state)
         independent = None
         if self.data.split.test is not None:
             columns = self.data.independent_columns()
             independent = self._score(*columns, self.data.split.test).log_likelihood
+        weights = factor_weights(q, self.exposures)
         yield from plotting_factors.factor_figures(
-            theta, beta, metrics, independent, self.steps_per_sweep, self._best_step(state)
+            weights, metrics, independent, self.steps_per_sweep, self._best_step(state)
         )
         image_shape = getattr(self._config.data, "image_shape", None)
         if image_shape is not None:
-            yield "factors", plotting_factors.factor_images(theta, beta, image_shape)
+            yield "factors", plotting_factors.factor_images(*self._means(q), image_shape)
             images = plotting_factors.synthetic_images(*self._images(q), image_shape)
             yield "synthetic_images", images
 
     def _images(self, q: Posterior) -> tuple[np.ndarray, _RatesAndCounts, _RatesAndCounts]:
         """Ten real rows; and rates and counts of ten rows, from q and from independent columns."""
         key = jax.random.fold_in(key_of_seed(self._config.seed), 1)
-        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, self._unpadded(q)), 10)
+        drawn = self.model.generate_rows(key, jax.tree.map(jnp.asarray, q), 10)
         drawn = jax.tree.map(np.asarray, drawn)
         rates = np.tile(self.data.independent_columns()[1].T, (10, 1))
         counts = np.random.default_rng(self._config.seed).poisson(rates)
         return self.data.counts[:10].toarray(), drawn, (rates, counts)
 
     def posterior(self, state: TrainState) -> Posterior:
-        """The kept posterior without padding, in the order of the counts, in NumPy."""
-        return self._unpadded(self._distribution(self.kept(state).q, state.mesh))
+        """The kept posterior: without padding, by counts and by weight, in NumPy."""
+        return self._result(self.kept(state).q, state.mesh)
+
+    def _result(self, q: PyTree, mesh: Mesh) -> Posterior:
+        """A posterior of the state, or its family, as `result_of`."""
+        return result_of(
+            self._distribution(q, mesh),
+            self.data.split.train.shape,
+            is_balanced=not self._is_dealt,
+            exposures=self.exposures,
+        )
 
     def _distribution(self, q: PyTree, mesh: Mesh) -> Posterior:
         """The posterior as it is stored; a family is evaluated on the rows of every batch."""
@@ -361,22 +370,10 @@ class FactorFit:
             return q
         return distribution_of_family(q, self.batches(mesh), self.model.row_latents, mesh)
 
-    def _unpadded(self, q: Posterior) -> Posterior:
-        is_balanced = not self._is_dealt
-        return without_padding(q, self.data.split.train.shape, is_balanced)
-
     def _means(self, q: Posterior) -> tuple[np.ndarray, np.ndarray]:
-        """e_n E[θ_nk] and E[β_mk], without padding."""
-        q = self._unpadded({name: q[name] for name in ("rows", "columns")})
+        """e_n E[θ_nk] and E[β_mk]."""
         theta, beta = (np.asarray(q[side].mean) for side in ("rows", "columns"))
         return theta * self.data.exposures[:, None].astype(theta.dtype), beta
-
-    def _probabilities(self, q: Posterior) -> np.ndarray | None:
-        """E[p_m] of negative binomials, without padding; None for Poisson counts."""
-        if PROBABILITIES not in q:
-            return None
-        found = self._unpadded({PROBABILITIES: q[PROBABILITIES]})
-        return np.asarray(found[PROBABILITIES].mean)
 
     def _score(
         self,
@@ -400,6 +397,11 @@ class FactorFit:
         """The log-likelihood of the validation counts, in nats."""
         q = self._distribution(state.arrays.q, state.mesh)
         return self._placed[state.mesh].log_likelihood(q)
+
+
+def _probabilities(q: Posterior) -> np.ndarray | None:
+    """E[p_m] of negative binomials; None for Poisson counts."""
+    return np.asarray(q[PROBABILITIES].mean) if PROBABILITIES in q else None
 
 
 def _has_looked(state: TrainState) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 from jax.sharding import Mesh
 
 from vigamma.inference.train_state import TrainState
@@ -32,11 +33,13 @@ class Fit(Protocol):
         all numbers that the fit starts from, and whatever else determines its steps.
       model: the model, built for the data.
       names: the content of `names.json`: the names of "rows" and "columns", if they have any.
+      exposures: the content of `exposures.npz`: those of the rows; None if all are 1.
     """
 
     identity: dict[str, int | str]
     model: Any
     names: dict[str, list[str]]
+    exposures: np.ndarray | None
 
     def start(self, mesh: Mesh, index: int = 0) -> TrainState:
         """The state before the first step, on the devices; a checkpoint may replace its arrays.
@@ -66,7 +69,10 @@ class Fit(Protocol):
         """Further metrics for `metrics.jsonl`, beside the ELBO."""
 
     def posterior(self, state: TrainState) -> Any:
-        """The fitted posterior: a `Gamma`, or several by name, in NumPy, without padding."""
+        """The fitted posterior: a `Gamma`, or several by name, in NumPy, without padding.
+
+        Factors are in the order of `models.factor_order`.
+        """
 
     def end(self, state: TrainState) -> Any:
         """The result of a finished start, to be compared and mixed with those of other starts.
@@ -90,7 +96,9 @@ class Fit(Protocol):
 
 
 class OneStart:
-    """A base class of `Fit`s with a single start and nothing held out."""
+    """A base class of `Fit`s with a single start, nothing held out, and exposures of 1."""
+
+    exposures: np.ndarray | None = None
 
     def prepare(self) -> None:
         """Imports Matplotlib."""

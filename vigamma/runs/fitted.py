@@ -13,11 +13,13 @@ from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.beta import Beta
 from vigamma.families.gamma import Gamma
-from vigamma.models.factor_model import PROBABILITIES, FactorModel, Posterior, without_padding
+from vigamma.models.factor_model import PROBABILITIES, FactorModel, Posterior
+from vigamma.models.factor_order import factor_weights, result_of
 from vigamma.models.factor_priors import FixedRatePrior, RandomRatePrior
 from vigamma.models.mixture import mean_probabilities, mixture_means
 from vigamma.models.negative_binomial_model import NegativeBinomialFactorModel
 from vigamma.runs.experiment import Experiment, unflatten
+from vigamma.runs.exposures import read_exposures
 from vigamma.runs.samples import Samples, samples_of
 from vigamma.storage.checkpointing import read_checkpoint, saved_steps
 from vigamma.storage.workdir import folder_of_start
@@ -32,6 +34,8 @@ NAMES = "names.json"
 
 class FittedFactors(NamedTuple):
     """A factorization with the names of its rows and columns, in the order of the counts.
+
+    Factors are in the order of `models.factor_order`.
 
     Attributes:
       model: the model, with its priors.
@@ -57,6 +61,7 @@ class FittedRun(NamedTuple):
       identity: what the checkpoint shares with every run that resumes it.
       others: the factorizations of the other starts.
       samples: draws from the posterior by chains that start at `factors`, if there are any.
+      exposures: e_n of the rows in training; None if all are 1.
     """
 
     config: Experiment
@@ -66,10 +71,19 @@ class FittedRun(NamedTuple):
     identity: Mapping[str, Any]
     others: tuple[FittedFactors, ...] = ()
     samples: Samples | None = None
+    exposures: np.ndarray | None = None
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The shares of the factors in all expected counts, the largest first; shape (K,)."""
+        return factor_weights(self.factors.q, self.exposures)
 
     @property
     def starts(self) -> tuple[FittedFactors, ...]:
-        """The factorizations of all starts, the best first; rates are those of their mixture."""
+        """The factorizations of all starts, the best first; rates are those of their mixture.
+
+        The factors of each start are in the order of their own weights.
+        """
         return (self.factors, *self.others)
 
     @property
@@ -181,13 +195,15 @@ def run_of(
     model, q = _model_and_posterior(leaves)
     shape = identity["num_rows"], identity["num_columns"]
     names = _read_names(workdir / NAMES, identity)
+    exposures = read_exposures(workdir, shape[0]) if config.model.row_sum_exposures else None
+    is_balanced = q["rows"].rate.ndim == 2  # 3 if in batches
     factors = FittedFactors(
         model,
-        without_padding(q, shape, is_balanced=q["rows"].rate.ndim == 2),  # 3 if in batches
+        result_of(q, shape, is_balanced=is_balanced, exposures=exposures),
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
     )
-    return FittedRun(config, step, last_step, factors, identity)
+    return FittedRun(config, step, last_step, factors, identity, exposures=exposures)
 
 
 _LOGARITHMS = {

@@ -26,6 +26,7 @@ from vigamma.errors import (
 )
 from vigamma.inference.train_state import TrainState
 from vigamma.runs.experiment import Experiment, check_config, flatten, identity
+from vigamma.runs.exposures import write_exposures
 from vigamma.runs.fit import Fit
 from vigamma.runs.fitted import NAMES
 from vigamma.runs.loading import load_fit
@@ -222,6 +223,8 @@ class _Run:
         write_json(self._workdir / "config.json", flatten(self._config))
         if self._fit.names:
             write_json(self._workdir / NAMES, self._fit.names)
+        if self._fit.exposures is not None:
+            write_exposures(self._workdir, self._fit.exposures)
         return 0
 
     def _restore(self, state: TrainState) -> int | None:

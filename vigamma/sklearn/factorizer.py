@@ -60,6 +60,12 @@ class PoissonFactorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     (see `vigamma.models.factor_model`). `transform` and `components_` return posterior means, and
     the intervals are posterior quantiles.
 
+    `fit` orders components by their shares of the expected counts, the largest first, and all
+    attributes and methods have this order. `partial_fit` keeps the order that it finds, also where
+    shares change, so that a column of `transform` remains the same component; without a previous
+    `fit` it is the order of the start. Component k of other results, from 1, is at index k - 1, as
+    in the names of scikit-learn, "poissonfactorizer0", ...
+
     X is a matrix of counts: an array, a sparse matrix of any format, a DataFrame, or an AnnData
     (its `X`, with the names of its variables). Fractional numbers are accepted, too. The
     scale of X matters, unlike for NMF: the larger the numbers, the more they outweigh the prior.
