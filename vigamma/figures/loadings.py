@@ -20,7 +20,7 @@ class Loadings(NamedTuple):
     """Some columns of a factor.
 
     Attributes:
-      factor: its number, from 0.
+      factor: its index, from 0; its number, in the title, is one more.
       weight: its share in all counts, which is beside its number.
       names: of the columns, in the order from above to below.
       mean: the means of the columns.

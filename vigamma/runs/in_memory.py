@@ -27,7 +27,8 @@ class Fitted(NamedTuple):
 
     Attributes:
       posterior: a `Gamma`, or several by name, in NumPy, with rows in the order of the data; if
-        there are validation counts, the best posterior by these.
+        there are validation counts, the best posterior by these. Factors are by their shares of all
+        counts, the largest first.
       history: the pauses of the loop: the step, the ELBO or its estimate, in nats, and the
         validation score.
       stopped: why it stopped: "converged", "validation", or "num_steps".
