@@ -30,13 +30,13 @@ def read(tmp_path, text: str, **rules):
     ],
 )
 def test_lines_are_items_and_counts(tmp_path, text):
-    counts, unknown, _ = read(tmp_path, text)
+    counts, unknown, *_ = read(tmp_path, text)
     assert counts.toarray().tolist() == [[3, 2, 1, 0, 0]]
     assert unknown == []
 
 
 def test_unknown_items_are_told_once(tmp_path):
-    counts, unknown, _ = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
+    counts, unknown, *_ = read(tmp_path, 'Dune,1\n7,2\nSolaris,1\nDune,4\n"Say ""A""",5\n')
     assert counts.toarray().tolist() == [[0, 0, 0, 5, 2]]
     assert unknown == ["Dune", "Solaris"]
     assert shown(unknown) == "2 unknown: 'Dune', 'Solaris'"
@@ -128,16 +128,17 @@ def test_what_is_neither_a_list_nor_a_table_is_refused(tmp_path, text):
 
 def test_the_rules_of_the_run_hold(tmp_path):
     text = "Alien,1.5\nAlien,2\nThe Fly,-1\n7,4\n"
-    counts, _, notes = read(tmp_path, text, at_least=3.5, binary=True)
+    counts, _, notes, dropped = read(tmp_path, text, at_least=3.5, binary=True)
     assert counts.toarray().tolist() == [[1, 0, 0, 0, 1]]
+    assert dropped.toarray().tolist() == [[False, False, True, False, False]]
     assert [note.partition(": ")[2] for note in notes] == [
         "entries that repeat a cell, now summed: 1",
         "entries below 3.5, dropped: 1",
         "entries that count 1 whatever they are (binary): 2",
     ]
-    counts, _, notes = read(tmp_path, text, at_least=2, duplicates="last", rounding="nearest")
+    counts, _, notes, _ = read(tmp_path, text, at_least=2, duplicates="last", rounding="nearest")
     assert counts.toarray().tolist() == [[2, 0, 0, 0, 4]]
-    counts, _, notes = read(tmp_path, text, at_least=1, duplicates="sum", rounding="nearest")
+    counts, _, notes, _ = read(tmp_path, text, at_least=1, duplicates="sum", rounding="nearest")
     assert counts.toarray().tolist() == [[4, 0, 0, 0, 4]]
     assert notes[-1].endswith("now rounded (nearest): 1; the sum of all was 7.5 and is 8")
     with pytest.raises(ValueError, match=r"no entry of .* is at least 5"):

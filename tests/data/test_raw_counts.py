@@ -23,7 +23,7 @@ from vigamma.data.readers.raw_counts import RawCounts, make_counts
 def test_thresholds_and_ones(x, at_least, form):
     x.flat[0] = 1.0
     before = x.copy()
-    counts, _ = make_counts(RawCounts(form(x)), "a", CountRules(at_least=at_least, binary=True))
+    counts, *_ = make_counts(RawCounts(form(x)), "a", CountRules(at_least=at_least, binary=True))
     np.testing.assert_array_equal(counts.toarray(), (before > 0) & (before >= at_least))
     np.testing.assert_array_equal(x, before)
 
@@ -31,7 +31,7 @@ def test_thresholds_and_ones(x, at_least, form):
 def test_the_threshold_is_for_sums_and_lets_negative_entries_go():
     entries = ([2, 3, -8, 4, 0], ([0, 0, 0, 1, 1], [0, 0, 1, 1, 0]))
     raw = RawCounts(sp.coo_array(entries, shape=(2, 2)), notes=("from a reader",))
-    counts, notes = make_counts(raw, "a", CountRules(at_least=5))
+    counts, notes, _ = make_counts(raw, "a", CountRules(at_least=5))
     np.testing.assert_array_equal(counts.toarray(), [[5, 0], [0, 0]])
     summed = "a: entries that repeat a cell, now summed: 1"
     assert notes == ("from a reader", summed, "a: entries below 5, dropped: 3")
@@ -42,7 +42,7 @@ def test_the_threshold_is_for_sums_and_lets_negative_entries_go():
 def test_zeros_that_are_stored_are_said():
     raw = RawCounts(sp.coo_array(([0, 3], ([0, 0], [0, 1]))))
     for binary in (False, True):
-        counts, notes = make_counts(raw, "a", CountRules(binary=binary))
+        counts, notes, _ = make_counts(raw, "a", CountRules(binary=binary))
         assert (counts.nnz, notes[0]) == (1, "a: entries of 0, which count nothing: 1")
         binary_notes = ("a: entries that count 1 whatever they are (binary): 1",)
         assert notes[1:] == (binary_notes if binary else ())
@@ -94,7 +94,7 @@ def test_several_entries_of_a_cell_become_one_before_the_threshold(duplicates, f
         CountRules(duplicates=duplicates, at_least=3.5, binary=True),
         CASES[duplicates],
     )
-    counts, notes = make_counts(RawCounts(arrays[form]), "a", rules)
+    counts, notes, _ = make_counts(RawCounts(arrays[form]), "a", rules)
     np.testing.assert_array_equal(counts.toarray(), np.array(expected) >= 3.5)
     assert notes[0] == f"a: entries that repeat a cell, {DUPLICATES[duplicates]}: 2"
 
@@ -129,18 +129,18 @@ def test_the_last_of_many_entries_is_found_in_a_matrix_of_more_cells_than_an_int
 
 
 def test_a_matrix_of_many_rows_may_have_few_entries():
-    counts, notes = make_counts(RawCounts(sp.coo_array(([3], ([4999], [1])))), "a")
+    counts, notes, _ = make_counts(RawCounts(sp.coo_array(([3], ([4999], [1])))), "a")
     assert (counts.shape, counts[4999, 1], notes) == ((5000, 2), 3, ())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_within_a_millionth_of_whole_ones_are_whole(dtype):
     numbers = np.array([[2.0000001, 1.9999999, 3.0, -1e-9]], dtype)
-    counts, notes = make_counts(RawCounts(numbers), "a", CountRules(at_least=0))
+    counts, notes, _ = make_counts(RawCounts(numbers), "a", CountRules(at_least=0))
     assert counts.toarray().tolist() == [[2, 2, 3, 0]]
     num_near = np.count_nonzero(numbers != np.rint(numbers))
     assert notes[0] == f"a: numbers within 1e-06 of whole ones, now whole: {num_near}"
-    counts, _ = make_counts(RawCounts(numbers), "a", CountRules(at_least=2))
+    counts, *_ = make_counts(RawCounts(numbers), "a", CountRules(at_least=2))
     assert counts.toarray().tolist() == [[2, 2, 3, 0]]
     with pytest.raises(NotCountsError, match=r"whole numbers, but it is 2\.00001"):
         make_counts(RawCounts(np.array([[2.00001, 1.0]], dtype)), "a")
@@ -148,19 +148,19 @@ def test_numbers_within_a_millionth_of_whole_ones_are_whole(dtype):
 
 def test_tenths_that_are_summed_to_a_whole_number_are_one():
     cells = np.zeros(10, int), np.zeros(10, int)
-    counts, _ = make_counts(RawCounts(sp.coo_array((np.full(10, 0.1), cells))), "a")
+    counts, *_ = make_counts(RawCounts(sp.coo_array((np.full(10, 0.1), cells))), "a")
     assert counts.toarray().tolist() == [[1]]
 
 
 def test_rounding_to_the_nearest_is_said():
     raw = RawCounts(sp.csr_array([[0.37, 0.5, 1.5, 2.0, 2.6]]))
-    counts, notes = make_counts(raw, "a", CountRules(rounding="nearest"))
+    counts, notes, _ = make_counts(raw, "a", CountRules(rounding="nearest"))
     assert counts.toarray().tolist() == [[0, 0, 2, 2, 3]]
     assert notes == (
         "a: numbers now rounded (nearest): 4; the sum of all was 6.97 and is 7",
         "a: entries of 0, which count nothing: 2",
     )
-    counts, _ = make_counts(raw, "a", CountRules(rounding="nearest", binary=True))
+    counts, *_ = make_counts(raw, "a", CountRules(rounding="nearest", binary=True))
     assert counts.toarray().tolist() == [[0, 0, 1, 1, 1]]
     with pytest.raises(NotCountsError, match=r"must be ≥ 0, but it is -0\.3"):
         make_counts(RawCounts(np.array([[1, -0.3]])), "a", CountRules(rounding="nearest"))
@@ -209,3 +209,41 @@ def test_the_advice_for_fractions_names_roundings_and_other_matrices():
 def test_rules_that_are_none_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         CountRules(**fields).validate()
+
+
+@pytest.mark.parametrize("form", [sp.coo_array, sp.csc_array])
+@pytest.mark.parametrize("binary", [False, True])
+def test_entries_that_do_not_count_are_told_by_their_cells(form, binary):
+    entries = [4.0, 0.0, 2.0, 5.0, 1.0], ([0, 0, 1, 1, 2], [0, 2, 1, 0, 2])
+    raw = RawCounts(form(sp.coo_array(entries, shape=(3, 4))))
+    for at_least, expected in ((3, [(0, 2), (1, 1), (2, 2)]), (0.5, [(0, 2)]), (0, [(0, 2)])):
+        rules = CountRules(at_least=at_least, binary=binary)
+        for found, axes in ((raw, (0, 1)), (raw._replace(matrix=raw.matrix.T), (1, 0))):
+            counts, _, dropped = make_counts(found, "a", rules)
+            cells = zip(*(dropped.nonzero()[axis].tolist() for axis in axes), strict=True)
+            assert sorted(cells) == expected
+            assert counts.nnz + dropped.nnz == 5
+            assert dropped.dtype == bool
+
+
+def test_numbers_that_are_rounded_to_zero_are_listed():
+    raw = RawCounts(sp.coo_array(([0.3, 0.7], ([0, 1], [0, 1]))))
+    for rules in (CountRules(rounding="nearest"), CountRules(rounding="nearest", binary=True)):
+        assert make_counts(raw, "a", rules).dropped.nonzero()[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("at_least", [0, 2])
+def test_zeros_of_a_whole_matrix_are_not_listed(at_least):
+    """A table of all rows and columns has zeros where there is nothing."""
+    dense = np.array([[3.0, 0.0], [0.0, 1.0]])
+    cells = np.indices(dense.shape).reshape(2, -1)
+    for matrix in (sp.coo_array((dense.ravel(), tuple(cells))), dense):
+        dropped = make_counts(RawCounts(matrix), "a", CountRules(at_least=at_least)).dropped
+        found = [] if dropped is None else list(zip(*dropped.nonzero(), strict=True))
+        assert found == ([(1, 1)] if at_least else [])
+
+
+def test_nothing_is_kept_where_nothing_is_dropped():
+    raw = RawCounts(sp.coo_array(([3, 4], ([0, 1], [0, 1]))))
+    for rules in (CountRules(), CountRules(at_least=3), CountRules(binary=True)):
+        assert make_counts(raw, "a", rules).dropped is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score
 
 from tests.diagnostics.test_predictive import NUM_COLUMNS, NUM_ROWS, dense, split, tables
@@ -13,12 +14,12 @@ AT = (1, 5, 20, 200)
 PROTOCOLS = ("thinning", "cells", "entries")
 
 
-def dense_rankings(name: str, whole):
+def dense_rankings(name: str, whole, dropped=False):
     """For each row with something to find: its rates, what is relevant, what is a candidate."""
     rates = tables()[2].astype(np.float32)
     parts = {"train": whole.train.toarray(), "valid": dense(whole.valid), "test": dense(whole.test)}
     wanted = parts.pop(name) > 0
-    known = np.logical_or(*(part > 0 for part in parts.values()))
+    known = np.logical_or(*(part > 0 for part in parts.values())) | np.bool_(dropped)
     for row in range(NUM_ROWS):
         candidates = ~known[row]
         relevant = wanted[row] & candidates
@@ -59,6 +60,17 @@ def test_rows_with_nothing_to_find_are_left_out():
     assert found.num_rows == np.unique(fewer.rows).size < np.unique(test.rows).size
     known = check_sparse_counts(np.ones((NUM_ROWS, NUM_COLUMNS)))
     assert heldout_rankings(theta, beta, whole._replace(train=known), test) is None
+
+
+def test_dropped_cells_are_no_candidates():
+    theta, beta, rates = tables()
+    whole = split("entries")
+    dropped = csr_array(np.random.default_rng(0).uniform(size=rates.shape) < 0.3)
+    found = heldout_rankings(theta, beta, whole, whole.test, (5,), dropped=dropped)
+    rows = list(dense_rankings("test", whole, dropped.toarray()))
+    hits = [relevant[np.argsort(-rates)[:5]].sum() for rates, relevant in rows]
+    assert found.num_rows == len(rows)
+    assert found.at[0].precision == pytest.approx(np.mean(hits) / 5)
 
 
 def test_columns_of_equal_rates_rank_in_their_order():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vigamma.answers.tables import aligned
-from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.data.heldout import HeldOutCounts
 from vigamma.data.split_data import SplitData
 from vigamma.diagnostics.predictive import deviance, heldout_log_likelihood, perplexity
 from vigamma.diagnostics.rankings import Rankings, heldout_rankings
@@ -73,8 +73,8 @@ def evaluate(
     if (test := data.split.test) is None:
         raise ConfigError("the run has no test counts: its config.heldout holds none out")
     tables = (*run.mean_factors(data.exposures), run.probabilities)
-    fitted, num_heldout = _measures(*tables, data.split, test, at, say)
-    independent, _ = _measures(*data.independent_columns(), None, data.split, test, at, say)
+    fitted, num_heldout = _measures(*tables, data, test, at, say)
+    independent, _ = _measures(*data.independent_columns(), None, data, test, at, say)
     protocol = data.split.protocol
     table = _table(protocol, num_heldout, fitted, independent)
     return Evaluation(protocol, num_heldout, fitted, independent, table)
@@ -84,11 +84,12 @@ def _measures(
     theta: np.ndarray,
     beta: np.ndarray,
     probabilities: np.ndarray | None,
-    split: Split,
+    data: SplitData,
     test: HeldOutCounts,
     at: Sequence[int],
     say: Callable[[str], None],
 ) -> tuple[Measures, int]:
+    split = data.split
     score = heldout_log_likelihood(theta, beta, split, test, probabilities)
     as_poisson = score
     if probabilities is not None:
@@ -98,7 +99,7 @@ def _measures(
         as_poisson.log_likelihood,
         deviance(as_poisson, split, test),
         perplexity(theta, beta, split, test),
-        heldout_rankings(theta, beta, split, test, at, say),
+        heldout_rankings(theta, beta, split, test, at, say, data.dropped),
     )
     return measures, score.num_heldout
 

@@ -55,7 +55,8 @@ def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
       path: a file or a folder.
 
     Returns:
-      canonical counts (U, M), the names of the rows, and notes.
+      canonical counts (U, M), the names of the rows, notes, and the cells that are listed without
+        a count.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -72,6 +73,7 @@ def answer_new_rows(
     names: Sequence[str],
     *,
     exposures: np.ndarray | None = None,
+    seen: csr_array | None = None,
     include_seen: bool = False,
     top: int = 20,
     interval: float = 0.9,
@@ -92,7 +94,9 @@ def answer_new_rows(
       names: their names; shape (U,).
       exposures: e_n, for example `load_run_data(run).exposures_of(counts)`; shape (U,); by default
         1. Recommended rates are at exposure 1.
-      include_seen: whether items in `counts` may be recommended.
+      seen: a matrix (U, M), for example `read_new_rows(run, path).seen`, whose items are not
+        recommended to its rows; by default `counts`.
+      include_seen: whether those items may be recommended.
       top: the maximum number of items per row.
       interval: the probability of the credible intervals.
       draws: Monte Carlo draws per interval; 0 to use the Gamma with the same moments.
@@ -108,6 +112,7 @@ def answer_new_rows(
     """
     if with_scores and counts.shape[1] < 2:
         raise ConfigError("a score needs two columns or more, to predict one from another")
+    seen = counts if seen is None else seen
     all_names = np.asarray(names, object)
     pace = Pace(all_names.size, "rows", say)
     options: dict[str, Any] = {"top": top, "interval": interval, "draws": draws, "seed": seed}
@@ -119,14 +124,15 @@ def answer_new_rows(
                 counts[block],
                 all_names[block],
                 exposures=None if exposures is None else exposures[block],
+                seen=seen[block],
                 include_seen=include_seen,
                 intervals="sampled",
                 **options,
             )
         else:
-            seen = None if include_seen else counts[block]
+            left_out = None if include_seen else seen[block]
             recommendations = recommend_folded(
-                run, q, all_names[block], seen=seen, first=block.start, **options
+                run, q, all_names[block], seen=left_out, first=block.start, **options
             )
         factors = factor_table(all_names[block], q[0]["rows"], q[0].get("row_rates"))
         yield NewRowAnswers(recommendations, factors, scores)

@@ -70,7 +70,7 @@ def recommend(
     Args:
       run: from `load_run`.
       users: names of rows.
-      seen: a matrix (N, M), for example `load_run_data(run).counts`; the items that it stores for a
+      seen: a matrix (N, M), for example `load_run_data(run).seen`; the items that it stores for a
         user are excluded.
       top: the maximum number of items per user; equal rates are ordered by column.
       interval: the probability of the credible intervals.
@@ -138,6 +138,7 @@ def recommend_new(
     users: Sequence[str] | np.ndarray = ("new",),
     *,
     exposures: np.ndarray | None = None,
+    seen: csr_array | None = None,
     include_seen: bool = False,
     top: int = 20,
     interval: float = 0.9,
@@ -155,7 +156,9 @@ def recommend_new(
       counts: canonical counts of the new users; shape (U, M).
       users: their names.
       exposures: e_n, for example `load_run_data(run).exposures_of(counts)`; by default 1.
-      include_seen: whether items in `counts` may be recommended.
+      seen: a matrix (U, M), for example `read_new_rows(run, path).seen`; the items that it stores
+        for a user are excluded; by default those in `counts`.
+      include_seen: whether those items may be recommended.
       top: the maximum number of items per user.
       interval: the probability of the credible intervals.
       draws: as for `recommend`.
@@ -165,14 +168,13 @@ def recommend_new(
     Raises:
       ConfigError: for sampled intervals of a run without samples.
     """
+    seen = None if include_seen else counts if seen is None else seen
     if (samples := samples_for(run, intervals)) is not None:
         options, names = _options(run, top, interval, draws, seed), np.array(users, object)
         of_new = samples_of_new(run, samples, counts, exposures, seed)
-        seen = None if include_seen else counts
         blocks = _sampled_blocks(of_new, names, np.arange(len(names)), seen, options)
         return pd.concat([table for _, table in blocks], ignore_index=True)
     q = posterior_of_new(run, counts, exposures)
-    seen = None if include_seen else counts
     return recommend_folded(
         run, q, users, seen=seen, top=top, interval=interval, draws=draws, seed=seed
     )

@@ -57,7 +57,12 @@ _INTERVALS = flags.DEFINE_enum(
     "where there are any; or variational, of the mean-field approximation, the default for many.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
-_INCLUDE_SEEN = flags.DEFINE_bool("include_seen", False, "Items with a count may come as well.")
+_INCLUDE_SEEN = flags.DEFINE_bool(
+    "include_seen",
+    False,
+    "Items that the user's own lines of the file hold may come as well: those with a count, held "
+    "out or not, and those below the threshold at_least.",
+)
 _DATA_PATH = flags.DEFINE_string("data_path", None, "Where the data are now, if they have moved.")
 _OUTPUT = flags.DEFINE_string(
     "output",
@@ -130,6 +135,7 @@ def _answer_new(console: Console, counts: Path) -> None:
         new.counts,
         new.row_names.tolist(),
         exposures=exposures,
+        seen=new.seen,
         include_seen=_INCLUDE_SEEN.value,
         with_scores=_SCORES.value is not None,
         say=console.print,
@@ -178,7 +184,7 @@ def _known(
     """The recommendations for rows of the run, in blocks."""
     seen = None
     if not _INCLUDE_SEEN.value:
-        seen = vigamma.load_run_data(run, _DATA_PATH.value).counts
+        seen = vigamma.load_run_data(run, _DATA_PATH.value).seen
     if _USER.value:
         users = split_names(run.factors.row_names, _USER.value)
         options = _options(_FEW_DRAWN) | {"intervals": intervals}

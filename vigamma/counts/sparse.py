@@ -108,6 +108,20 @@ def from_cells(cells: np.ndarray, counts: np.ndarray, shape: tuple[int, int]) ->
     return _small_csr(counts, cells % num_columns, row_starts, shape)
 
 
+def with_dropped(counts: csr_array, dropped: csr_array | None) -> csr_array:
+    """True at every count and, if there is such a pattern, where `dropped` is; shape (N, M)."""
+    arrays = (np.ones(counts.nnz, bool), counts.indices, counts.indptr)
+    pattern = csr_array(arrays, shape=counts.shape)
+    return pattern if dropped is None else pattern + dropped
+
+
+def either(pattern: csr_array | None, other: csr_array | None) -> csr_array | None:
+    """True where one of two boolean patterns of the same shape is; None is empty."""
+    if pattern is None or other is None:
+        return other if pattern is None else pattern
+    return pattern + other
+
+
 def rows_of(counts: csr_array) -> np.ndarray:
     """The row of every stored entry, int32 of shape (E,); `counts.indices` are the columns."""
     return np.repeat(np.arange(counts.shape[0], dtype=np.int32), np.diff(counts.indptr))

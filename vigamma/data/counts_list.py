@@ -31,11 +31,13 @@ class ListedCounts(NamedTuple):
       counts: canonical, of shape (1, M).
       unknown: the items that are not names of columns, in the order of the file.
       notes: remarks for the user, one line each.
+      dropped: true at the items whose numbers are no counts; shape (1, M), or None.
     """
 
     counts: csr_array
     unknown: list[str]
     notes: tuple[str, ...] = ()
+    dropped: csr_array | None = None
 
 
 def is_list(
@@ -158,8 +160,8 @@ def read_listed_counts(
     cells = np.zeros(len(columns), np.intp), np.array(columns)
     matrix = coo_array((np.array(counts), cells), shape=(1, len(column_names)))
     raw = RawCounts(matrix, as_names([name_of(path)]), column_names)
-    canonical, notes = make_counts(raw, str(path), rules)
-    return ListedCounts(canonical, [*unknown], notes)
+    canonical, notes, dropped = make_counts(raw, str(path), rules)
+    return ListedCounts(canonical, [*unknown], notes, dropped)
 
 
 def name_of(path: Path) -> str:

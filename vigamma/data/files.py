@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from vigamma.counts.names import repeated
 from vigamma.counts.rules import CountRules
+from vigamma.counts.sparse import either
 from vigamma.data.file_kinds import KINDS, OPTIONS, place_of, reader_of, takes
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
 from vigamma.data.readers.delimited_fields import check_columns
@@ -30,6 +31,8 @@ class LoadedCounts(NamedTuple):
         none.
       column_names: the names of the columns, likewise; shape (M,).
       notes: remarks for the user, one line each.
+      dropped: true at the cells that the data list, but whose numbers are no counts, as those below
+        a threshold; shape (N, M), or None. Answers take them for seen.
     """
 
     counts: csr_array
@@ -37,6 +40,7 @@ class LoadedCounts(NamedTuple):
     row_names: np.ndarray | None = None
     column_names: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    dropped: csr_array | None = None
 
 
 @spec
@@ -65,7 +69,8 @@ class SparseCounts:
     Attributes:
       path: the file or the folder.
       duplicates: how several entries of one cell are merged: "sum", "last" or "max".
-      at_least: the threshold below which entries are dropped after that; 0 drops none.
+      at_least: the threshold below which entries are dropped after that; 0 drops none. Answers and
+        rankings take the cells of dropped entries for seen, as they do those of counts.
       rounding: the treatment of fractional numbers: "none" rejects them, "nearest" rounds halves to
         even, and "stochastic" rounds up with a probability equal to the fraction. Numbers within
         1e-6 of a whole one are always rounded to it.
@@ -122,8 +127,8 @@ class SparseCounts:
         if files:
             return self._load_parts(files)
         raw = self._read(path)
-        counts, notes = make_counts(raw, self.path, self.rules)
-        return LoadedCounts(counts, None, *_named(raw, self.path, notes))
+        counts, notes, dropped = make_counts(raw, self.path, self.rules)
+        return LoadedCounts(counts, None, *_named(raw, self.path, notes), dropped)
 
     def announcement(self) -> str | None:
         """A message to show before a slow load; None if there is little to read."""
@@ -144,16 +149,17 @@ class SparseCounts:
 
     def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
         raws = with_common_names({path: self._read(path) for path in files.values()})
-        parts, notes = {}, list[str]()
+        parts, notes, dropped = {}, list[str](), None
         for part, (name, path) in enumerate(files.items()):
-            parts[name], said = make_counts(raws[path], str(path), self.rules, part)
+            parts[name], said, others = make_counts(raws[path], str(path), self.rules, part)
             notes.extend(said)
+            dropped = either(dropped, others)
         total = add_part(parts["train"], parts["test"], files["test"])
         if "valid" in parts:
             total = add_part(total, parts["valid"], files["valid"])
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
-        return LoadedCounts(total, split, *_named(raw, self.path, tuple(notes)))
+        return LoadedCounts(total, split, *_named(raw, self.path, tuple(notes)), dropped)
 
 
 def _named(

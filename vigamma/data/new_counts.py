@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array
 
 from vigamma.counts.names import as_names, places_of, repeated
 from vigamma.counts.rules import NotCountsError
-from vigamma.counts.sparse import canonical_numbers
+from vigamma.counts.sparse import canonical_numbers, with_dropped
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
 from vigamma.data.files import SparseCounts, as_rules_for, kind_of
@@ -25,12 +25,20 @@ class NewCounts(NamedTuple):
       row_names: strings of `StringDType`, shape (U,); numbers from "0" if the file has no names.
       is_list: whether the file lists the counts of a single row.
       notes: remarks for the user, one line each.
+      dropped: true at the cells that the file lists, but whose numbers are no counts, as those
+        below a threshold; shape (U, M), or None.
     """
 
     counts: csr_array
     row_names: np.ndarray
     is_list: bool
     notes: tuple[str, ...]
+    dropped: csr_array | None = None
+
+    @property
+    def seen(self) -> csr_array:
+        """True at all cells that the file lists, whether their numbers are counts or not."""
+        return with_dropped(self.counts, self.dropped)
 
 
 def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
@@ -62,18 +70,23 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     except ValueError as error:
         held = "; options of data are those of the run" if "--config.data" in str(error) else ""
         raise ConfigError(f"{error}{held}") from error
-    notes: tuple[str, ...] = ()
+    unknown: list[str] = []
     if loaded.column_names is None:
-        counts = _by_number(loaded.counts, path, len(column_names), kind == LDA_C)
+        width = loaded.counts.shape[1]
+        chosen = _by_number(width, path, len(column_names), may_lack_last=kind == LDA_C)
     else:
-        counts, notes = _by_name(loaded.counts, loaded.column_names, path, column_names)
+        chosen, unknown = _by_name(loaded.column_names, path, column_names)
+    counts = canonical_numbers(loaded.counts @ chosen)
+    dropped = None if loaded.dropped is None else loaded.dropped @ chosen
+    lost = loaded.counts.nnz - counts.nnz
+    notes = [f"passed over: {shown(unknown)}; {lost:,} entries"] if unknown else []
     num_rows, num_empty = counts.shape[0], int((np.diff(counts.indptr) == 0).sum())
     by = "numbers" if loaded.column_names is None else "names"
     taken = f"{path} is taken for {kind}: {num_rows:,} rows, columns by their {by}"
     if num_empty:
-        notes += (f"rows without a count of the columns of the run: {num_empty:,}",)
+        notes.append(f"rows without a count of the columns of the run: {num_empty:,}")
     names = as_names(map(str, range(num_rows))) if loaded.row_names is None else loaded.row_names
-    return NewCounts(counts, names, False, (taken, *loaded.notes, *notes))
+    return NewCounts(counts, names, False, (taken, *loaded.notes, *notes), dropped)
 
 
 def _encoding_of(path: Path, rules: SparseCounts) -> str:
@@ -89,29 +102,31 @@ def _encoding_of(path: Path, rules: SparseCounts) -> str:
 
 
 def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
-    counts, unknown, notes = read_listed_counts(path, column_names, rules.rules, rules.encoding)
+    listed = read_listed_counts(path, column_names, rules.rules, rules.encoding)
     taken = f"{path} is taken for a list of the counts of one row"
-    passed_over = (f"passed over: {shown(unknown)}",) if unknown else ()
-    return NewCounts(counts, as_names([name_of(path)]), True, (taken, *passed_over, *notes))
+    passed_over = (f"passed over: {shown(listed.unknown)}",) if listed.unknown else ()
+    notes = (taken, *passed_over, *listed.notes)
+    return NewCounts(listed.counts, as_names([name_of(path)]), True, notes, listed.dropped)
 
 
-def _by_number(counts: csr_array, path: Path, num_columns: int, may_lack_last: bool) -> csr_array:
-    """The counts, padded to `num_columns` columns if allowed; else ConfigError if these differ."""
-    width = counts.shape[1]
+def _by_number(width: int, path: Path, num_columns: int, may_lack_last: bool) -> csr_array:
+    """Ones where a column of the file is that of the run; shape (`width`, `num_columns`).
+
+    Raises ConfigError if the numbers of columns differ, unless the file may lack the last ones.
+    """
     if width > num_columns or (width < num_columns and not may_lack_last):
         raise ConfigError(
             f"{path} has {width:,} columns without names, but the run has {num_columns:,}"
         )
-    arrays = (counts.data, counts.indices, counts.indptr)
-    return csr_array(arrays, shape=(counts.shape[0], num_columns))
+    return csr_array(eye_array(width, num_columns, dtype=bool))
 
 
 def _by_name(
-    loaded: csr_array, loaded_names: np.ndarray, path: Path, column_names: np.ndarray
-) -> tuple[csr_array, tuple[str, ...]]:
-    """The counts in the columns of the run, and a note if columns were skipped."""
+    loaded_names: np.ndarray, path: Path, column_names: np.ndarray
+) -> tuple[csr_array, list[str]]:
+    """Ones where a column of the file is that of the run, and the names of those skipped."""
     if np.array_equal(loaded_names, column_names):
-        return loaded, ()
+        return csr_array(eye_array(len(column_names), dtype=bool)), []
     names, places = loaded_names.tolist(), places_of(column_names)
     distinct = dict.fromkeys(names)
     several = repeated(loaded_names) | repeated(column_names)
@@ -127,8 +142,4 @@ def _by_name(
         raise ConfigError(f"{path} has no column that is a column of the run; {shown(unknown)}")
     columns = [places[names[i]] for i in known]
     shape = len(names), len(column_names)
-    chosen = csr_array((np.ones(len(known), np.uint8), (known, columns)), shape=shape)
-    counts = canonical_numbers(loaded @ chosen)
-    lost = loaded.nnz - counts.nnz
-    notes = (f"passed over: {shown(unknown)}; {lost:,} entries",) if unknown else ()
-    return counts, notes
+    return csr_array((np.ones(len(known), bool), (known, columns)), shape=shape), unknown

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from vigamma.counts.sparse import with_dropped
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of, checksum_of_names
 from vigamma.data.heldout import HeldOut, Split
 from vigamma.errors import ConfigError
@@ -16,6 +17,8 @@ class SplitData:
     Attributes:
       counts: all counts, including the held-out ones; shape (N, M).
       split: the training, validation and test parts.
+      dropped: true at the cells that the data list, but whose numbers are no counts, as those below
+        a threshold; shape (N, M), or None.
       exposures: e_n; shape (N,).
       names: the names of "rows" and "columns", if they have any.
       identity: checksums of the training and held-out counts and of the names, and the shape: a run
@@ -30,6 +33,7 @@ class SplitData:
           ValueError: if exposures are row sums and a row has no counts.
         """
         self.counts, self.split = data.counts, _split(heldout, data)
+        self.dropped = getattr(data, "dropped", None)
         train = self.split.train
         self._row_sum_exposures = row_sum_exposures
         self.exposures = _exposures(train, row_sum_exposures)
@@ -42,6 +46,11 @@ class SplitData:
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
         if self.names:
             self.identity[NAMES_CHECKSUM] = checksum_of_names(self.names)
+
+    @property
+    def seen(self) -> csr_array:
+        """True at all cells that the data list, whether their numbers are counts or not; (N, M)."""
+        return with_dropped(self.counts, self.dropped)
 
     def exposures_of(self, counts: csr_array) -> np.ndarray:
         """The exposures of other rows: 1, or their sums divided by the mean training row sum."""

@@ -2,7 +2,8 @@
 
 A column is *relevant* to a row if it has a held-out count there, and none in another part of the
 split. The columns of a row are ranked by r_nm, without those that have a count in another part. All
-metrics are means over the rows with a relevant column; relevance is binary.
+metrics are means over the rows with a relevant column; relevance is binary. Cells that the data
+list without a count, as those below a threshold, are left out like counts in another part.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_array
 
+from vigamma.counts.sparse import with_dropped
 from vigamma.data.heldout import HeldOutCounts, Split
 from vigamma.diagnostics.ranking import ranks_of, rate_blocks
 from vigamma.terminal.pace import Pace
@@ -55,12 +57,14 @@ def heldout_rankings(
     heldout: HeldOutCounts,
     at: Sequence[int] = (20,),
     say: Callable[[str], None] = lambda _: None,
+    dropped: csr_array | None = None,
 ) -> Rankings | None:
     """Ranks the relevant columns of every row, by E[θ_nk] and E[β_mk]; None if no row has any.
 
-    `heldout` is `split.test` or `split.valid`; `say` is called with lines of progress.
+    `heldout` is `split.test` or `split.valid`; `say` is called with lines of progress. `dropped` is
+    that of `SplitData`.
     """
-    known = _known(split, heldout)
+    known = with_dropped(_known(split, heldout), dropped)
     rows, columns = _relevant(heldout, known)
     if not rows.size:
         return None

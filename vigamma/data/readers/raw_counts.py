@@ -1,5 +1,6 @@
 """The results of file readers, and their conversion to counts."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from vigamma.counts.rules import (
     rounded,
     whole_if_near,
 )
-from vigamma.counts.sparse import canonical_counts, rows_of, summed
+from vigamma.counts.sparse import canonical_counts, either, rows_of, summed
 from vigamma.data.readers.text_files import FormatError, beside, read_names, shown
 
 _DEFAULT_RULES = CountRules()
@@ -55,6 +56,22 @@ class RawCounts(NamedTuple):
         )
 
 
+class FileCounts(NamedTuple):
+    """The counts of a file.
+
+    Attributes:
+      counts: canonical; shape (N, M).
+      notes: what was changed, one line each.
+      dropped: true at the cells that the file lists, but whose numbers are no counts: those below
+        the threshold, and zeros, unless the file lists the zeros of a whole matrix; shape (N, M),
+        or None if there are none.
+    """
+
+    counts: csr_array
+    notes: tuple[str, ...]
+    dropped: csr_array | None
+
+
 def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> RawCounts:
     """Adds to a matrix the names from text files in the same folder, one name per line.
 
@@ -74,7 +91,7 @@ def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> 
 
 def make_counts(
     raw: RawCounts, path: str, rules: CountRules = _DEFAULT_RULES, part: int = 0
-) -> tuple[csr_array, tuple[str, ...]]:
+) -> FileCounts:
     """Applies the rules to the result of a reader.
 
     Args:
@@ -82,9 +99,6 @@ def make_counts(
       path: the file, for messages.
       rules: the conversions of the numbers.
       part: the index of the file if a matrix has several; each has its own random numbers.
-
-    Returns:
-      canonical counts, and notes on what was changed.
 
     Raises:
       ValueError: for numbers that are not counts; the message gives the file and the first bad
@@ -102,8 +116,11 @@ def make_counts(
                 raise NotCountsError(str(error), _advice(rule, raw)) from error
 
     finite, positive, *others = RULES
+    is_whole_matrix = matrix.nnz == math.prod(matrix.shape)
     check(finite)
-    matrix, said = _large_enough(matrix, path, rules)
+    matrix, said = _near_whole(matrix, path)
+    notes += said
+    matrix, below, said = _large_enough(matrix, path, rules, is_whole_matrix)
     check(positive)
     notes += said
     if rules.rounding != "none":
@@ -113,26 +130,37 @@ def make_counts(
         check(*others)
     if zeros := matrix.nnz - np.count_nonzero(matrix.data):
         notes += (f"{path}: entries of 0, which count nothing: {zeros:,}",)
+    empty = None if is_whole_matrix or not zeros else _pattern(matrix, matrix.data == 0)
     if rules.binary:
         matrix, said = _ones(matrix, path)
         notes += said
-    return canonical_counts(matrix, name), notes
+    return FileCounts(canonical_counts(matrix, name), notes, either(below, empty))
 
 
-def _large_enough(matrix: csr_array, path: str, rules: CountRules) -> _Changed:
-    """Rounds numbers that are nearly whole, and drops those below the threshold."""
-    notes: tuple[str, ...] = ()
+def _near_whole(matrix: csr_array, path: str) -> _Changed:
+    """Rounds numbers that are nearly whole."""
     values, num_near = whole_if_near(matrix.data)
-    if num_near:
-        notes = (f"{path}: numbers within {WHOLE_WITHIN:g} of whole ones, now whole: {num_near:,}",)
-        matrix = _with_data(matrix, values)
-    if rules.at_least > 0:
-        num_entries, matrix = matrix.nnz, _where(matrix, matrix.data >= rules.at_least)
-        if not matrix.nnz:
-            raise ValueError(f"no entry of {path} is at least {rules.at_least:g}")
-        if dropped := num_entries - matrix.nnz:
-            notes += (f"{path}: entries below {rules.at_least:g}, dropped: {dropped:,}",)
-    return matrix, notes
+    if not num_near:
+        return matrix, ()
+    note = f"{path}: numbers within {WHOLE_WITHIN:g} of whole ones, now whole: {num_near:,}"
+    return _with_data(matrix, values), (note,)
+
+
+def _large_enough(
+    matrix: csr_array, path: str, rules: CountRules, is_whole_matrix: bool
+) -> tuple[csr_array, csr_array | None, tuple[str, ...]]:
+    """Drops numbers below the threshold, and tells where they were."""
+    if rules.at_least == 0:
+        return matrix, None, ()
+    is_large = matrix.data >= rules.at_least
+    if not is_large.any():
+        raise ValueError(f"no entry of {path} is at least {rules.at_least:g}")
+    if is_large.all():
+        return matrix, None, ()
+    is_listed = ~is_large & (matrix.data != 0) if is_whole_matrix else ~is_large
+    num_dropped = is_large.size - np.count_nonzero(is_large)
+    note = f"{path}: entries below {rules.at_least:g}, dropped: {num_dropped:,}"
+    return _where(matrix, is_large), _pattern(matrix, is_listed), (note,)
 
 
 def _rounded(matrix: csr_array, path: str, rules: CountRules, part: int) -> _Changed:
@@ -191,6 +219,11 @@ def _where(matrix: csr_array, is_kept: np.ndarray) -> csr_array:
     np.cumsum(is_kept, out=ends[1:])
     arrays = (matrix.data[is_kept], matrix.indices[is_kept], ends[matrix.indptr])
     return csr_array(arrays, shape=matrix.shape)
+
+
+def _pattern(matrix: csr_array, where: np.ndarray) -> csr_array:
+    """True at some of the stored entries."""
+    return _where(_with_data(matrix, np.ones(matrix.nnz, bool)), where)
 
 
 def _cell(raw: RawCounts, matrix: csr_array, position: int) -> tuple[int | str, int | str]:
