@@ -48,7 +48,7 @@ def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
 
     The file lists the counts of one row, or has any format of `SparseCounts`. The thresholds and
     the layer of the run apply. Columns are matched to those of the run by name or, if the file has
-    no names, by number.
+    no names, by number. Names are ids where another file gave the columns of the run their names.
 
     Args:
       run: from `load_run`.
@@ -64,7 +64,8 @@ def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
     """
     data = run.config.data
     rules = data if isinstance(data, SparseCounts) else SparseCounts()
-    return read_new_counts(path, run.factors.column_names, rules)
+    factors = run.factors
+    return read_new_counts(path, factors.column_names, rules, factors.column_ids)
 
 
 def answer_new_rows(

@@ -25,7 +25,6 @@ from scipy.sparse import csr_array
 from scipy.special import gammaincinv
 
 from vigamma.answers.intervals import samples_for
-from vigamma.counts.names import indices_of
 from vigamma.diagnostics.ranking import exclude, highest, rate_blocks
 from vigamma.families.gamma import Gamma
 from vigamma.inference.fold_in import fold_in
@@ -69,7 +68,7 @@ def recommend(
 
     Args:
       run: from `load_run`.
-      users: names of rows.
+      users: names of rows, or their ids.
       seen: a matrix (N, M), for example `load_run_data(run).seen`; the items that it stores for a
         user are excluded.
       top: the maximum number of items per user; equal rates are ordered by column.
@@ -87,8 +86,9 @@ def recommend(
       ConfigError: for sampled intervals of a run without samples.
       UnknownNameError: for a user that does not exist.
     """
-    indices = indices_of(run.factors.row_names, users, "user")
-    options, named = _options(run, top, interval, draws, seed), np.array(users, object)
+    indices = run.factors.indices_of("row", users, "user")
+    options = _options(run, top, interval, draws, seed)
+    named = run.factors.row_names[indices].astype(object)
     seen = None if seen is None else seen[indices]
     if (samples := samples_for(run, intervals)) is not None:
         blocks = _sampled_blocks(samples, named, indices, seen, options)
@@ -116,8 +116,9 @@ def recommend_all(
     are asked for: the rates of all cells in every draw take as many times as long as draws are.
     """
     names, rows = run.factors.row_names, [start.q["rows"] for start in run.starts]
-    indices = np.arange(len(names)) if users is None else indices_of(names, users, "user")
+    indices = np.arange(len(names))
     if users is not None:
+        indices = run.factors.indices_of("row", users, "user")
         rows = [_taken(q, indices) for q in rows]
         seen = None if seen is None else seen[indices]
     options = _options(run, top, interval, draws, seed)

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from vigamma.counts.names import indices_of
 from vigamma.runs.fitted import FittedRun
 
 
@@ -22,7 +21,7 @@ def similar(
 
     Args:
       run: from `load_run`.
-      name: the name of the column or row.
+      name: the name of the column or row, or its id.
       side: whether it is a column or a row.
       top: the maximum number of results, at least 1; ties are ordered by index.
 
@@ -37,7 +36,7 @@ def similar(
         raise ValueError(f"top must be at least 1, side column or row, got {top} and {side!r}")
     factors = run.factors
     names = factors.column_names if side == "column" else factors.row_names
-    (index,) = indices_of(names, [name], side)
+    (index,) = factors.indices_of(side, [name])
     means, others = (np.asarray(factors.q[f"{s}s"].mean, np.float64) for s in _ordered(side))
     vectors = means * others.sum(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -36,8 +36,10 @@ from vigamma.terminal.invocation import command
 _FEW_DRAWN = 10_000  # the default of --draws for few rows
 
 _RUN = RunFlags()
-_USER = flags.DEFINE_multi_string("user", [], "Names of rows, with commas between; repeatable.")
-_USERS = flags.DEFINE_string("users", None, "A text file of names of rows, one a line.")
+_USER = flags.DEFINE_multi_string(
+    "user", [], "Names or ids of rows, with commas between; repeatable."
+)
+_USERS = flags.DEFINE_string("users", None, "A text file of names or ids of rows, one a line.")
 _ALL_USERS = flags.DEFINE_bool("all_users", False, "All rows.")
 _COUNTS = flags.DEFINE_string("counts", None, "Counts of somebody new, or of many.")
 _TOP = flags.DEFINE_integer("top", 20, "The most items of a user.", lower_bound=1)
@@ -186,7 +188,7 @@ def _known(
     if not _INCLUDE_SEEN.value:
         seen = vigamma.load_run_data(run, _DATA_PATH.value).seen
     if _USER.value:
-        users = split_names(run.factors.row_names, _USER.value)
+        users = split_names(run.factors.row_names, _USER.value, run.factors.row_ids)
         options = _options(_FEW_DRAWN) | {"intervals": intervals}
         return [vigamma.recommend(run, users, seen=seen, **options)]
     listed = read_names(Path(_USERS.value)) if _USERS.value else None

@@ -15,8 +15,8 @@ from vigamma.command_line.flags import RunFlags
 from vigamma.command_line.statuses import exit_status
 
 _RUN = RunFlags()
-_COLUMN = flags.DEFINE_string("column", None, "The name of a column.")
-_ROW = flags.DEFINE_string("row", None, "The name of a row.")
+_COLUMN = flags.DEFINE_string("column", None, "The name or the id of a column.")
+_ROW = flags.DEFINE_string("row", None, "The name or the id of a row.")
 _TOP = flags.DEFINE_integer("top", 10, "How many.", lower_bound=1)
 
 flags.mark_flags_as_mutual_exclusive(["column", "row"], required=True)
@@ -34,5 +34,7 @@ def _answer(console: Console) -> None:
     with console.status("loading the run"):
         run = _RUN.load(console)
     table = vigamma.similar(run, name, side, _TOP.value)
-    print(f"{_RUN.workdir}, {run.which}: {side}s similar to {name}")
+    (index,) = run.factors.indices_of(side, [name])
+    shown = getattr(run.factors, f"{side}_names")[index]
+    print(f"{_RUN.workdir}, {run.which}: {side}s similar to {shown}")
     print("\n".join("  " + line for line in aligned(table)))

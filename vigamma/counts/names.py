@@ -18,6 +18,11 @@ def as_names(strings: Iterable[str]) -> np.ndarray:
     return np.array(list(strings), np.dtypes.StringDType())
 
 
+def numbered(size: int) -> np.ndarray:
+    """The names "0", "1", ... of what has none."""
+    return as_names(map(str, range(size)))
+
+
 def repeated(names: np.ndarray) -> dict[str, int]:
     """The number of occurrences of each repeated name, in order of first occurrence."""
     listed = names.tolist()
@@ -55,19 +60,22 @@ def in_order(names: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndar
     return names[order], sorted_place[places]
 
 
-def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> np.ndarray:
+def indices_of(
+    names: np.ndarray, wanted: Sequence[str], kind: str = "row", ids: np.ndarray | None = None
+) -> np.ndarray:
     """The index in `names` of each wanted name.
 
     Args:
       names: strings; shape (N,).
       wanted: the names to look up.
       kind: what messages call a named thing, for example "row".
+      ids: other names, which hold where `names` has none; shape (N,).
 
     Raises:
       UnknownNameError: for a name that does not exist; lists those with the most similar spelling.
       AmbiguousNameError: for a name that occurs more than once; gives the number and positions.
     """
-    places, times = places_of(names), repeated(names)
+    places, times = places_of(names, ids), repeated(names)
     for name in wanted:
         if name in times:
             numbers = np.flatnonzero(names == name)[:_NUM_NEAREST]
@@ -83,15 +91,23 @@ def indices_of(names: np.ndarray, wanted: Sequence[str], kind: str = "row") -> n
     return np.array([places[name] for name in wanted], np.intp)
 
 
-def places_of(names: np.ndarray) -> dict[str, int]:
-    """The index of every name; of a repeated name, the first."""
+def places_of(names: np.ndarray, others: np.ndarray | None = None) -> dict[str, int]:
+    """The index of every name, and of other names that are none; of a repeated name, the first."""
     listed = names.tolist()
-    return dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
+    places = dict(zip(reversed(listed), range(len(listed) - 1, -1, -1), strict=True))
+    return places if others is None else places_of(others) | places
 
 
-def split_names(names: np.ndarray, words: Sequence[str]) -> list[str]:
-    """Splits at commas the words that are not names themselves."""
-    places = places_of(names)
+def places_in_file(names: np.ndarray, ids: np.ndarray | None) -> dict[str, int]:
+    """As `places_of`, by what files call columns: by ids, if there are any, and then by names."""
+    return places_of(names) if ids is None else places_of(ids, names)
+
+
+def split_names(
+    names: np.ndarray, words: Sequence[str], ids: np.ndarray | None = None
+) -> list[str]:
+    """Splits at commas the words that are not names, or ids, themselves."""
+    places = places_of(names, ids)
     return [
         name for word in words for name in ([word] if word in places else word.split(",")) if name
     ]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from vigamma.counts.names import as_names, places_of, repeated
+from vigamma.counts.names import as_names, places_in_file, repeated
 from vigamma.counts.rules import CountRules
 from vigamma.data.readers.delimited_fields import ALL, arrangement, fields_named
 from vigamma.data.readers.delimited_layout import Layout, find_layout
@@ -46,6 +46,7 @@ def is_list(
     encoding: str = "",
     columns: str = "",
     transpose: bool = False,
+    column_ids: np.ndarray | None = None,
 ) -> bool:
     """Whether a text lists the counts of one row, rather than a row, a column and a count per line.
 
@@ -62,11 +63,12 @@ def is_list(
       encoding: the encoding of the text.
       columns: the fields of row, column and count in a table, as for `SparseCounts`.
       transpose: whether the rows and columns of a table are swapped.
+      column_ids: other names of the columns; shape (M,).
 
     Raises:
       ConfigError: for a text that can be neither.
     """
-    places = places_of(column_names)
+    places = places_in_file(column_names, column_ids)
     try:
         layout = find_layout(path, encoding=encoding)
     except FormatError as error:
@@ -116,7 +118,11 @@ def _num_known(path: Path, encoding: str, places: Mapping[str, int], most: int |
 
 
 def read_listed_counts(
-    path: Path, column_names: np.ndarray, rules: CountRules, encoding: str = ""
+    path: Path,
+    column_names: np.ndarray,
+    rules: CountRules,
+    encoding: str = "",
+    column_ids: np.ndarray | None = None,
 ) -> ListedCounts:
     """Reads lines of an item and its count, separated by a tab, comma, semicolon or spaces.
 
@@ -128,6 +134,7 @@ def read_listed_counts(
       column_names: the names of the columns; shape (M,).
       rules: the conversions of the numbers, also for repeated items.
       encoding: the encoding of the text.
+      column_ids: other names of the columns, which hold first; shape (M,).
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -137,7 +144,7 @@ def read_listed_counts(
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    places, several = places_of(column_names), repeated(column_names)
+    places, several = places_in_file(column_names, column_ids), repeated(column_names)
     columns, counts = [], []
     unknown: dict[str, None] = {}
     ambiguous: dict[str, int] = {}

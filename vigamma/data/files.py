@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from vigamma.counts.names import repeated
+from vigamma.counts.names import numbered, repeated
 from vigamma.counts.rules import CountRules
 from vigamma.counts.sparse import either
 from vigamma.data.file_kinds import KINDS, OPTIONS, place_of, reader_of, takes
+from vigamma.data.names_files import named_by
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
 from vigamma.data.readers.delimited_fields import check_columns
 from vigamma.data.readers.raw_counts import RawCounts, make_counts
@@ -33,6 +34,9 @@ class LoadedCounts(NamedTuple):
       notes: remarks for the user, one line each.
       dropped: true at the cells that the data list, but whose numbers are no counts, as those below
         a threshold; shape (N, M), or None. Answers take them for seen.
+      row_ids: what the rows are called in the file of counts, where another file gives the names;
+        strings of `StringDType`, shape (N,), or None.
+      column_ids: likewise; shape (M,).
     """
 
     counts: csr_array
@@ -41,6 +45,8 @@ class LoadedCounts(NamedTuple):
     column_names: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     dropped: csr_array | None = None
+    row_ids: np.ndarray | None = None
+    column_ids: np.ndarray | None = None
 
 
 @spec
@@ -63,7 +69,8 @@ class SparseCounts:
       the rows and columns of all parts.
 
     Text files `rows.txt` and `columns.txt` (or `vocab.txt`) in the folder of an `.npz` or `.mtx`
-    hold names, one per line. Text may be compressed: `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of
+    hold names, one per line; `row_names` and `column_names` take names from a file of any place, by
+    ids, and answers show them. Text may be compressed: `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of
     one file. The readers in `vigamma.data.readers` give details.
 
     Attributes:
@@ -84,6 +91,10 @@ class SparseCounts:
       transpose: whether rows and columns are swapped, as for genes × cells.
       encoding: the encoding of text, such as "latin-1" or "utf-16"; "" for UTF-8, or that of a byte
         order mark.
+      row_names: a file with an id and a name on each line, such as "users.csv", for the rows that
+        the counts call by ids or, without any, by numbers from 0; or with only a name on each, in
+        the order of the rows. Swapped rows and columns are named as they are then.
+      column_names: likewise for the columns, such as "movies.csv".
     """
 
     path: str = ""
@@ -96,6 +107,8 @@ class SparseCounts:
     columns: str = ""
     transpose: bool = False
     encoding: str = ""
+    row_names: str = ""
+    column_names: str = ""
 
     @property
     def rules(self) -> CountRules:
@@ -128,7 +141,9 @@ class SparseCounts:
             return self._load_parts(files)
         raw = self._read(path)
         counts, notes, dropped = make_counts(raw, self.path, self.rules)
-        return LoadedCounts(counts, None, *_named(raw, self.path, notes), dropped)
+        return self._named(
+            LoadedCounts(counts, None, raw.row_names, raw.column_names, notes, dropped)
+        )
 
     def announcement(self) -> str | None:
         """A message to show before a slow load; None if there is little to read."""
@@ -142,9 +157,10 @@ class SparseCounts:
         read = reader_of(place, self.encoding)
         options = {name: value for name in OPTIONS if (value := getattr(self, name))}
         for name, value in options.items():
-            if not takes(read, name):
+            is_of_names = name == "encoding" and bool(self.row_names or self.column_names)
+            if not takes(read, name) and not is_of_names:
                 raise ValueError(f"{name} is {value!r}, but {path} is {KINDS[read]}, without any")
-        raw = read(place, **options)
+        raw = read(place, **{n: value for n, value in options.items() if takes(read, n)})
         return raw.transposed(path) if self.transpose else raw
 
     def _load_parts(self, files: dict[str, Path]) -> LoadedCounts:
@@ -159,30 +175,53 @@ class SparseCounts:
             total = add_part(total, parts["valid"], files["valid"])
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
-        return LoadedCounts(total, split, *_named(raw, self.path, tuple(notes)), dropped)
+        names = raw.row_names, raw.column_names
+        return self._named(LoadedCounts(total, split, *names, tuple(notes), dropped))
 
+    def _named(self, loaded: LoadedCounts) -> LoadedCounts:
+        """The counts with the names of the files of names; a note tells of repeated names."""
+        rows, columns = loaded.row_names, loaded.column_names
+        num_rows, num_columns = loaded.counts.shape
+        row_names, row_ids, of_rows = self._side(rows, self.row_names, "rows", num_rows)
+        column_names, column_ids, of_columns = self._side(
+            columns, self.column_names, "columns", num_columns
+        )
+        return loaded._replace(
+            row_names=row_names,
+            column_names=column_names,
+            notes=loaded.notes + of_rows + of_columns,
+            row_ids=row_ids,
+            column_ids=column_ids,
+        )
 
-def _named(
-    raw: RawCounts, path: str, notes: tuple[str, ...]
-) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
-    """The names of rows and columns, and the notes, with one about repeated names if any."""
-    sides = {"rows": raw.row_names, "columns": raw.column_names}
-    for side, names in sides.items():
+    def _side(
+        self, names: np.ndarray | None, path: str, side: str, size: int
+    ) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+        """The names of rows or columns, their ids if a file at `path` gives names, and notes."""
+        ids: np.ndarray | None = None
+        notes: tuple[str, ...] = ()
+        if path:
+            ids = numbered(size) if names is None else names
+            names, notes = named_by(Path(path), ids, side, self.encoding)
         if names is not None and (times := repeated(names)):
             first, most = next(iter(times.items()))
             notes += (
-                f"{path}: {sum(times.values()):,} {side} share {len(times):,} names, "
+                f"{self.path}: {sum(times.values()):,} {side} share {len(times):,} names, "
                 f"{shown(first)} is of {most:,}; by such a name none can be asked for",
             )
-    return raw.row_names, raw.column_names, notes
+        return names, ids, notes
 
 
 def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
-    """A copy of the rules for another file, without the options that its kind does not have."""
+    """A copy of the rules for another file, without the options that its kind does not have.
+
+    Nor does it have files of names: the names of a run are those that it has stored.
+    """
     parts = find_parts(path) if path.is_dir() else {}
     read = reader_of(place_of(parts.get("train", path)), rules.encoding)
     unknown: dict[str, Any] = {name: "" for name in OPTIONS if not takes(read, name)}
-    return dataclasses.replace(rules, path=str(path), **unknown)
+    named: dict[str, Any] = {"row_names": "", "column_names": ""}
+    return dataclasses.replace(rules, path=str(path), **unknown, **named)
 
 
 def kind_of(path: Path, encoding: str = "") -> str:

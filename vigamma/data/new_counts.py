@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array, eye_array
 
-from vigamma.counts.names import as_names, places_of, repeated
+from vigamma.counts.names import as_names, numbered, places_in_file, repeated
 from vigamma.counts.rules import NotCountsError
 from vigamma.counts.sparse import canonical_numbers, with_dropped
 from vigamma.data.counts_list import is_list, name_of, read_listed_counts, shown
 from vigamma.data.file_kinds import LDA_C, TABLE
-from vigamma.data.files import SparseCounts, as_rules_for, kind_of
+from vigamma.data.files import LoadedCounts, SparseCounts, as_rules_for, kind_of
 from vigamma.data.readers.text_files import FormatError, numbered_lines
 from vigamma.errors import ConfigError
 
@@ -41,16 +41,22 @@ class NewCounts(NamedTuple):
         return with_dropped(self.counts, self.dropped)
 
 
-def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
+def read_new_counts(
+    path: Path,
+    column_names: np.ndarray,
+    rules: SparseCounts,
+    column_ids: np.ndarray | None = None,
+) -> NewCounts:
     """Reads a list of the counts of one row, or any format of `SparseCounts`.
 
-    Columns are matched to those of the run by name or, if the file has no names, by number. Columns
-    that the run does not have are skipped.
+    Columns are matched to those of the run by id, if it has ids, or name or, if the file has no
+    names, by number. Columns that the run does not have are skipped.
 
     Args:
       path: a file or a folder.
       column_names: the column names of the run; shape (M,).
       rules: the options by which the counts of the run were read; the path is ignored.
+      column_ids: the ids of the columns, if a file of names gave them other names; shape (M,).
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -61,8 +67,8 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         rules = dataclasses.replace(rules, encoding=_encoding_of(path, rules))
         kind = kind_of(path, rules.encoding)
         layout = rules.encoding, rules.columns, rules.transpose
-        if kind == TABLE and is_list(path, column_names, *layout):
-            return _read_list(path, column_names, rules)
+        if kind == TABLE and is_list(path, column_names, *layout, column_ids):
+            return _read_list(path, column_names, rules, column_ids)
         loaded = as_rules_for(path, rules).load()
     except NotCountsError as error:
         held = f"the rules of the run hold for new counts, too: {rules.rules}"
@@ -75,9 +81,16 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
         width = loaded.counts.shape[1]
         chosen = _by_number(width, path, len(column_names), may_lack_last=kind == LDA_C)
     else:
-        chosen, unknown = _by_name(loaded.column_names, path, column_names)
+        chosen, unknown = _by_name(loaded.column_names, path, column_names, column_ids)
+    return _in_columns(path, kind, loaded, chosen, unknown)
+
+
+def _in_columns(
+    path: Path, kind: str, loaded: LoadedCounts, chosen: csr_array, unknown: list[str]
+) -> NewCounts:
+    """The counts in the columns of the run; `chosen` has a one where a column of the file is it."""
     counts = canonical_numbers(loaded.counts @ chosen)
-    dropped = None if loaded.dropped is None else loaded.dropped @ chosen
+    dropped = None if loaded.dropped is None else (loaded.dropped @ chosen).astype(bool)
     lost = loaded.counts.nnz - counts.nnz
     notes = [f"passed over: {shown(unknown)}; {lost:,} entries"] if unknown else []
     num_rows, num_empty = counts.shape[0], int((np.diff(counts.indptr) == 0).sum())
@@ -85,7 +98,7 @@ def read_new_counts(path: Path, column_names: np.ndarray, rules: SparseCounts) -
     taken = f"{path} is taken for {kind}: {num_rows:,} rows, columns by their {by}"
     if num_empty:
         notes.append(f"rows without a count of the columns of the run: {num_empty:,}")
-    names = as_names(map(str, range(num_rows))) if loaded.row_names is None else loaded.row_names
+    names = numbered(num_rows) if loaded.row_names is None else loaded.row_names
     return NewCounts(counts, names, False, (taken, *loaded.notes, *notes), dropped)
 
 
@@ -101,8 +114,10 @@ def _encoding_of(path: Path, rules: SparseCounts) -> str:
     return ""
 
 
-def _read_list(path: Path, column_names: np.ndarray, rules: SparseCounts) -> NewCounts:
-    listed = read_listed_counts(path, column_names, rules.rules, rules.encoding)
+def _read_list(
+    path: Path, column_names: np.ndarray, rules: SparseCounts, column_ids: np.ndarray | None
+) -> NewCounts:
+    listed = read_listed_counts(path, column_names, rules.rules, rules.encoding, column_ids)
     taken = f"{path} is taken for a list of the counts of one row"
     passed_over = (f"passed over: {shown(listed.unknown)}",) if listed.unknown else ()
     notes = (taken, *passed_over, *listed.notes)
@@ -118,16 +133,19 @@ def _by_number(width: int, path: Path, num_columns: int, may_lack_last: bool) ->
         raise ConfigError(
             f"{path} has {width:,} columns without names, but the run has {num_columns:,}"
         )
-    return csr_array(eye_array(width, num_columns, dtype=bool))
+    return csr_array(eye_array(width, num_columns, dtype=np.int32))
 
 
 def _by_name(
-    loaded_names: np.ndarray, path: Path, column_names: np.ndarray
+    loaded_names: np.ndarray,
+    path: Path,
+    column_names: np.ndarray,
+    column_ids: np.ndarray | None,
 ) -> tuple[csr_array, list[str]]:
     """Ones where a column of the file is that of the run, and the names of those skipped."""
-    if np.array_equal(loaded_names, column_names):
-        return csr_array(eye_array(len(column_names), dtype=bool)), []
-    names, places = loaded_names.tolist(), places_of(column_names)
+    if np.array_equal(loaded_names, column_names if column_ids is None else column_ids):
+        return csr_array(eye_array(len(column_names), dtype=np.int32)), []
+    names, places = loaded_names.tolist(), places_in_file(column_names, column_ids)
     distinct = dict.fromkeys(names)
     several = repeated(loaded_names) | repeated(column_names)
     ambiguous = [name for name in distinct if name in places and name in several]
@@ -142,4 +160,4 @@ def _by_name(
         raise ConfigError(f"{path} has no column that is a column of the run; {shown(unknown)}")
     columns = [places[names[i]] for i in known]
     shape = len(names), len(column_names)
-    return csr_array((np.ones(len(known), bool), (known, columns)), shape=shape), unknown
+    return csr_array((np.ones(len(known), np.int32), (known, columns)), shape=shape), unknown

@@ -20,7 +20,8 @@ class SplitData:
       dropped: true at the cells that the data list, but whose numbers are no counts, as those below
         a threshold; shape (N, M), or None.
       exposures: e_n; shape (N,).
-      names: the names of "rows" and "columns", if they have any.
+      names: the names of "rows" and "columns", if they have any, and their "row_ids" and
+        "column_ids" if these are others.
       identity: checksums of the training and held-out counts and of the names, and the shape: a run
         that resumes must have the same.
     """
@@ -42,6 +43,7 @@ class SplitData:
             arrays += [] if part is None else part[:3]
         num_rows, num_columns = train.shape
         named = {"rows": data.row_names, "columns": data.column_names}
+        named |= {name: getattr(data, name, None) for name in ("row_ids", "column_ids")}
         self.names = {side: names.tolist() for side, names in named.items() if names is not None}
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
         if self.names:

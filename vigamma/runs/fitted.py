@@ -2,13 +2,13 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vigamma.counts.names import as_names
+from vigamma.counts.names import as_names, indices_of, numbered
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of_names
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.families.beta import Beta
@@ -42,12 +42,27 @@ class FittedFactors(NamedTuple):
       q: the posterior, without padding, in NumPy.
       row_names: strings of `StringDType`; shape (N,). Without names they are "0", "1", ...
       column_names: likewise for the columns; shape (M,).
+      row_ids: what the rows are called in the file of counts, if another file gave the names, and
+        they can be asked for by either.
+      column_ids: likewise for the columns.
     """
 
     model: FactorModel
     q: Posterior
     row_names: np.ndarray
     column_names: np.ndarray
+    row_ids: np.ndarray | None = None
+    column_ids: np.ndarray | None = None
+
+    def indices_of(self, side: str, wanted: Sequence[str], kind: str = "") -> np.ndarray:
+        """The indices of the rows or columns with these names or ids; `side` is the singular.
+
+        Raises:
+          UnknownNameError: for what is neither; the message calls it `kind`, by default `side`.
+          AmbiguousNameError: for a name of several.
+        """
+        names, ids = (getattr(self, f"{side}_{what}") for what in ("names", "ids"))
+        return indices_of(names, wanted, kind or side, ids)
 
 
 class FittedRun(NamedTuple):
@@ -202,6 +217,7 @@ def run_of(
         result_of(q, shape, is_balanced=is_balanced, exposures=exposures),
         names_or_numbers(names.get("rows"), shape[0]),
         names_or_numbers(names.get("columns"), shape[1]),
+        *(as_names(names[ids]) if ids in names else None for ids in ("row_ids", "column_ids")),
     )
     return FittedRun(config, step, last_step, factors, identity, exposures=exposures)
 
@@ -235,7 +251,7 @@ def _score(leaves: Mapping[str, np.ndarray]) -> float:
 
 def names_or_numbers(names: Any, size: int) -> np.ndarray:
     """The names as an array of `StringDType`; "0", "1", ... if there are none."""
-    return as_names(map(str, range(size)) if names is None else names)
+    return numbered(size) if names is None else as_names(names)
 
 
 def _config_of(workdir: Path, identity: Mapping[str, Any]) -> Experiment:
