@@ -135,7 +135,7 @@ def test_help_is_of_the_command_and_of_the_config():
     assert "python scripts/recommend.py --workdir checkpoints/counts_factors --user" in out
     assert "vigamma recommend" not in out
     assert "  --intervals (variational, sampled)\n      sampled, by the draws of python sc" in out
-    assert "  --user\n      Names of rows, with commas between; repeatable.\n\n" in out
+    assert "  --user\n      Names or ids of rows, with commas between; repeatable.\n\n" in out
     assert "  --seed (default 0)" in out
 
 
