@@ -21,6 +21,7 @@ from vigamma import (
     PoissonFactorization,
     SparseCounts,
     SyntheticFactors,
+    fit,
     load_run,
     run_experiment,
 )
@@ -165,6 +166,33 @@ def test_a_run_stops_where_validation_no_longer_rises(tmp_path, no_figures):
         q = load_run(tmp_path, step=step).factors.q
         score = fit._score(q["rows"].mean, q["columns"].mean, fit.data.split.test).log_likelihood
         assert score == pytest.approx(line["heldout_log_likelihood"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stops", "heldout", "beside"),
+    [
+        (True, HeldOut(valid_fraction=0.0), "heldout.valid_fraction=0.0"),
+        (True, HeldOut(protocol="entries", valid_fraction=0.0), "heldout.valid_fraction=0.0"),
+        (True, None, "no heldout"),
+        (True, HeldOut(), None),
+        (True, HeldOut(protocol="entries"), None),
+        (True, HeldOut(valid_fraction=0.1), None),
+        (False, HeldOut(valid_fraction=0.0), None),
+    ],
+)
+def test_a_rule_to_stop_that_cannot_hold_is_told(stops, heldout, beside):
+    """But not where the protocol decides that nothing validates, and no choice was made."""
+    said, inference = [], CoordinateAscent(stop_on_validation=stops)
+    load_fit(experiment(heldout=heldout, inference=inference), said.append)
+    start = f"inference.stop_on_validation=True has no effect beside {beside}: "
+    assert [line.startswith(start) for line in said] == ([True] if beside else [])
+
+
+def test_in_memory_it_is_told_too():
+    inference, said = CoordinateAscent(stop_on_validation=True), []
+    model = PoissonFactorization(num_factors=2)
+    fit(model, SYNTHETIC.load().counts, inference, num_steps=1, say=said.append)
+    assert said[0].startswith("inference.stop_on_validation=True has no effect beside no heldout:")
 
 
 def test_the_best_of_several_starts_goes_on():

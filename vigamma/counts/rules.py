@@ -15,6 +15,8 @@ DUPLICATES = {
 }
 """How duplicate entries of a cell can be merged, and the wording of a note about it."""
 
+_MOST_STARS, _FEWEST_FREQUENT_STARS = 5, 3
+
 ROUNDINGS = ("none", "nearest", "stochastic")
 
 
@@ -88,6 +90,27 @@ def one_entry_a_cell(matrix: spmatrix | sparray, which: str) -> csr_array:
     cells = cells[starts]
     row_starts = np.searchsorted(cells, np.arange(num_rows + 1) * num_columns)
     return csr_array((values, cells % num_columns, row_starts), shape=coo.shape)
+
+
+def are_stars(counts: csr_array) -> bool:
+    """Whether counts look like ratings of 1 to 5 stars, rather than like numbers of times.
+
+    Numbers of times are the rarer the larger they are, whatever they count. Of stars the largest is
+    5, the most frequent 3 or more, and in most rows at least half are above 1; fewer than two
+    fifths of the cells have any, as pixels with few levels of intensity do not.
+
+    Args:
+      counts: canonical; shape (N, M).
+    """
+    num_rows, num_columns = counts.shape
+    if counts.data.max() != _MOST_STARS or counts.nnz >= 0.4 * num_rows * num_columns:
+        return False
+    if np.bincount(counts.data).argmax() < _FEWEST_FREQUENT_STARS:
+        return False
+    lengths = np.diff(counts.indptr)
+    starts = counts.indptr[:-1][lengths > 0]
+    num_ones = np.add.reduceat(counts.data == 1, starts, dtype=np.int64)
+    return bool((2 * num_ones <= lengths[lengths > 0]).mean() > 0.5)
 
 
 def whole_if_near(values: np.ndarray) -> tuple[np.ndarray, int]:

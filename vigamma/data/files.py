@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.counts.names import numbered, repeated
-from vigamma.counts.rules import CountRules
+from vigamma.counts.rules import CountRules, are_stars
 from vigamma.counts.sparse import either
 from vigamma.data.file_kinds import KINDS, OPTIONS, place_of, reader_of, takes
 from vigamma.data.names_files import named_by
@@ -127,6 +127,21 @@ class SparseCounts:
         check_encoding(self.encoding)
 
     def load(self) -> LoadedCounts:
+        """Reads the file or the folder; a note says how stars are fitted if nothing was chosen.
+
+        Raises the errors of `read`.
+        """
+        loaded = self.read()
+        if self.at_least > 0 or self.binary or not are_stars(loaded.counts):
+            return loaded
+        note = (
+            f"{self.path}: counts are fitted as they are: 5 stars weigh five times as much as 1, "
+            "and 1 star counts as a like; --config.data.at_least=4 --config.data.binary=True fits "
+            "likes"
+        )
+        return loaded._replace(notes=(*loaded.notes, note))
+
+    def read(self) -> LoadedCounts:
         """Reads the file or the folder.
 
         Raises:

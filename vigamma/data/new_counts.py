@@ -69,7 +69,7 @@ def read_new_counts(
         layout = rules.encoding, rules.columns, rules.transpose
         if kind == TABLE and is_list(path, column_names, *layout, column_ids):
             return _read_list(path, column_names, rules, column_ids)
-        loaded = as_rules_for(path, rules).load()
+        loaded = as_rules_for(path, rules).read()
     except NotCountsError as error:
         held = f"the rules of the run hold for new counts, too: {rules.rules}"
         raise ConfigError(f"{error.problem}; {held}") from error

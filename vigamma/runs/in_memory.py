@@ -100,7 +100,7 @@ def fit(
         data = load_data(source, say)
     elif is_factorization and not isinstance(data, SparseData):
         data = LoadedCounts(check_sparse_counts(data))
-    built = fit_of(config, data)
+    built = fit_of(config, data, say)
     ((state, history),) = fitted_starts(built, config, say)
     report = built.report(state)
     return Fitted(

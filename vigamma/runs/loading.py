@@ -20,7 +20,7 @@ def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) ->
 
     `say` is called with notes about the data, one line each, and with the name of a large file.
     """
-    return fit_of(config, load_data(config.data, say))
+    return fit_of(config, load_data(config.data, say), say)
 
 
 def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
@@ -36,16 +36,34 @@ def load_data(source: Any, say: Callable[[str], None] = lambda _: None) -> Any:
     return data
 
 
-def fit_of(config: Experiment, data: Any) -> Fit:
+def fit_of(config: Experiment, data: Any, say: Callable[[str], None] = lambda _: None) -> Fit:
     """The fit of a model to loaded data; its class depends on the contract of the model.
+
+    `say` is called with a note if a rule to stop by validation counts cannot hold.
 
     Raises:
       ConfigError: if the model does not take these data, or lacks a required member.
     """
     try:
-        return _checked(_fit_of(config, data), config.inference)
+        fit = _checked(_fit_of(config, data), config.inference)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"config.model: {error}") from error
+    if isinstance(fit, FactorFit) and fit.data.split.valid is None:
+        _note_of_validation(config, say)
+    return fit
+
+
+def _note_of_validation(config: Experiment, say: Callable[[str], None]) -> None:
+    """Says that nothing validates, if the config says so and yet is to stop by that."""
+    if not getattr(config.inference, "stop_on_validation", False):
+        return
+    if config.heldout is not None and config.heldout.valid_fraction is None:
+        return  # which the protocol decides, and nobody chose
+    held = "no heldout" if config.heldout is None else "heldout.valid_fraction=0.0"
+    say(
+        f"inference.stop_on_validation=True has no effect beside {held}: no counts are held out "
+        "for validation; --config.heldout.valid_fraction=0.1 holds some out"
+    )
 
 
 def _fit_of(config: Experiment, data: Any) -> Fit:
