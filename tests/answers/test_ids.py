@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from tests.command import call
 from tests.test_train_factors import experiment
 from vigamma import (
+    CheckpointError,
     PoissonFactorization,
     SparseCounts,
     load_run,
@@ -110,6 +111,19 @@ def test_counts_of_an_id_and_of_its_name_are_summed(workdir, tmp_path):
     assert read_new_rows(load_run(workdir), tmp_path / "new.npz").counts.toarray()[0, 2] == 300
 
 
-def test_data_are_loaded_again_with_their_names(workdir):
-    data = load_run_data(load_run(workdir))
-    assert data.names == json.loads((workdir / "names.json").read_text())
+def test_data_are_loaded_again_without_their_files_of_names(workdir, tmp_path):
+    run, stored = load_run(workdir), json.loads((workdir / "names.json").read_text())
+    for name in ("movies", "users"):
+        (workdir.parent / f"{name}.csv").rename(tmp_path / f"{name}.csv")
+    try:
+        assert load_run_data(run).names == stored
+        (tmp_path / "moved.csv").write_text((workdir.parent / "counts.csv").read_text())
+        assert load_run_data(run, str(tmp_path / "moved.csv")).names == stored
+        (tmp_path / "moved.csv").write_text(
+            (workdir.parent / "counts.csv").read_text().replace("\n41,", "\n99,")
+        )
+        with pytest.raises(CheckpointError, match="no longer those that the run was fitted to"):
+            load_run_data(run, str(tmp_path / "moved.csv"))
+    finally:
+        for name in ("movies", "users"):
+            (tmp_path / f"{name}.csv").rename(workdir.parent / f"{name}.csv")

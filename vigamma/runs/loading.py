@@ -2,9 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vigamma.contracts import Factorization, SparseData, StartingModel, missing_members
+from vigamma.counts.names import numbered
+from vigamma.data.files import LoadedCounts, SparseCounts, as_rules_for
 from vigamma.data.split_data import SplitData
 from vigamma.errors import CheckpointError, ConfigError
 from vigamma.runs.black_box import BlackBoxFit
@@ -12,7 +17,7 @@ from vigamma.runs.conjugate import ConjugateFit
 from vigamma.runs.experiment import Experiment
 from vigamma.runs.factors import FactorFit
 from vigamma.runs.fit import Fit
-from vigamma.runs.fitted import FittedRun
+from vigamma.runs.fitted import FittedFactors, FittedRun
 
 
 def load_fit(config: Experiment, say: Callable[[str], None] = lambda _: None) -> Fit:
@@ -99,7 +104,9 @@ def _checked(fit: Fit, inference: Any) -> Fit:
 
 
 def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
-    """Loads the counts that a run was fitted to, with the same split.
+    """Loads the counts that a run was fitted to, with the same split and names.
+
+    Files of names are not read again, as the run has stored what was in them.
 
     Args:
       run: the run, from `load_run`.
@@ -110,13 +117,13 @@ def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
       CheckpointError: if they are not the data that the run was fitted to.
     """
     config = run.config
+    source: Any = config.data
     if path is not None:
-        source: Any = config.data
         if not hasattr(source, "path"):
             raise ConfigError(f"{type(source).__name__}, the data of the run, have no path")
-        config = dataclasses.replace(config, data=dataclasses.replace(source, path=path))
+        source = dataclasses.replace(source, path=path)
     try:
-        loaded = load_data(config.data)
+        loaded = _load_again(source, run.factors)
         data = SplitData(loaded, config.heldout, config.model.row_sum_exposures)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"the counts of the run cannot be loaded again: {error}") from error
@@ -131,3 +138,21 @@ def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
             f"the data are no longer those that the run was fitted to ({changes})"
         )
     return data
+
+
+def _load_again(source: Any, factors: FittedFactors) -> Any:
+    """The data of a source; where files gave names, they are those of the run if ids agree."""
+    if not isinstance(source, SparseCounts) or not (source.row_names or source.column_names):
+        return load_data(source)
+    loaded: LoadedCounts = load_data(as_rules_for(Path(source.path), source))
+    num_rows, num_columns = loaded.counts.shape
+    rows, columns = loaded.row_names, loaded.column_names
+    if _are(rows, factors.row_ids, num_rows):
+        loaded = loaded._replace(row_names=factors.row_names, row_ids=factors.row_ids)
+    if _are(columns, factors.column_ids, num_columns):
+        loaded = loaded._replace(column_names=factors.column_names, column_ids=factors.column_ids)
+    return loaded
+
+
+def _are(names: np.ndarray | None, ids: np.ndarray | None, size: int) -> bool:
+    return ids is not None and np.array_equal(numbered(size) if names is None else names, ids)
