@@ -19,7 +19,10 @@ from vigamma.figures.palette import COLORS, OTHERS
 
 GENES = ["ACTB", "A name that is far too long for a label", "CD3D", "GNLY", "MS4A1", "NKG7"]
 GROUPS = ["B", "CD4+ naive T", "CD14+ monocyte, with a long name", *(f"type {i}" for i in range(9))]
-SIZES = [(300, 5, 3), (2000, 20, 12), (60, 2, 1)]
+SIZES = [
+    (300, 5, 3),
+    *(pytest.param(s, marks=pytest.mark.slow) for s in [(2000, 20, 12), (60, 2, 1)]),
+]
 
 
 @pytest.fixture(autouse=True)

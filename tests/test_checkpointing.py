@@ -411,6 +411,7 @@ def test_threads_that_end_long_after_a_failed_save_print_nothing(tmp_path, monke
     assert printed == ["Event loop is closed", "another"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["save", "restore"])
 def test_the_failure_of_another_process_is_not_taken_for_a_bad_disk(tmp_path, monkeypatch, method):
     with opened(tmp_path) as checkpoints:

@@ -41,6 +41,7 @@ def is_told(entry) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
 def test_every_entry_raises_in_the_child_and_none_in_the_parent(tmp_path):
     called = entries(tmp_path)

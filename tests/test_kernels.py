@@ -9,6 +9,7 @@ import pytest
 from scipy import special
 from scipy.sparse import csr_array
 
+from tests.slow import slow_after
 from vigamma.data.layout.blocks import make_blocks
 from vigamma.models.kernels import (
     elementwise,
@@ -122,7 +123,7 @@ def test_rates_that_are_the_counts_fit_perfectly():
     assert fit == 0
 
 
-@pytest.mark.parametrize("num_factors", [3, 8, 56])
+@pytest.mark.parametrize("num_factors", slow_after(1, [8, 3, 56]))
 def test_the_gradient_of_the_fit_is_that_of_the_dense_sum(num_factors):
     counts, (own, other) = skewed_counts(), tables(num_factors)
     blocks = blocks_of(counts)

@@ -91,7 +91,7 @@ def test_all_but_the_draws_is_numpyros(name):
         getattr(ours, name)(-first, *rest, validate_args=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_after(1, NAMES))
 def test_distributions_are_pytrees_that_expand_and_map(name):
     mine, _ = both(name)
     leaves, structure = jax.tree.flatten(mine)
@@ -144,6 +144,7 @@ def test_gradients_of_draws_are_those_of_the_moments(name):
             assert np.all(error < 0.1 * np.abs(expected) + 1e-3)
 
 
+@pytest.mark.slow
 def test_densities_are_finite_at_draws_of_tiny_shapes():
     shapes = np.full(200, 1e-3, np.float32)
     for d in (ours.Gamma(shapes, 10.0), ours.Dirichlet(shapes)):

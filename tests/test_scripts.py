@@ -11,6 +11,7 @@ ZERO = ROOT / "configs" / "zero.py"
 NATURAL = ROOT / "configs" / "zero_natural.py"
 
 
+@pytest.mark.slow
 def test_train_then_resume_then_generate(tmp_path):
     workdir = tmp_path / "run"
     flags = ("--config", NATURAL, "--workdir", workdir, "--config.log_every=10")
@@ -93,6 +94,7 @@ def test_a_bad_config_file_is_one_line_and_an_exit_status(tmp_path, content, mes
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_that_cannot_be_used_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = run("train.py", "--config", NATURAL, "--workdir", tmp_path / "file")

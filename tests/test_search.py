@@ -328,6 +328,7 @@ def test_a_run_fits_the_winner_again(tmp_path):
         assert again[name] == pytest.approx(outcome.summary[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_counts_are_laid_out_once_and_every_k_has_one_shape(monkeypatch):
     calls = []
 

@@ -59,6 +59,7 @@ def test_rates_come_back(truth, counts, fitted):
     assert 3 < fitted.n_iter_ < 500
 
 
+@pytest.mark.slow
 def test_rows_of_the_fit_and_new_ones_get_the_same_factors():
     counts = np.random.default_rng(2).poisson(20.0 * np.eye(3)[np.arange(60) % 3] + 1.0)
     fitted = PoissonFactorizer(3, tol=1e-7, max_iter=2000, random_state=0).fit(counts)
@@ -104,6 +105,7 @@ def test_an_anndata_is_known_by_the_names_of_its_variables(counts):
         fitted.transform(table[:, ::-1])
 
 
+@pytest.mark.slow
 def test_numbers_need_not_be_whole_and_their_scale_is_that_of_counts(counts, fitted):
     halved = PoissonFactorizer(3, random_state=0).fit(counts / 2)
     whole, half = (
@@ -449,6 +451,7 @@ def test_several_starts_score_as_their_mixture():
     assert len(several.starts_) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [5, slice(None)])
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_no_fit_converges_where_float32_cannot_see_it(place, hierarchical):

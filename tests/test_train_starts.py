@@ -138,6 +138,7 @@ def test_a_folder_of_another_run_is_not_a_start(workdir, tmp_path, no_figures):
         load_run(tmp_path / "run", lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_start_of_another_seed_is_not_one_of_the_run(workdir, monkeypatch):
     def changed(folder, *rest):
         step, leaves, identity = read_checkpoint(folder, *rest)

@@ -108,6 +108,7 @@ def test_another_prior_has_another_evidence():
     assert abs(in_errors(found.forward, (log_evidence, 0.02))) > 6
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_bounds_and_another_one_others():
     once, again, other = (bounds("flat", 2, 5, seed=seed)[0] for seed in (1, 1, 2))
     assert once.forward.tolist() == again.forward.tolist() != other.forward.tolist()

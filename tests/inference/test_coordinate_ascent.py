@@ -143,6 +143,7 @@ def moved(new, old, weight: float):
     )
 
 
+@pytest.mark.slow
 def test_the_start_is_extrapolated_by_relative_changes(x64):
     problem = make_problem()
     first = start(EXTRAPOLATED, "flat", problem)
@@ -310,6 +311,7 @@ def test_a_sweep_sends_the_columns_once_there_and_once_back(case, num_tables):
     assert max(found["all-reduce"]) <= 4 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_what_is_not_finite_on_the_last_device_alone_is_seen_in_its_sweep():
     program, (state, last_step, batch) = on_devices(4)

@@ -490,6 +490,7 @@ def with_nan(state: TrainState, name: str, column: int) -> None:
     state.arrays = state.arrays.replace(q=state.arrays.q | {name: values})
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_on_one_device_alone_is_seen():
     state = make_state("hierarchical", 4)
     with_nan(state, "column_rates", 39)

@@ -120,6 +120,7 @@ def test_the_mean_estimate_of_an_epoch_is_the_elbo(kind, batch_rows):
     assert np.std(elbos) > 1e-3 * abs(elbo)
 
 
+@pytest.mark.slow
 def test_the_mean_statistics_of_an_epoch_are_those_of_all_rows():
     """Also those of columns: at size 1 a step holds c + J Σ_n E[z], whose mean is c + Σ_n E[z]."""
     inference, state, batches, whole = problem(PoissonFactorization, 64)
@@ -145,6 +146,7 @@ def test_the_mean_statistics_of_an_epoch_are_those_of_all_rows():
     assert jnp.abs(one - 1).max() > 0.1
 
 
+@pytest.mark.slow
 def test_rows_are_updated_as_often_as_asked_for_and_extrapolated():
     inference, state, batches, _ = problem(PoissonFactorization)
     inference = dataclasses.replace(inference, local_updates=4)

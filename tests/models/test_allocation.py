@@ -101,7 +101,7 @@ def test_row_sums_have_the_mean_and_covariance_of_multinomials(num_factors, x64)
         assert np.abs(z).max() < 5, size
 
 
-@pytest.mark.parametrize(("num_factors", "x64"), BY_PRECISION)
+@pytest.mark.parametrize(("num_factors", "x64"), slow_after(1, BY_PRECISION))
 def test_column_sums_have_the_mean_and_variance_of_multinomials(num_factors, x64):
     p, drawn = probabilities(num_factors), samples(num_factors, x64)[1]
     total = NUM_ROWS * sum(SIZES)

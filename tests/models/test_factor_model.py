@@ -59,6 +59,7 @@ def test_the_elbo_is_the_dense_one(kind, case, in_x64, rtol):
             np.testing.assert_allclose(elbo(model, q, batch), expected, rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-15, 1e-10, 1e10, 1e15])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_elbo_and_the_shares_do_not_mind_scales_that_cancel(kind, scale):
