@@ -12,6 +12,7 @@ frozen pytree, is what functions take and return.
 import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, dataclass_transform
 
@@ -41,8 +42,15 @@ if TYPE_CHECKING:
 
         def __get__(self, record: object, kind: type | None = None) -> Array: ...
         def __set__(self, record: object, value: ArrayLike) -> None: ...
+
+    class PathText:
+        """The path of a Spec: set to a string or a path, and read as a string."""
+
+        def __get__(self, record: object, kind: type | None = None) -> str: ...
+        def __set__(self, record: object, value: str | os.PathLike[str]) -> None: ...
 else:
     Leaf: TypeAlias = jax.Array
+    PathText: TypeAlias = str
 
 
 @dataclass_transform(kw_only_default=True)

@@ -24,6 +24,7 @@ the numbers, from 1, that they have in all results; factor k is at index k - 1 o
 import importlib
 import json
 import operator
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,9 @@ _ROWS_AT_ONCE = 2**14  # bounds the memory for tables
 _SIDES = "rows", "columns"
 
 
-def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[Path]:
+def export(
+    run: FittedRun, path: str | os.PathLike[str], draws: int = 500, seed: int = 0
+) -> list[Path]:
     """Writes the posterior of a run in the format given by the suffix of `path`.
 
     Args:
@@ -67,6 +70,7 @@ def export(run: FittedRun, path: Path, draws: int = 500, seed: int = 0) -> list[
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
+    path = Path(path)
     write = FORMATS.get(path.suffix)
     if write is None:
         raise ConfigError(f"the output must end with {', '.join(FORMATS)}, got {str(path)!r}")

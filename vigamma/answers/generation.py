@@ -1,5 +1,6 @@
 """New rows of counts from the posterior of a finished or interrupted run."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ class Generated(NamedTuple):
 
 
 def generate(
-    workdir: Path,
+    workdir: str | os.PathLike[str],
     num_rows: int,
     seed: int,
     warn: Callable[[str], None] = warnings.warn,
@@ -59,6 +60,7 @@ def generate(
     """
     if num_rows < 1:
         raise ValueError(f"the number of rows must be at least 1, got {num_rows}")
+    workdir = Path(workdir)
     wanted = step if isinstance(step, int) else None
     found_step, leaves, identity = read_checkpoint(workdir, warn, wanted)
     key, column_names = key_of_seed(seed), None

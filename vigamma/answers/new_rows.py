@@ -1,5 +1,6 @@
 """Recommendations, factors and scores of many rows that were not in the run."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class NewRowAnswers(NamedTuple):
     scores: pd.DataFrame | None
 
 
-def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
+def read_new_rows(run: FittedRun, path: str | os.PathLike[str]) -> NewCounts:
     """Reads counts of rows that were not in the run, by the same rules as its own counts.
 
     The file lists the counts of one row, or has any format of `SparseCounts`. The thresholds and
@@ -65,7 +66,7 @@ def read_new_rows(run: FittedRun, path: Path) -> NewCounts:
     data = run.config.data
     rules = data if isinstance(data, SparseCounts) else SparseCounts()
     factors = run.factors
-    return read_new_counts(path, factors.column_names, rules, factors.column_ids)
+    return read_new_counts(Path(path), factors.column_names, rules, factors.column_ids)
 
 
 def answer_new_rows(

@@ -1,6 +1,7 @@
 """Counts from files of many formats: one matrix, or the parts of a published split."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
 from vigamma.data.readers.delimited_fields import check_columns
 from vigamma.data.readers.raw_counts import RawCounts, make_counts
 from vigamma.data.readers.text_files import check_encoding, shown
-from vigamma.typing import spec
+from vigamma.typing import PathText, spec
 
 PARTS = "the parts of a matrix"
 _ANNOUNCED_BYTES = 2**24  # files of this size take a while to read
@@ -97,7 +98,7 @@ class SparseCounts:
       column_names: likewise for the columns, such as "movies.csv".
     """
 
-    path: str = ""
+    path: PathText = PathText()
     duplicates: str = "sum"
     at_least: float = 0.0
     rounding: str = "none"
@@ -109,6 +110,10 @@ class SparseCounts:
     encoding: str = ""
     row_names: str = ""
     column_names: str = ""
+
+    def __post_init__(self) -> None:
+        """Converts a path to text, which flags and JSON files have, too."""
+        self.path = os.fspath(self.path)
 
     @property
     def rules(self) -> CountRules:

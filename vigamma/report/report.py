@@ -1,5 +1,6 @@
 """The report of a factorization as an HTML page: the model, the results, and possible problems."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from vigamma.storage.atomic_files import replace_file
 
 
 def write_report(
-    workdir: Path,
-    output: Path,
+    workdir: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     say: Callable[[str], None] = lambda _: None,
     step: WantedStep = "best",
 ) -> None:
@@ -37,7 +38,7 @@ def write_report(
         factorization, or if its data have changed.
       ConfigError: if the data cannot be loaded.
     """
-    results = load_results(workdir, say, step)
+    results = load_results(Path(workdir), say, step)
     split = results.data.split
     replication = replication_of(results, say)
     say("looking for what fits worst")
@@ -60,4 +61,4 @@ def write_report(
         residuals=largest_residuals_of(results, of_rows, of_columns),
         reproduction=reproduction_of(results),
     )
-    replace_file(output, html.encode())
+    replace_file(Path(output), html.encode())

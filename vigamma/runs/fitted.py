@@ -1,6 +1,7 @@
 """A fitted factorization, read from the directory of its run; all answers are computed from it."""
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,7 +140,7 @@ class FittedRun(NamedTuple):
 
 
 def load_run(
-    workdir: Path,
+    workdir: str | os.PathLike[str],
     warn: Callable[[str], None] = warnings.warn,
     step: WantedStep = "best",
     with_samples: bool = True,
@@ -157,6 +158,7 @@ def load_run(
       CheckpointError: if there is no such checkpoint, if none is intact, or if it is not of a
         factorization.
     """
+    workdir = Path(workdir)
     if isinstance(step, int):
         return run_of(workdir, *read_checkpoint(workdir, warn, step), best=False)
     found, is_best = [read_checkpoint(workdir, warn)], step == "best"

@@ -1,6 +1,7 @@
 """Loading of the data of a config, and construction of the fit of its model."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _checked(fit: Fit, inference: Any) -> Fit:
     return fit
 
 
-def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
+def load_run_data(run: FittedRun, path: str | os.PathLike[str] | None = None) -> SplitData:
     """Loads the counts that a run was fitted to, with the same split and names.
 
     Files of names are not read again, as the run has stored what was in them.
@@ -121,7 +122,7 @@ def load_run_data(run: FittedRun, path: str | None = None) -> SplitData:
     if path is not None:
         if not hasattr(source, "path"):
             raise ConfigError(f"{type(source).__name__}, the data of the run, have no path")
-        source = dataclasses.replace(source, path=path)
+        source = dataclasses.replace(source, path=os.fspath(path))
     try:
         loaded = _load_again(source, run.factors)
         data = SplitData(loaded, config.heldout, config.model.row_sum_exposures)

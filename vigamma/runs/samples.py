@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -85,13 +86,13 @@ def samples_from(draws: Sequence[Draw]) -> Samples:
     )
 
 
-def load_samples(workdir: Path) -> Samples | None:
+def load_samples(workdir: str | os.PathLike[str]) -> Samples | None:
     """The samples of a run, finished or not; None if it has none.
 
     Raises:
       CheckpointError: if a draw is damaged, or the draws are not of one run.
     """
-    found = _read(workdir)
+    found = _read(Path(workdir))
     return None if found is None else found[0]
 
 

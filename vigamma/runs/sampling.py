@@ -5,6 +5,7 @@ resumed, refused and interrupted as any run. Its draws are in `samples/draws`.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
 
 
 def sample(
-    workdir: Path,
+    workdir: str | os.PathLike[str],
     inference: Gibbs | None = None,
     *,
     num_sweeps: int = NUM_SWEEPS,
     save_every: int = 80,
     seed: int = 0,
-    data_path: str | None = None,
+    data_path: str | os.PathLike[str] | None = None,
 ) -> Outcome:
     """Draws from the posterior of a run, or goes on with it from the newest intact checkpoint.
 
@@ -67,7 +68,7 @@ def sample(
     """
     _need_arviz()
     chains: Any = Gibbs() if inference is None else inference
-    run = load_run(workdir, with_samples=False)
+    run, folder = load_run(workdir, with_samples=False), Path(workdir, SAMPLES)
     config = Experiment(
         data=run.config.data,
         model=run.config.model,
@@ -81,9 +82,9 @@ def sample(
 
     def load(say: Callable[[str], None]) -> SamplingFit:
         del say
-        return SamplingFit(config, run, load_run_data(run, data_path), workdir / SAMPLES)
+        return SamplingFit(config, run, load_run_data(run, data_path), folder)
 
-    return run_fit(config, workdir / SAMPLES, load)
+    return run_fit(config, folder, load)
 
 
 def _need_arviz() -> None:

@@ -7,6 +7,7 @@ optimization", AISTATS. Candidates are warm-started: each continues from its pre
 import dataclasses
 import itertools
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -274,7 +275,7 @@ def search(
 
 
 def write_search(
-    outcome: SearchOutcome, workdir: Path, filename: str, given: Mapping[str, Any]
+    outcome: SearchOutcome, workdir: str | os.PathLike[str], filename: str, given: Mapping[str, Any]
 ) -> str:
     """Writes `search.json` and `search.png`, and returns the command that fits the winner.
 
@@ -287,7 +288,7 @@ def write_search(
       filename: the config file of the search.
       given: the fields that were set by flags.
     """
-    fields = dict(given) | outcome.changes
+    workdir, fields = Path(workdir), dict(given) | outcome.changes
     if "model" in outcome.changes:
         filename, fields = str(workdir / "winner.py"), {}
         text = f'"""The winner of a search."""\n\n{config_file(outcome.config)}'

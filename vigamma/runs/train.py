@@ -1,6 +1,7 @@
 """Runs in a directory: load, restore, take steps, save, report and draw figures."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -49,7 +50,7 @@ class Outcome(NamedTuple):
     table: str
 
 
-def run_experiment(config: Experiment, workdir: Path) -> Outcome:
+def run_experiment(config: Experiment, workdir: str | os.PathLike[str]) -> Outcome:
     """Runs an experiment in `workdir`, or resumes it from the newest intact checkpoint.
 
     It writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`. If
@@ -62,7 +63,7 @@ def run_experiment(config: Experiment, workdir: Path) -> Outcome:
       LostProcessError: if another process has died; the newest checkpoint is kept.
       Interrupted: after SIGTERM or Ctrl-C; all completed steps are saved.
     """
-    return run_fit(config, workdir, lambda say: load_fit(config, say))
+    return run_fit(config, Path(workdir), lambda say: load_fit(config, say))
 
 
 def run_fit(

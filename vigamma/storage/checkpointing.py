@@ -8,6 +8,7 @@ folder, and reads files only after their checksums were verified.
 import gc
 import json
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -60,14 +61,14 @@ class Checkpointer:
       seconds_saving: the total time of its saves.
     """
 
-    def __init__(self, workdir: Path, identity: Mapping[str, Any]):
+    def __init__(self, workdir: str | os.PathLike[str], identity: Mapping[str, Any]):
         """Prepares to save and restore, without touching the disk.
 
         Args:
           workdir: the directory of the run.
           identity: what a checkpoint must share with the run that resumes it; JSON values.
         """
-        self._workdir, self._identity = workdir.absolute(), dict(identity)
+        self._workdir, self._identity = Path(workdir).absolute(), dict(identity)
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         self.last_saved: int | None = None
         self.seconds_saving = 0.0
@@ -179,7 +180,7 @@ class Checkpointer:
 
 
 def read_checkpoint(
-    workdir: Path, warn: Callable[[str], None], wanted: int | None = None
+    workdir: str | os.PathLike[str], warn: Callable[[str], None], wanted: int | None = None
 ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
     """Reads a checkpoint, on one process, without the config of its run.
 
@@ -196,7 +197,7 @@ def read_checkpoint(
       RunError: in a process that was forked after JAX had started.
     """
     check_not_forked()
-    workdir = workdir.absolute()
+    workdir = Path(workdir).absolute()
     found = _first_intact(workdir, _candidates(workdir, wanted), warn)
     if found is None:
         raise CheckpointError(f"there is no checkpoint in {workdir}")
@@ -205,9 +206,9 @@ def read_checkpoint(
     return step, _read_arrays(workdir / str(step), target), manifest["identity"]
 
 
-def saved_steps(workdir: Path) -> list[int]:
+def saved_steps(workdir: str | os.PathLike[str]) -> list[int]:
     """The steps of all checkpoints, in ascending order, intact or not."""
-    return numbered_folders(workdir)
+    return numbered_folders(Path(workdir))
 
 
 def _candidates(workdir: Path, wanted: int | None) -> list[int]:
