@@ -1,6 +1,7 @@
 """NumPyro's distributions with our draws: all else is theirs, and SVI and NUTS are exact."""
 
 import importlib
+import re
 import sys
 
 import jax
@@ -15,6 +16,7 @@ from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 
 import vigamma.numpyro as ours
 from tests.slow import slow_after
+from vigamma.terminal.invocation import pip_install
 
 KEY = jax.random.key(0)
 NAMES = ["Gamma", "Beta", "Dirichlet", "InverseGamma", "StudentT"]
@@ -256,5 +258,7 @@ def test_without_numpyro_one_line_says_what_to_install(monkeypatch):
         if module.split(".")[0] == "numpyro" or module == "vigamma.numpyro":
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "meta_path", [NoNumpyro, *sys.meta_path])
-    with pytest.raises(ImportError, match=r"^vigamma\.numpyro needs NumPyro: pip install 'vig"):
+    with pytest.raises(
+        ImportError, match=rf"^vigamma\.numpyro needs NumPyro: {re.escape(pip_install('numpyro'))}"
+    ):
         importlib.import_module("vigamma.numpyro")

@@ -3,6 +3,7 @@
 import gzip
 import re
 import shlex
+import tomllib
 
 import numpy as np
 import pytest
@@ -88,6 +89,13 @@ def test_the_example_of_scikit_learn_runs():
     exec(example, names)
     assert names["theta"].shape == (1797, 20)
     assert (names["theta"] > 0).all()
+
+
+def test_every_extra_is_named():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r"^Extras, .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", extras))
+    assert named == set(project["optional-dependencies"])
 
 
 def test_every_path_in_the_map_exists():

@@ -4,8 +4,10 @@ import codecs
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -14,6 +16,7 @@ from vigamma.answers.tables import aligned
 from vigamma.devices.mesh import start_devices
 from vigamma.errors import RunError
 from vigamma.terminal import console as terminal
+from vigamma.terminal.invocation import pip_install
 
 NATURAL = ROOT / "configs" / "zero_natural.py"
 
@@ -132,3 +135,11 @@ def test_what_is_written_has_the_length_of_the_text():
     stream = io.StringIO()
     assert terminal.PrintableText(stream).write("a\x1b") == 2
     assert stream.getvalue() == "a\\x1b"
+
+
+@pytest.mark.parametrize("extra", ["anndata", "arviz", "numpyro", "parquet"])
+def test_the_packages_of_an_extra_are_installed_by_a_command_of_this_environment(extra):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = project["optional-dependencies"][extra]
+    words = shlex.split(pip_install(extra))
+    assert words == [sys.executable, "-m", "pip", "install", *packages]

@@ -8,7 +8,7 @@ another. Draws are many times faster than those of `jax.random`, exact at small 
 their pathwise gradients (Figurnov, Mohamed & Mnih 2018, "Implicit reparameterization gradients")
 are exact to rounding. Take them for the guide of an SVI, where each step draws and differentiates
 all latents; as a prior under NUTS, where nothing is drawn but the start, they cost and give the
-same as NumPyro's own. With `pip install 'vigamma[numpyro]'`.
+same as NumPyro's own. With the extra `numpyro`.
 """
 
 from typing import Any
@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from vigamma import random
+from vigamma.terminal.invocation import pip_install
 
 try:
     import numpyro.distributions as dist
 except ModuleNotFoundError as error:
     if error.name != "numpyro":
         raise
-    raise ImportError("vigamma.numpyro needs NumPyro: pip install 'vigamma[numpyro]'") from None
+    raise ImportError(f"vigamma.numpyro needs NumPyro: {pip_install('numpyro')}") from None
 
 __all__ = ["Beta", "Dirichlet", "Gamma", "InverseGamma", "StudentT"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from vigamma.errors import UnknownNameError
+from vigamma import UnknownNameError
 from vigamma.figures import loadings as drawing_loadings
 from vigamma.figures import memberships
 from vigamma.figures.loadings import Loadings

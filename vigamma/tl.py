@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
+from vigamma import UnknownNameError
 from vigamma.answers.factor_values import FactorValues, values_of
 from vigamma.counts.sparse import canonical_counts, check_sparse_counts
 from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut
 from vigamma.data.split_data import SplitData
-from vigamma.errors import UnknownNameError
 from vigamma.inference.gibbs import Gibbs
 from vigamma.models.factor_model import Posterior
 from vigamma.models.hierarchical_poisson_factorization import HierarchicalPoissonFactorization

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import sys
 import tarfile
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers.text_files import FormatError, numbered_lines, shown
+from vigamma.terminal.invocation import pip_install
 
 TEXT = "user,item,count\nann,jäzz,1\nbob,folk,2\n"
 MATRIX = "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 2 1\n2 1 2\n"
@@ -124,7 +126,9 @@ def test_what_is_not_unpacked_here_is_refused_with_the_way_out(tmp_path, data, p
 
 def test_without_pyarrow_zstandard_is_refused_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(FormatError, match=r"Zstandard: pip install 'vigamma\[parquet\]', or unp"):
+    with pytest.raises(
+        FormatError, match=f"needs pyarrow: {re.escape(pip_install('parquet'))}; or unp"
+    ):
         load(tmp_path / "a.csv.zst", as_zstandard(TEXT.encode()))
 
 

@@ -45,6 +45,7 @@ from vigamma.models.factor_model import PROBABILITIES, Posterior
 from vigamma.runs.experiment import flatten
 from vigamma.runs.fitted import FittedFactors, FittedRun
 from vigamma.storage.atomic_files import replacing
+from vigamma.terminal.invocation import pip_install
 
 _ROWS_AT_ONCE = 2**14  # bounds the memory for tables
 _SIDES = "rows", "columns"
@@ -65,7 +66,7 @@ def export(
       the files written.
 
     Raises:
-      ConfigError: for another suffix, or if a package is missing; the message names its extra.
+      ConfigError: for another suffix, or if a package is missing; the message says what to type.
       ValueError: if `draws` is below 1.
     """
     if draws < 1:
@@ -250,6 +251,4 @@ def _needed(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(
-            f"this format needs {package}: pip install 'vigamma[{extra}]' ({error})"
-        ) from error
+        raise ConfigError(f"this format needs {package} ({error}): {pip_install(extra)}") from error

@@ -58,9 +58,9 @@ class SparseCounts:
     * `.mtx`: a matrix of MatrixMarket.
     * a folder with `matrix.mtx`: single cells from 10x Genomics' Cell Ranger.
     * `.parquet`, `.feather`, `.arrow`: tables with a row, a column and a count per line;
-      `pip install 'vigamma[parquet]'`.
+      extra `parquet`.
     * `.h5`: single cells from Cell Ranger, version 2 or later.
-    * `.h5ad`: single cells in AnnData; `pip install 'vigamma[anndata]'`.
+    * `.h5ad`: single cells in AnnData; extra `anndata`.
     * `docword*.txt`, and `vocab*.txt` beside it: a bag of words of the UCI repository.
     * "N term:count ..." in the first line: a bag of words of LDA-C.
     * any other text: "row column count" in each line, or "row column", which counts 1; or a matrix

@@ -35,6 +35,7 @@ from vigamma.runs.loading import load_run_data
 from vigamma.runs.samples import SAMPLES, Draw, Samples, identity_of_start, load_samples
 from vigamma.runs.train import Outcome, run_fit
 from vigamma.storage.draws import remove_draws, save_draw
+from vigamma.terminal.invocation import pip_install
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +94,7 @@ def _need_arviz() -> None:
     except ImportError as error:
         raise ConfigError(
             "posterior samples are checked by ArviZ, which is not installed: "
-            "pip install 'vigamma[arviz]'"
+            f"{pip_install('arviz')}"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Files of Cell Ranger in HDF5."""
 
+import re
 import sys
 
 import h5py
@@ -10,6 +11,7 @@ import scipy.sparse as sp
 from vigamma.data.files import SparseCounts
 from vigamma.data.readers import ten_x_h5
 from vigamma.data.readers.text_files import FormatError
+from vigamma.terminal.invocation import pip_install
 
 COUNTS = np.array([[1, 0, 4], [0, 300, 0]])
 KINDS = ["Gene Expression", "Antibody Capture", "Gene Expression"]
@@ -85,7 +87,8 @@ def test_a_file_of_loom_is_refused(tmp_path):
 def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
     path = write_version_3(tmp_path / "a.h5")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ValueError, match=r"a.h5 needs .*: pip install 'vigamma\[anndata\]'"):
+    hint = re.escape(pip_install("anndata"))
+    with pytest.raises(ValueError, match=f"a.h5 needs .*: {hint}$"):
         SparseCounts(path=path).load()
-    with pytest.raises(ValueError, match=r"needs h5py: pip install 'vigamma\[anndata\]'"):
+    with pytest.raises(ValueError, match=f"needs h5py: {hint}$"):
         ten_x_h5.read(tmp_path / "a.h5")

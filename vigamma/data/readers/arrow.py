@@ -10,6 +10,7 @@ from vigamma.counts.names import as_names, in_order
 from vigamma.data.readers.delimited_fields import ALL, also_ignored, arrangement, fields_named
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import FormatError, reading
+from vigamma.terminal.invocation import pip_install
 
 _SAMPLE = 20
 
@@ -34,7 +35,7 @@ def read(path: Path, columns: str = "") -> RawCounts:
         import pyarrow.feather
         import pyarrow.parquet
     except ImportError as error:
-        raise ValueError(f"{path} needs pyarrow: pip install 'vigamma[parquet]'") from error
+        raise ValueError(f"{path} needs pyarrow: {pip_install('parquet')}") from error
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     with reading(path, "a table of Parquet" if is_parquet else "a table of Arrow"):
         load = pa.parquet.read_table if is_parquet else pa.feather.read_table

@@ -9,6 +9,7 @@ import scipy.sparse
 from vigamma.counts.names import as_names
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import FormatError, reading
+from vigamma.terminal.invocation import pip_install
 
 _CELLS_AT_ONCE = 2**24  # bounds the memory for a dense matrix
 
@@ -28,7 +29,7 @@ def read(path: Path, layer: str = "") -> RawCounts:
         import h5py  # takes 1 s with anndata; only for these data
         from anndata.io import read_elem
     except ImportError as error:
-        raise ValueError(f"{path} needs anndata: pip install 'vigamma[anndata]'") from error
+        raise ValueError(f"{path} needs anndata: {pip_install('anndata')}") from error
 
     with reading(path, "an AnnData file"), h5py.File(path, "r") as file:
         if "obs" not in file or "var" not in file:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vigamma.terminal.invocation import pip_install
+
 BYTES_AT_ONCE = 2**18
 PACKED_ENDS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
@@ -95,7 +97,8 @@ def _unpack_zstandard(stored: io.BufferedReader, path: Path) -> io.BufferedIOBas
         import pyarrow
     except ImportError as error:
         raise FormatError(
-            f"{path} is compressed by Zstandard: pip install 'vigamma[parquet]', or unpack it first"
+            f"{path} is compressed by Zstandard, which needs pyarrow: {pip_install('parquet')}; or "
+            "unpack it first"
         ) from error
     return pyarrow.CompressedInputStream(stored, "zstd")
 

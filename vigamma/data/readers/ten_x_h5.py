@@ -10,6 +10,7 @@ from vigamma.counts.names import as_names
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.ten_x_features import chosen_features, feature_names
 from vigamma.data.readers.text_files import FormatError, reading
+from vigamma.terminal.invocation import pip_install
 
 
 def read(path: Path, layer: str = "") -> RawCounts:
@@ -27,7 +28,7 @@ def read(path: Path, layer: str = "") -> RawCounts:
     try:
         import h5py
     except ImportError as error:
-        raise ValueError(f"{path} needs h5py: pip install 'vigamma[anndata]'") from error
+        raise ValueError(f"{path} needs h5py: {pip_install('anndata')}") from error
     with reading(path, "a matrix of Cell Ranger"), h5py.File(path, "r") as file:
         groups = {name: item for name, item in file.items() if isinstance(item, h5py.Group)}
         found = {name: group for name, group in groups.items() if "barcodes" in group}
