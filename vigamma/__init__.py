@@ -98,6 +98,8 @@ if TYPE_CHECKING:
     from vigamma.sklearn.factorizer import PoissonFactorizer as PoissonFactorizer
     from vigamma.typing import spec as spec
 
+    __version__: str
+
 _HOMES = {
     "SAMPLES": "vigamma.runs.samples",
     "Adam": "vigamma.inference.adam",
@@ -180,11 +182,13 @@ _HOMES = {
     "write_report": "vigamma.report.report",
 }
 
+_MODULES = ["contracts", "pl", "random", "tl"]  # with public names of their own
+
 __all__ = list(_HOMES)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_MODULES, "__version__"]
 
 
 if not TYPE_CHECKING:  # type checkers would accept any attribute name
@@ -194,6 +198,8 @@ if not TYPE_CHECKING:  # type checkers would accept any attribute name
             value = getattr(importlib.import_module(home), name)
             globals()[name] = value
             return value
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version(__name__)
         if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

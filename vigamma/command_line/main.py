@@ -1,9 +1,9 @@
 """The console command `vigamma`: its first word is the command to start."""
 
 import sys
-from importlib import metadata
 from pathlib import Path
 
+import vigamma
 from vigamma.command_line import cards
 from vigamma.command_line.start import start
 from vigamma.terminal.console import complain, end_with_a_closed_pipe, take_any_character
@@ -33,7 +33,7 @@ def main() -> int:
         case [] | ["--help" | "-h" | "help", *_]:
             print(_HELP + cards.table(cards.first_lines(_COMMANDS) | _CONFIGS))
         case ["--version"]:
-            print(f"vigamma {metadata.version('vigamma')}")
+            print(f"vigamma {vigamma.__version__}")
         case ["configs", *_]:
             print(cards.table(cards.first_lines(cards.FOLDER)))
         case [word, *_]:
