@@ -23,10 +23,11 @@ from pathlib import Path
 
 import jax
 import scipy.sparse
-from absl import app, flags, logging
+from absl import flags, logging
 from benchmark_problems import synthetic_counts
 
 import vigamma
+from vigamma.command_line.start import start_script
 from vigamma.data.files import LoadedCounts
 from vigamma.devices.host import keep_freed_memory, peak_memory_bytes, use_all_cores
 from vigamma.devices.mesh import make_mesh
@@ -206,4 +207,4 @@ def _json_of(script: str, *arguments: object) -> dict:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

@@ -10,9 +10,10 @@ import importlib.util
 import time
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 import vigamma
+from vigamma.command_line.start import start_script
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.inference.fold_in import fold_in
 
@@ -84,4 +85,4 @@ def hpfrec_seconds(counts, rows) -> float:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

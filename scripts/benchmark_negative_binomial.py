@@ -22,10 +22,11 @@ import time
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from scipy.special import gammaln
 
 import vigamma
+from vigamma.command_line.start import start_script
 from vigamma.counts.sparse import rows_of
 from vigamma.devices.host import keep_freed_memory, use_all_cores
 from vigamma.devices.mesh import make_mesh
@@ -242,4 +243,4 @@ def coverage(draws, truth, rng):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

@@ -16,11 +16,12 @@ from collections import defaultdict
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from benchmark_problems import Problem, flat_problem
 from scipy.sparse import csr_array, load_npz
 
 import vigamma
+from vigamma.command_line.start import start_script
 from vigamma.data.layout.count_rows import in_order
 from vigamma.devices.host import use_all_cores
 from vigamma.diagnostics.recovery import matched_factors
@@ -270,4 +271,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

@@ -11,7 +11,7 @@ import time
 import warnings
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, LatentDirichletAllocation
 from sklearn.exceptions import ConvergenceWarning
@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from vigamma import PoissonFactorizer
+from vigamma.command_line.start import start_script
 from vigamma.devices.host import use_all_cores
 
 _NUM_COMPONENTS = flags.DEFINE_list("num_components", ["16", "32", "64"], "Of all factorizations.")
@@ -73,4 +74,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

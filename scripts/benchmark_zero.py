@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 import optax
-from absl import app, flags, logging
+from absl import flags, logging
 from benchmark_problems import zero_state
 
 import vigamma
+from vigamma.command_line.start import start_script
 from vigamma.devices.mesh import in_default_float
 
 _STEPS = flags.DEFINE_integer("steps", 5000, "Steps of vigamma, in chunks of 100.", lower_bound=100)
@@ -89,4 +90,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start_script(main)

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 _WANTED = 0.95
 _NONE_IS_QUICK = 5  # the exit status of pytest that has collected nothing
@@ -188,4 +188,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    from vigamma.command_line.start import start_script  # not in tests, which import a copy
+
+    start_script(main)

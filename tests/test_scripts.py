@@ -48,16 +48,29 @@ RATE = "config.inference.optimizer.learning_rate"
     [
         (
             "--config.learning_rate=0.1",
-            "Field learning_rate not found on dataclass Experiment; did you mean "
+            "there is no field config.learning_rate; did you mean "
             "--config.inference.optimizer.learning_rate?",
         ),
-        ("--config.num_steps=many", "flag --config.num_steps=many: invalid literal for int()"),
+        ("--config.data.at_leest=3", "there is no field config.data.at_leest; --help lists all"),
+        (
+            "--config.heldout.protocol=cells",
+            "config.heldout is None, without fields: give --config.heldout=build, too",
+        ),
+        ("--config.heldout=HeldOut", "config.heldout must be none, or build for its defaults, got"),
+        (
+            "--config.inference.estimator=ScoreFunctionElbo",
+            "config.inference.estimator is PathwiseElbo, and flags change the fields of a class, "
+            f"but not the class: copy {ZERO}, edit the copy, and give its path to --config",
+        ),
+        ("--config.num_steps=many", "config.num_steps must be int, got 'many'"),
         (f"--{RATE}=-0.1", f"{RATE} must be positive and finite, got -0.1"),
         (f"--{SAMPLES}=0", f"{SAMPLES} must be at least 1, got 0"),
         (f"--{SAMPLES}=7", f"{SAMPLES} must be divisible by the number of devices (2), got 7"),
         ("--config.data.digit=12", "config.data.digit must be 0 to 9, got 12"),
         ("--config.seed=-1", "config.seed must be 0 to"),
-        ("--steps=3", "Unknown command line flag 'steps'"),
+        ("--steps=3", "Unknown command line flag 'steps'; --help lists all"),
+        ("--workdr=a", "Unknown command line flag 'workdr'; did you mean --workdir?"),
+        ("--nocahce", "Unknown command line flag 'nocahce'; did you mean --nocache?"),
         ("more", "unexpected argument 'more'"),
     ],
 )
@@ -70,6 +83,31 @@ def test_a_bad_flag_is_one_line_and_an_exit_status(tmp_path, flag, message):
     (line,) = err.splitlines()
     assert line.startswith(f"error: {message}")
     assert not (tmp_path / "run").exists()
+
+
+SCRIPTS = sorted(
+    path.name
+    for path in (ROOT / "scripts").glob("*.py")
+    if '__name__ == "__main__"' in path.read_text()
+)
+
+
+def test_help_ends_well():
+    for name in ("benchmark_fold_in.py", "mutate.py", "topics.py"):
+        status, out, err = run(name, "--help")
+        assert (status, err) == (0, "")
+        assert len(out) > 400
+    status, out, err = run("benchmark_fold_in.py", "--num_rows=0")
+    assert (status, out) == (1, "")
+    assert "num_rows" in err
+
+
+def test_every_script_starts_where_help_ends_well():
+    assert len(SCRIPTS) > 18
+    for name in SCRIPTS:
+        text = (ROOT / "scripts" / name).read_text()
+        is_of_argparse = "ArgumentParser" in text
+        assert is_of_argparse or "    start(" in text or "    start_script(main)" in text, name
 
 
 @pytest.mark.slow

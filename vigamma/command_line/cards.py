@@ -29,10 +29,13 @@ def table(lines: dict[str, str]) -> str:
     return "\n".join(f"  {name:<{width}}{line}" for name, line in sorted(lines.items()))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: "; did you mean zero?", or nothing."""
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
+    """The end of a message about an unknown word: "; did you mean zero?", or nothing.
+
+    `before` is typed before the word.
+    """
     found = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    return f"; did you mean {before}{found[0]}?" if found else ""
 
 
 def config_path(word: str) -> Path:

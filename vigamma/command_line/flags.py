@@ -1,6 +1,5 @@
 """Flags: parsing, and those that several commands have."""
 
-import difflib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,10 @@ from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 from rich.console import Console
 
 from vigamma.command_line.cards import config_path, did_you_mean
+from vigamma.command_line.field_errors import problem_of_fields
 from vigamma.devices.compilation_cache import use_compilation_cache
 from vigamma.errors import ConfigError, UnknownNameError
-from vigamma.runs.experiment import Experiment, flatten
+from vigamma.runs.experiment import Experiment
 from vigamma.runs.fitted import FittedRun, WantedStep, load_run
 from vigamma.terminal.console import complain, take_any_character
 
@@ -91,11 +91,13 @@ class _ConfigParser(ConfigFileFlagParser):
     """Loads a config by name or path; after a colon may be an argument of its `get_config`."""
 
     config: Any = None
+    path: Path | None = None
 
     def parse(self, word: str) -> Any:
         """The config; UnknownNameError if there is none."""
         name, colon, argument = word.partition(":")
-        self.config = super().parse(f"{config_path(name)}{colon}{argument}")
+        self.path = config_path(name)
+        self.config = super().parse(f"{self.path}{colon}{argument}")
         return self.config
 
 
@@ -149,35 +151,34 @@ def one_line_errors(argv: Sequence[str]) -> Iterator[None]:
     except UnknownNameError as error:
         problem, status = str(error), 1
     except flags.UnrecognizedFlagError as error:
-        hint = did_you_mean(error.flagname, flags.FLAGS)
+        hint = did_you_mean(error.flagname, _known_flags(), "--") or "; --help lists all"
         problem = f"Unknown command line flag {error.flagname!r}{hint}"
     except SyntaxError as error:
         problem = f"{error.filename}, line {error.lineno}: {error.msg}"
     except Exception as error:  # a config file is code, and may raise anything
-        problem = _one_line(error) + _hint_at_fields(argv)
+        problem = _of_fields(error, argv) or _one_line(error)
     complain(problem)
     raise SystemExit(status)
 
 
-def _hint_at_fields(argv: Sequence[str]) -> str:
-    """The end of a message: the field that was meant by the first one that the config has not."""
+def _known_flags() -> list[str]:
+    """All flags as they are typed, without dashes."""
+    known = flags.FLAGS
+    return [no + n for n in known for no in ("", "no")[: 1 + bool(known[n].boolean)]]
+
+
+def _of_fields(error: Exception, argv: Sequence[str]) -> str | None:
+    """The problem of a field of the config, if there is a config and an error in its fields."""
     parser: Any = flags.FLAGS["config"].parser if "config" in flags.FLAGS else None
     config = getattr(parser, "config", None)
-    fields = list(flatten(config)) if isinstance(config, Experiment) else []
-    words = (re.match(r"--?(?:no)?config\.([\w.]+)", word) for word in argv)
-    unknown = [word[1] for word in words if word and word[1] not in fields]
-    if not (fields and unknown):
-        return ""
-    last = [path.rpartition(".")[2] for path in (unknown[0], *fields)]
-    near = difflib.get_close_matches(last[0], last[1:], n=1)
-    meant = [field for field, word in zip(fields, last[1:], strict=True) if [word] == near]
-    closest = difflib.get_close_matches(unknown[0], meant, n=1, cutoff=0.0)
-    return f"; did you mean --config.{closest[0]}?" if closest else ""
+    if not isinstance(config, Experiment):
+        return None
+    return problem_of_fields(error, config, str(parser.path), argv)
 
 
 def _one_line(error: Exception) -> str:
     """The message of an error, without the traceback that config_flags adds to some messages."""
-    text = error.args[0] if isinstance(error, KeyError) else str(error)
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    line = lines[-1 if "Traceback" in str(text) else 0] if lines else type(error).__name__
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[-1 if "Traceback" in text else 0] if lines else type(error).__name__
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", line)

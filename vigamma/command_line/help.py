@@ -16,13 +16,7 @@ from vigamma.runs.experiment import type_name
 from vigamma.terminal.console import end_with_a_closed_pipe, take_any_character
 from vigamma.terminal.invocation import command
 
-_WORDS = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _WIDTH = 100
-
-
-def is_help_wanted(argv: Sequence[str]) -> bool:
-    """Whether the flags ask for help."""
-    return not _WORDS.isdisjoint(argv)
 
 
 def print_help(module: ModuleType, argv: Sequence[str]) -> None:
@@ -33,14 +27,17 @@ def print_help(module: ModuleType, argv: Sequence[str]) -> None:
 
 
 def help_of(module: ModuleType, argv: Sequence[str]) -> str:
-    """The help of a command, with the fields of the config that `argv` names, if it names one."""
+    """The help of a command, with the fields of the config that `argv` names, if it names one.
+
+    `argv` is without the word that asks for help.
+    """
     name = module.__name__.rpartition(".")[2]
     docstring = inspect.cleandoc(module.__doc__ or "").replace(f"vigamma {name}", command(name))
     own = [*flags.FLAGS.get_flags_for_module(module.__name__), flags.FLAGS["cache"]]
     parts = [docstring, "Flags:", *map(_flag, own)]
     if "config" in flags.FLAGS:
         with one_line_errors(argv):
-            found = given_config([word for word in argv if word not in _WORDS])
+            found = given_config(argv)
         parts += [] if found is None else [f"Fields of {found[0]}:", *_fields(found[1], "config")]
     return "\n\n".join(parts)
 
