@@ -66,7 +66,7 @@ def x64():
 @pytest.fixture
 def no_figures(monkeypatch):
     """Figures take most of the time of a short run; most tests do not look at them."""
-    monkeypatch.setattr(train._Run, "_draw", lambda *_: None)
+    monkeypatch.setattr(train._Run, "_draw", lambda *_: [])
 
 
 @pytest.fixture

@@ -246,7 +246,8 @@ def test_a_run_is_sampled_and_answers_by_its_samples(sampled):
     status, out, err = run("sample.py", "--workdir", folder, *flags, "--num_sweeps=14")
     assert (status, err) == (0, "")
     assert "Posterior samples: 10 draws of 2 chains, 14 sweeps each" in out
-    assert out.endswith(f"written: {folder / 'samples'}\n")
+    files = "summary.json, metrics.jsonl, checkpoints, 1 figure in figures/"
+    assert out.endswith(f"written: {folder / 'samples'}: {files}\n")
     status, after, err = run("recommend.py", "--workdir", folder, user)
     assert (status, err) == (0, "")
     assert "90 % intervals of 10 posterior samples" in after

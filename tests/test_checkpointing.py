@@ -316,7 +316,7 @@ def test_leaves_that_are_not_what_was_saved_are_refused(tmp_path):
     assert facts["leaves"]["q.log_shape"]["crc32"] == zlib.crc32(saved)
     facts["leaves"]["q.log_shape"]["crc32"] += 1
     del facts["crc32"]
-    (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest._sealed(facts)))
+    (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest.sealed(facts)))
     with pytest.raises(CheckpointError, match=r"q\.log_shape is not what was saved"):
         read_checkpoint(tmp_path, pytest.fail)
 

@@ -1,6 +1,7 @@
 import io
 import itertools
 import json
+import re
 import resource
 from pathlib import Path
 
@@ -78,21 +79,25 @@ def shown(terminal: bool, **options) -> str:
     console = PlainConsole(file=stream, force_terminal=terminal, width=120)
     with ProgressLine(40, console=console, **options) as progress:
         progress.start(0)
-        for step in (10, 20, 40):
+        for step in (10, 20):
             progress.update(step, -1234.5)
+        progress.phase("scoring")
+        progress.start(20)
+        progress.update(30, -1234.5, "converged")
     return stream.getvalue()
 
 
 def test_plain_lines_outside_of_a_terminal():
     lines = shown(terminal=False, seconds_between_lines=0).splitlines()
-    assert [line.split()[1] for line in lines] == ["10/40", "20/40", "40/40"]
+    assert [line.split()[1] for line in lines] == ["10/40", "20/40", "30/40"]
+    assert [line.split("steps/s")[1] for line in lines[1:]] == ["  0 s left", "  converged"]
     assert all("ELBO -1,234.500 nats" in line and "steps/s" in line for line in lines)
     assert "\x1b" not in "".join(lines)
 
 
 def test_plain_lines_are_not_too_many_but_the_last_comes():
     lines = shown(terminal=False, seconds_between_lines=1000).splitlines()
-    assert [line.split()[1] for line in lines] == ["10/40", "40/40"]
+    assert [line.split()[1] for line in lines] == ["10/40", "30/40"]
 
 
 def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
@@ -106,10 +111,30 @@ def test_the_pace_is_that_of_the_steps_since_the_start(monkeypatch):
 
 
 def test_a_live_line_on_a_terminal():
-    text = shown(terminal=True)
-    assert "\x1b" in text
-    assert "step 40/40" in text
-    assert "ELBO -1,234.500 nats" in text
+    stream = io.StringIO()
+    console = PlainConsole(file=stream, force_terminal=True, width=120)
+    with ProgressLine(40, console=console) as progress:
+
+        def drawn() -> str:
+            progress._live.refresh()
+            text = re.sub(r"\x1b\[[0-9;?]*\w", "", stream.getvalue())
+            stream.truncate(stream.seek(0))
+            return text
+
+        progress.phase("compiling")
+        assert "compiling 0:00:00" in drawn()
+        progress.start(10)
+        progress.update(20, -1234.5)
+        assert "step 20/40 ━" in (text := drawn())
+        assert "ELBO -1,234.500 nats" in text
+        progress.update(30, -1234.5, "converged")
+        assert re.search(r"step 30/40  ELBO -1,234.500 nats  .* steps/s  converged\n", drawn())
+        progress.phase("drawing figures")
+        assert "drawing figures 0:00:00" in (text := drawn())
+        assert "step" not in text
+        progress.say("the table")
+    assert "the table" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[1A\x1b[2K")  # the live line is gone
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux has /proc")

@@ -127,9 +127,10 @@ def test_ten_random_stops_are_bit_identical(tmp_path, no_figures, log_every):
         assert hashes(workdir) == hashes(tmp_path / "whole")
 
 
-def test_a_finished_run_started_again_takes_no_step(tmp_path, no_figures):
+def test_a_run_without_its_summary_started_again_takes_no_step(tmp_path, no_figures):
     run_experiment(experiment(), tmp_path)
     before = hashes(tmp_path)
+    (tmp_path / "summary.json").unlink()
     again = run_experiment(experiment(), tmp_path)
     assert again.summary["resumed_from"] == 40
     assert again.summary["seconds_per_step"] is None
@@ -197,8 +198,8 @@ def test_a_signal_saves_the_last_chunk_and_the_run_can_go_on(
 ):
     original = ProgressLine.update
 
-    def update(self, step, elbo):
-        original(self, step, elbo)
+    def update(self, step, elbo, end):
+        original(self, step, elbo, end)
         if step == 15:
             os.kill(os.getpid(), signum)
 

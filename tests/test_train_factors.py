@@ -102,6 +102,7 @@ def test_factors_of_digits_beat_independent_pixels_and_did_not_at_the_start(digi
 def test_a_converged_run_started_again_takes_no_step(digits, no_figures, monkeypatch):
     config, workdir, summary = digits
     monkeypatch.setattr(TrainState, "compile", lambda *_: pytest.fail("nothing is left to do"))
+    config = dataclasses.replace(config, num_steps=600)
     again = run_experiment(config, workdir).summary
     assert again["resumed_from"] == again["steps"] == summary["steps"]
     assert again["elbo"] == summary["elbo"]

@@ -29,7 +29,7 @@ from vigamma.diagnostics.predictive import heldout_log_likelihood
 from vigamma.models.mixture import mixture_means, mixture_moments
 from vigamma.runs import fitted, train
 from vigamma.runs.loading import load_fit
-from vigamma.storage.checkpointing import read_checkpoint
+from vigamma.storage.checkpointing import Checkpointer, read_checkpoint
 from vigamma.storage.workdir import folder_of_start
 
 CONFIG = experiment(
@@ -102,7 +102,7 @@ def test_the_first_start_is_that_of_a_run_with_one(workdir, tmp_path, no_figures
 @pytest.mark.slow
 def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, no_figures):
     """Cut by an error in the second start, where the first is whole and the third not begun."""
-    save, saved = train.Checkpointer.save, []
+    save, saved = Checkpointer.save, []
 
     def failing(self, step, arrays):
         save(self, step, arrays)
@@ -112,7 +112,7 @@ def test_a_run_cut_in_any_start_and_resumed_is_bit_identical(workdir, tmp_path, 
 
     cut = tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Checkpointer, "save", failing)
+        patch.setattr(Checkpointer, "save", failing)
         with pytest.raises(CheckpointError, match="the disk is full"):
             run_experiment(CONFIG, cut)
     warned = []

@@ -82,6 +82,15 @@ def test_draws_come_after_the_burn_in_and_every_second_sweep(workdir):
     assert json.loads(lines[-1]).keys() == {"step", "log_joint", "seconds"}
 
 
+def test_samples_started_again_are_left_alone_unless_draws_are_gone(workdir, no_figures):
+    first = sample(workdir, CHAINS, num_sweeps=11)
+    again = sample(workdir, CHAINS, num_sweeps=11)
+    assert (again.is_new, again.summary, again.table) == (False, first.summary, first.table)
+    shutil.rmtree(workdir / "samples" / "draws" / "8")
+    less = sample(workdir, CHAINS, num_sweeps=11)
+    assert (less.is_new, less.summary["num_draws"]) == (True, 4)
+
+
 def test_traces_are_of_the_draws_in_the_order_of_the_counts(workdir):
     sample(workdir, CHAINS, num_sweeps=6)
     samples, data = load_samples(workdir), load_run_data(load_run(workdir))

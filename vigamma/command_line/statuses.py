@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -21,13 +22,14 @@ from vigamma.terminal.console import (
     complain,
     end_with_a_closed_pipe,
 )
+from vigamma.terminal.invocation import command
 
 
 def status_of_run(run: Callable[[], tuple[Outcome, Path]]) -> int:
-    """Calls `run`, prints its outcome and its directory, and returns the exit status.
+    """Calls `run`, prints what it has written, and returns the exit status.
 
-    Of several processes the first one prints. Signals are ignored as soon as all is written, or an
-    error is printed: the status is final.
+    The run itself prints its outcome. Of several processes the first one prints. Signals are
+    ignored as soon as all is written, or an error is printed: the status is final.
 
     Returns:
       0, 1 after a RunError, or 128 + the signal number. After a LostProcessError the process ends
@@ -47,9 +49,18 @@ def status_of_run(run: Callable[[], tuple[Outcome, Path]]) -> int:
     finally:
         ignore_signals()
     if jax.process_index() == 0:
-        print(outcome.table)
-        print(f"written: {workdir}")
+        print("\n".join(_written(outcome, workdir)))
     return 0
+
+
+def _written(outcome: Outcome, workdir: Path) -> Iterator[str]:
+    """What is in the directory of a run; and for a factorization, how to see all of it."""
+    figures = outcome.summary["figures"]
+    number = f", {len(figures)} figure{'s' * (len(figures) != 1)} in figures/" if figures else ""
+    verb = "written" if outcome.is_new else "unchanged"
+    yield f"{verb}: {workdir}: summary.json, metrics.jsonl, checkpoints{number}"
+    if "num_factors" in outcome.summary:
+        yield f"to see it on a page: {command('report')} --workdir {shlex.quote(str(workdir))}"
 
 
 def exit_status(answer: Callable[[Console], None]) -> int:

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import jax
@@ -217,6 +217,11 @@ class FactorFit:
             score = self._score(*self._means(q), self.data.split.test, _probabilities(q))
             found["heldout_log_likelihood"] = score.log_likelihood
         return found
+
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """True: looks write nothing."""
+        del summary
+        return True
 
     def kept(self, state: TrainState) -> Any:
         """The final `model` and `q` of the run: the best by validation, or else the newest."""

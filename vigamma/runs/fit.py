@@ -1,7 +1,7 @@
 """The interface of fits, through which the training loop and runs use them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -68,6 +68,9 @@ class Fit(Protocol):
     def observe(self, state: TrainState) -> dict[str, float]:
         """Further metrics for `metrics.jsonl`, beside the ELBO."""
 
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """Whether all is there that `look` wrote in a run that has finished with this summary."""
+
     def posterior(self, state: TrainState) -> Any:
         """The fitted posterior: a `Gamma`, or several by name, in NumPy, without padding.
 
@@ -124,6 +127,11 @@ class OneStart:
         """Nothing."""
         del state
         return {}
+
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """True: nothing was written."""
+        del summary
+        return True
 
     def end(self, state: TrainState) -> None:
         """None: there is no other start."""

@@ -9,14 +9,13 @@ from vigamma.data.files import LoadedCounts
 from vigamma.data.heldout import HeldOut
 from vigamma.devices.mesh import make_mesh
 from vigamma.inference.adam import Adam
-from vigamma.inference.best import is_past
 from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.train_state import TrainState
 from vigamma.runs.experiment import Experiment, check_config
 from vigamma.runs.fit import Fit
 from vigamma.runs.loading import fit_of, load_data
-from vigamma.runs.loop import Pause, take_steps
+from vigamma.runs.loop import Pause, take_steps, what_stopped
 from vigamma.typing import spec
 
 _MOST_SWEEPS, _MOST_UPDATES = 500, 5000  # as in counts_factors.py and zero.py of configs/
@@ -106,7 +105,7 @@ def fit(
     return Fitted(
         built.posterior(state),
         history,
-        _what_stopped(state, inference),
+        what_stopped(state),
         report.summary,
         report.table,
     )
@@ -124,10 +123,3 @@ def fitted_starts(
             history.append(pause)
             say(f"step {pause.step}: ELBO {pause.elbo:,.1f} nats")
         yield state, history
-
-
-def _what_stopped(state: TrainState, inference: Any) -> str:
-    if not state.is_done:
-        return "num_steps"
-    by_validation = getattr(inference, "stop_on_validation", False) and state.arrays.best
-    return "validation" if by_validation and is_past(state.arrays) else "converged"

@@ -4,9 +4,10 @@ Runs, restarts, searches, the scikit-learn estimator and `fit` differ in what th
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from vigamma.errors import NonFiniteError
+from vigamma.inference.best import is_past
 from vigamma.inference.train_state import TrainState
 from vigamma.runs.fit import Fit
 
@@ -49,3 +50,11 @@ def take_steps(
         is_due = state.num_steps == look or state.is_done
         seen = fit.look(state) if is_due else {}
         yield Pause(state.num_steps, float(infos.elbo[-1]), seen)
+
+
+def what_stopped(state: TrainState) -> Literal["converged", "validation", "num_steps"]:
+    """Why the loop has ended: a stopping rule of the algorithm, or the number of steps."""
+    if not state.is_done:
+        return "num_steps"
+    looks = getattr(state.algorithm, "stop_on_validation", False) and state.arrays.best
+    return "validation" if looks and is_past(state.arrays) else "converged"

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from vigamma.storage.atomic_files import replace_file, with_room
 from vigamma.terminal.console import PlainConsole
@@ -89,9 +96,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 class ProgressLine:
-    """Step, ELBO, steps per second and time left: a live line on a terminal, plain lines elsewhere.
+    """What a run does: a live line on a terminal, plain lines of steps elsewhere.
 
-    Plain lines come at most every `seconds_between_lines`, and always at the end.
+    The live line is a bar with the step, the ELBO, steps per second and the time left; or, while no
+    steps are taken, what the run does instead, and for how long. It is gone when the run ends.
+    Plain lines come at most every `seconds_between_lines`; the last of the steps is printed in any
+    case, on a terminal, too.
     """
 
     def __init__(
@@ -110,26 +120,33 @@ class ProgressLine:
         self._num_steps, self._pause = num_steps, seconds_between_lines
         self._objective = objective
         self._console = console or PlainConsole(quiet=quiet)
-        self._live = self._console.is_terminal
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.description}"),
             TimeRemainingColumn(),
+        )
+        self._step = self._bar.add_task("", total=num_steps)
+        self._clock = Progress(TextColumn("{task.description}"), TimeElapsedColumn())
+        self._phase = self._clock.add_task("")
+        self._shown = self._clock
+        self._live = Live(
+            get_renderable=lambda: self._shown,
             console=self._console,
-            disable=not self._live,
+            refresh_per_second=10,
+            transient=True,
         )
 
     def __enter__(self) -> Self:
         """Starts the live line."""
-        self._task = self._bar.add_task("", total=self._num_steps, status="loading")
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         self._started, self._first_step, self._last_line = time.monotonic(), 0, -math.inf
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops the live line, which stays visible."""
-        self._bar.stop()
+        """Stops the live line."""
+        self._live.stop()
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""
@@ -137,20 +154,23 @@ class ProgressLine:
 
     def phase(self, name: str) -> None:
         """Shows what the run does while it takes no steps; on the live line only."""
-        self._bar.update(self._task, status=name)
+        self._clock.reset(self._phase, description=name)
+        self._shown = self._clock
 
     def start(self, step: int) -> None:
         """Starts the clock of the steps, after loading and compilation."""
+        self._bar.reset(self._step, completed=step, description="")
+        self._shown = self._bar
         self._started, self._first_step = time.monotonic(), step
 
-    def update(self, step: int, value: float) -> None:
-        """Shows a step, and its ELBO or other objective."""
+    def update(self, step: int, value: float, end: str = "") -> None:
+        """Shows a step and its ELBO or other objective; with `end`, why it is the last one."""
         now = time.monotonic()
         rate = (step - self._first_step) / max(now - self._started, 1e-9)
         status = f"{self._objective} {value:,.3f} nats  {rate:,.{int(rate < 10)}f} steps/s"
-        self._bar.update(self._task, completed=step, status=status)
-        if self._live or (now - self._last_line < self._pause and step < self._num_steps):
-            return
-        self._last_line = now
-        left = (self._num_steps - step) / max(rate, 1e-9)
-        self.say(f"step {step}/{self._num_steps}  {status}  {left:.0f} s left")
+        self._bar.update(self._step, completed=step, description=status)
+        is_due = not self._live.is_started and now - self._last_line >= self._pause
+        if end or is_due:
+            self._last_line = now
+            left = (self._num_steps - step) / max(rate, 1e-9)
+            self.say(f"step {step}/{self._num_steps}  {status}  {end or f'{left:.0f} s left'}")

@@ -6,7 +6,7 @@ resumed, refused and interrupted as any run. Its draws are in `samples/draws`.
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from vigamma.runs.fitted import FittedRun, load_run
 from vigamma.runs.loading import load_run_data
 from vigamma.runs.samples import SAMPLES, Draw, Samples, identity_of_start, load_samples
 from vigamma.runs.train import Outcome, run_fit
-from vigamma.storage.draws import remove_draws, save_draw
+from vigamma.storage.draws import remove_draws, save_draw, saved_draws
 from vigamma.terminal.invocation import pip_install
 
 if TYPE_CHECKING:
@@ -134,6 +134,11 @@ class SamplingFit(ChainsFit):
             return 0
 
         on_first_process(write)
+
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """Whether there are as many draws as there were."""
+        num_saved = len(saved_draws(self._folder / "draws"))
+        return self._chains.num_chains * num_saved == summary["num_draws"]
 
     def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
         """Whether the chains have converged, and how many draws there are."""

@@ -26,16 +26,31 @@ from vigamma.errors import (
     first_line,
 )
 from vigamma.inference.train_state import TrainState
-from vigamma.runs.experiment import Experiment, check_config, flatten, identity
+from vigamma.runs.experiment import Experiment, check_config, flatten
 from vigamma.runs.exposures import write_exposures
+from vigamma.runs.finished import (
+    CONFIG,
+    FIGURES,
+    SUMMARY,
+    checkpointer_of,
+    of_program,
+    summary_of_finished,
+)
 from vigamma.runs.fit import Fit
 from vigamma.runs.fitted import NAMES
 from vigamma.runs.loading import load_fit
-from vigamma.runs.loop import Pause, take_steps
+from vigamma.runs.loop import Pause, take_steps, what_stopped
 from vigamma.runs.metrics import MetricsLog, ProgressLine, read_metrics, write_json
 from vigamma.runs.signals import StopSignals
-from vigamma.storage.checkpointing import Checkpointer
+from vigamma.storage.manifest import sealed
 from vigamma.storage.workdir import folder_of_start, locked
+
+_ENDS = {
+    "converged": "converged",
+    "validation": "validation counts are past their best",
+    "num_steps": "done",
+}
+"""Why no step follows, at the end of the line of the last one."""
 
 
 class Outcome(NamedTuple):
@@ -44,17 +59,21 @@ class Outcome(NamedTuple):
     Attributes:
       summary: the content of `summary.json`.
       table: the result as human-readable text.
+      is_new: whether anything was written; not if the run had finished before.
     """
 
     summary: dict[str, Any]
     table: str
+    is_new: bool = True
 
 
 def run_experiment(config: Experiment, workdir: str | os.PathLike[str]) -> Outcome:
     """Runs an experiment in `workdir`, or resumes it from the newest intact checkpoint.
 
-    It writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`. If
-    there are several processes, all must call it; the first one writes.
+    It writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`, and
+    prints its progress and the table of the outcome. A run that has finished before, and whose
+    files are all there, prints the same table and changes nothing. If there are several processes,
+    all must call it; the first one writes and prints.
 
     Raises:
       ConfigError: for a config that cannot run, before any compilation.
@@ -78,10 +97,25 @@ def run_fit(
         with _together(workdir), _held(workdir):
             mesh = make_mesh()
             with stop.interruptible("before the first step"):
+                progress.phase("reading the data")
                 fit = load(progress.say)
+                if summary := summary_of_finished(config, workdir, fit):
+                    return _said_again(summary, progress)
+                progress.phase("preparing the start")
                 state = fit.start(mesh)
             run = _Run(config, workdir, fit, mesh, progress, stop, idle)
             return run.to_the_end(state, started)
+
+
+def _said_again(summary: dict[str, Any], progress: ProgressLine) -> Outcome:
+    """The outcome of a run that has finished before."""
+    table = "\n".join(summary["table"])
+    progress.say(
+        f"finished at step {summary['steps']} before: nothing to do (without {SUMMARY} it would be "
+        "scored and drawn again)"
+    )
+    progress.say(table)
+    return Outcome(summary, table, is_new=False)
 
 
 @contextmanager
@@ -137,6 +171,7 @@ class _Run:
         self._progress, self._stop = progress, stop
         self._seconds, self._steps, self._seconds_saving = 0.0, 0, 0.0
         self._idle = idle
+        self._last_steps: list[int] = []
         self._prepared: Future[None] | None = None
 
     def to_the_end(self, state: TrainState, started: float) -> Outcome:
@@ -146,6 +181,7 @@ class _Run:
         for index in range(num_starts):
             if index:
                 self._progress.say(f"start {index + 1} of {num_starts}")
+                self._progress.phase("preparing the start")
                 state = fit.start(self._mesh, index)
             resumed = self._start(index, state)
             resumed_from = resumed if index == 0 else resumed_from
@@ -168,10 +204,7 @@ class _Run:
     def _start(self, index: int, state: TrainState) -> int | None:
         """Runs a start to its end; returns the step it was resumed from, or None if it is new."""
         self._folder = folder_of_start(self._workdir, index)
-        own = {"start": index} if index else {}
-        self._checkpoints = Checkpointer(
-            self._folder, identity(self._config) | self._fit.identity | own
-        )
+        self._checkpoints = checkpointer_of(self._config, self._workdir, self._fit, index)
         with ExitStack() as stack:
             if index:
                 on_first_process(lambda: stack.enter_context(locked(self._folder)) or 0)
@@ -179,6 +212,8 @@ class _Run:
             if index == 0:
                 on_first_process(self._write_config)
             self._take_steps(state, index, resumed_from is None)
+        self._last_steps.append(state.num_steps)
+        self._progress.phase("scoring")
         self._seconds_saving += self._checkpoints.seconds_saving
         return resumed_from
 
@@ -196,6 +231,7 @@ class _Run:
         report = self._fit.report(state, ends)
         summary = {
             "config": flatten(self._config),
+            **of_program(),
             "steps": state.num_steps,
             **report.summary,
             **({"best_start": best_index} if ends else {}),
@@ -203,25 +239,30 @@ class _Run:
             "num_devices": self._mesh.size,
             "resumed_from": resumed_from,
             "seconds_saving": self._seconds_saving,
+            "last_steps": self._last_steps,
+            "table": report.table.splitlines(),
         }
         for name, value in report.summary.items():
             if isinstance(value, float) and not math.isfinite(value):
                 with self._what_is_kept():
                     where = f"in the report of step {summary['steps']}: {name}"
                     raise NonFiniteError(f"not finite {where}")
+        self._progress.say(report.table)
+        self._progress.phase("drawing figures")
         state.arrays = gathered(state.arrays)
 
         def write() -> int:
-            self._draw(state)
+            summary["figures"] = self._draw(state)
             summary["seconds"] = time.monotonic() - started
-            write_json(self._workdir / "summary.json", summary)
+            summary.update(sealed(summary))
+            write_json(self._workdir / SUMMARY, summary)
             return 0
 
         on_first_process(write)
         return Outcome(summary, report.table)
 
     def _write_config(self) -> int:
-        write_json(self._workdir / "config.json", flatten(self._config))
+        write_json(self._workdir / CONFIG, flatten(self._config))
         if self._fit.names:
             write_json(self._workdir / NAMES, self._fit.names)
         if self._fit.exposures is not None:
@@ -253,6 +294,7 @@ class _Run:
         state.compile()
         if is_new:
             with self._stop.interruptible(self._before_the_first_step(index)), self._what_is_kept():
+                self._progress.phase("preparing the first step")
                 fit.before_the_first_step(state, say, index)
         first_step, every = state.num_steps, (config.log_every, config.save_every)
         metrics_path = self._folder / "metrics.jsonl" if _is_main() else None
@@ -278,7 +320,7 @@ class _Run:
             metrics.write(step, **{name: pause.elbo}, **seen)
         if step % self._config.save_every == 0 or is_last:
             self._checkpoints.save(step, state.arrays)
-        self._progress.update(step, pause.elbo)
+        self._progress.update(step, pause.elbo, _ENDS[what_stopped(state)] if is_last else "")
 
     @staticmethod
     def _before_the_first_step(index: int) -> str:
@@ -306,16 +348,19 @@ class _Run:
             kept = f"step {saved} is kept in {self._folder}" if saved else "nothing was saved yet"
             raise NonFiniteError(f"{error}; {kept}") from None
 
-    def _draw(self, state: TrainState) -> None:
+    def _draw(self, state: TrainState) -> list[str]:
+        """Draws the figures; returns the names of their files."""
         from vigamma.figures import (
             posteriors as plotting,  # Matplotlib takes 0.2 s to import: only when needed
         )
 
-        directory = self._workdir / "figures"
+        directory, names = self._workdir / FIGURES, list[str]()
         directory.mkdir(exist_ok=True)
         metrics = read_metrics(self._folder / "metrics.jsonl")
         for name, figure in self._fit.figures(state, metrics):
-            plotting.save(figure, directory / f"{name}.png")
+            names.append(f"{name}.png")
+            plotting.save(figure, directory / names[-1])
+        return names
 
 
 def _objective(config: Experiment) -> str:

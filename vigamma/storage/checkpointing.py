@@ -155,14 +155,29 @@ class Checkpointer:
         self.last_saved = step
         return _with_leaves(arrays, restored)
 
+    def newest(self) -> int | None:
+        """The step of the newest intact checkpoint, on one process; None if there is none.
+
+        Raises:
+          CheckpointError: if it is of another run, or none is intact.
+        """
+        step, _ = self._newest_intact(lambda _: None)
+        return None if step == _NOTHING else step
+
+    def _newest_intact(self, warn: Callable[[str], None]) -> tuple[int, Mapping[str, Any]]:
+        found = _first_intact(self._workdir, saved_steps(self._workdir)[::-1], warn)
+        if found is None:
+            return _NOTHING, {}
+        step, manifest = found
+        self._check_identity(manifest, step)
+        return step, manifest
+
     def _newest_of_this_run(
         self, leaves: Mapping[str, jax.Array], warn: Callable[[str], None]
     ) -> int:
-        found = _first_intact(self._workdir, saved_steps(self._workdir)[::-1], warn)
-        if found is None:
+        step, manifest = self._newest_intact(warn)
+        if step == _NOTHING:
             return _NOTHING
-        step, manifest = found
-        self._check_identity(manifest, step)
         _check_leaves(manifest, leaves, step)
         for damaged in (s for s in saved_steps(self._workdir) if s > step):
             set_aside(self._workdir / str(damaged))

@@ -33,7 +33,7 @@ def commit(partial: Path, folder: Path, facts: Mapping[str, Any]) -> None:
         for path in sorted(partial.rglob("*"))
         if path.is_file()
     }
-    (partial / MANIFEST).write_text(json.dumps(_sealed({**facts, "files": files}), indent=1))
+    (partial / MANIFEST).write_text(json.dumps(sealed({**facts, "files": files}), indent=1))
     for parent, _, names in os.walk(partial, topdown=False):
         for name in names:
             flush(Path(parent, name))
@@ -46,14 +46,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest that `commit` wrote; raises DamageError if it is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        sealed = _sealed({name: manifest[name] for name in manifest if name != "crc32"})
+        is_good = is_intact(manifest)
     except FileNotFoundError:
         raise DamageError(f"{MANIFEST} is missing") from None
     except (OSError, TypeError, ValueError, LookupError) as error:
         raise DamageError(f"{MANIFEST} cannot be read: {error}") from None
-    if sealed != manifest:
+    if not is_good:
         raise DamageError(f"{MANIFEST} has another checksum than it should have")
     return manifest
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, converted to JSON values, with their checksum."""
+    values = json.loads(json.dumps(facts))
+    return {**values, "crc32": zlib.crc32(json.dumps(values, sort_keys=True).encode())}
+
+
+def is_intact(values: Mapping[str, Any]) -> bool:
+    """Whether these are `sealed` values, as they were."""
+    return sealed({name: values[name] for name in values if name != "crc32"}) == values
 
 
 def numbered_folders(parent: Path) -> list[int]:
@@ -108,9 +119,3 @@ def _checksum(path: Path) -> int:
         while part := file.read(_READ_BYTES):
             checksum = zlib.crc32(part, checksum)
     return checksum
-
-
-def _sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts, converted to JSON values, with their checksum."""
-    values = json.loads(json.dumps(facts))
-    return {**values, "crc32": zlib.crc32(json.dumps(values, sort_keys=True).encode())}
