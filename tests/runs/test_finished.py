@@ -47,7 +47,7 @@ def test_nothing_is_done_or_written(ended, monkeypatch, capsys, name, config):
         monkeypatch.setattr(TrainState, work, lambda *_: pytest.fail("nothing is left to do"))
     monkeypatch.setattr(_Run, "_finish", lambda *_: pytest.fail("nothing is left to do"))
     before = contents(ended / name)
-    again = run_experiment(config, ended / name)
+    again = run_experiment(config, ended / name, print_table=True)
     assert contents(ended / name) == before
     assert not again.is_new
     assert again.summary == json.loads((ended / name / "summary.json").read_text())
@@ -55,6 +55,8 @@ def test_nothing_is_done_or_written(ended, monkeypatch, capsys, name, config):
     assert said.startswith(f"finished at step {again.summary['steps']} before: nothing to do (with")
     assert said.endswith(again.table + "\n")
     assert again.table == "\n".join(again.summary["table"])
+    run_experiment(config, ended / name)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_the_table_comes_before_the_figures(tmp_path, monkeypatch, capsys):
@@ -65,7 +67,7 @@ def test_the_table_comes_before_the_figures(tmp_path, monkeypatch, capsys):
         return []
 
     monkeypatch.setattr(_Run, "_draw", draw)
-    outcome = run_experiment(ZERO, tmp_path)
+    outcome = run_experiment(ZERO, tmp_path, print_table=True)
     (said,) = seen
     assert said.endswith(outcome.table + "\n")
     assert capsys.readouterr().out == ""

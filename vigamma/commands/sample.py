@@ -55,5 +55,6 @@ def _run() -> tuple[Outcome, Path]:
         save_every=_SAVE_EVERY.value,
         seed=_SEED.value,
         data_path=_DATA_PATH.value,
+        print_table=True,
     )
     return outcome, workdir / vigamma.SAMPLES

@@ -58,4 +58,4 @@ def _run() -> tuple[Outcome, Path]:
     if getattr(config.inference, "spreads_over_cores", False):  # of one's own, perhaps
         use_all_cores()
         keep_freed_memory()
-    return vigamma.run_experiment(config, workdir), workdir
+    return vigamma.run_experiment(config, workdir, print_table=True), workdir

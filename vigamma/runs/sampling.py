@@ -49,6 +49,7 @@ def sample(
     save_every: int = 80,
     seed: int = 0,
     data_path: str | os.PathLike[str] | None = None,
+    print_table: bool = False,
 ) -> Outcome:
     """Draws from the posterior of a run, or goes on with it from the newest intact checkpoint.
 
@@ -59,6 +60,7 @@ def sample(
       save_every: sweeps between two checkpoints.
       seed: of all random numbers.
       data_path: where the data are now, if they have moved.
+      print_table: whether to print the table of the outcome, before figures are drawn.
 
     Raises:
       ConfigError: for a setting that cannot be used, or if ArviZ is not installed.
@@ -85,7 +87,7 @@ def sample(
         del say
         return SamplingFit(config, run, load_run_data(run, data_path), folder)
 
-    return run_fit(config, folder, load)
+    return run_fit(config, folder, load, print_table)
 
 
 def _need_arviz() -> None:

@@ -67,13 +67,20 @@ class Outcome(NamedTuple):
     is_new: bool = True
 
 
-def run_experiment(config: Experiment, workdir: str | os.PathLike[str]) -> Outcome:
+def run_experiment(
+    config: Experiment, workdir: str | os.PathLike[str], *, print_table: bool = False
+) -> Outcome:
     """Runs an experiment in `workdir`, or resumes it from the newest intact checkpoint.
 
     It writes `config.json`, `metrics.jsonl`, `summary.json`, checkpoints and `figures/*.png`, and
-    prints its progress and the table of the outcome. A run that has finished before, and whose
-    files are all there, prints the same table and changes nothing. If there are several processes,
-    all must call it; the first one writes and prints.
+    prints its progress. A run that has finished before, and whose files are all there, says so, and
+    changes nothing. If there are several processes, all must call it; the first one writes and
+    prints.
+
+    Args:
+      config: the experiment.
+      workdir: where it is written.
+      print_table: whether to print the table of the outcome, before figures are drawn.
 
     Raises:
       ConfigError: for a config that cannot run, before any compilation.
@@ -82,16 +89,20 @@ def run_experiment(config: Experiment, workdir: str | os.PathLike[str]) -> Outco
       LostProcessError: if another process has died; the newest checkpoint is kept.
       Interrupted: after SIGTERM or Ctrl-C; all completed steps are saved.
     """
-    return run_fit(config, Path(workdir), lambda say: load_fit(config, say))
+    return run_fit(config, Path(workdir), lambda say: load_fit(config, say), print_table)
 
 
 def run_fit(
-    config: Experiment, workdir: Path, load: Callable[[Callable[[str], None]], Fit]
+    config: Experiment,
+    workdir: Path,
+    load: Callable[[Callable[[str], None]], Fit],
+    print_table: bool = False,
 ) -> Outcome:
     """As `run_experiment`, for the fit that `load` returns, given a function that prints a line."""
     check_config(config)
     start_devices()
     progress = ProgressLine(config.num_steps, _objective(config), quiet=not _is_main())
+    say_table = progress.say if print_table else lambda _: None
     with StopSignals() as stop, progress, _idle_core() as idle:
         started = time.monotonic()
         with _together(workdir), _held(workdir):
@@ -100,21 +111,23 @@ def run_fit(
                 progress.phase("reading the data")
                 fit = load(progress.say)
                 if summary := summary_of_finished(config, workdir, fit):
-                    return _said_again(summary, progress)
+                    return _outcome_before(summary, progress.say, say_table)
                 progress.phase("preparing the start")
                 state = fit.start(mesh)
-            run = _Run(config, workdir, fit, mesh, progress, stop, idle)
+            run = _Run(config, workdir, fit, mesh, progress, say_table, stop, idle)
             return run.to_the_end(state, started)
 
 
-def _said_again(summary: dict[str, Any], progress: ProgressLine) -> Outcome:
+def _outcome_before(
+    summary: dict[str, Any], say: Callable[[str], None], say_table: Callable[[str], None]
+) -> Outcome:
     """The outcome of a run that has finished before."""
     table = "\n".join(summary["table"])
-    progress.say(
+    say(
         f"finished at step {summary['steps']} before: nothing to do (without {SUMMARY} it would be "
         "scored and drawn again)"
     )
-    progress.say(table)
+    say_table(table)
     return Outcome(summary, table, is_new=False)
 
 
@@ -164,11 +177,12 @@ class _Run:
         fit: Fit,
         mesh: jax.sharding.Mesh,
         progress: ProgressLine,
+        say_table: Callable[[str], None],
         stop: StopSignals,
         idle: Executor,
     ):
         self._config, self._workdir, self._fit, self._mesh = config, workdir, fit, mesh
-        self._progress, self._stop = progress, stop
+        self._progress, self._say_table, self._stop = progress, say_table, stop
         self._seconds, self._steps, self._seconds_saving = 0.0, 0, 0.0
         self._idle = idle
         self._last_steps: list[int] = []
@@ -247,7 +261,7 @@ class _Run:
                 with self._what_is_kept():
                     where = f"in the report of step {summary['steps']}: {name}"
                     raise NonFiniteError(f"not finite {where}")
-        self._progress.say(report.table)
+        self._say_table(report.table)
         self._progress.phase("drawing figures")
         state.arrays = gathered(state.arrays)
 
