@@ -21,6 +21,7 @@ from vigamma.answers.generation import generate
 from vigamma.contracts import StepInfo
 from vigamma.data.layout.minibatches import Minibatches
 from vigamma.devices.mesh import make_mesh
+from vigamma.models.factor_model import without_padding
 from vigamma.runs import train
 from vigamma.runs.metrics import read_metrics
 from vigamma.runs.train import load_fit
@@ -147,8 +148,9 @@ def test_steps_are_of_the_schedule_and_the_last_pass_moves_rows_only(monkeypatch
     has_moved = (stepped["rows"].rate != before).any(axis=(0, 2))
     assert has_moved.tolist() == [True, False, True, False, False]
     q, summary = fit.outcome(state)
-    np.testing.assert_array_equal(q["columns"].rate, stepped["columns"].rate)
-    assert (np.asarray(q["rows"].rate) != stepped["rows"].rate).any()
+    read = without_padding(stepped, (500, 100), is_balanced=False)
+    np.testing.assert_array_equal(np.sort(q["columns"].rate), np.sort(read["columns"].rate))
+    assert (np.sort(q["rows"].rate) != np.sort(read["rows"].rate)).any()
     np.testing.assert_array_equal(state.arrays.q["rows"].rate, stepped["rows"].rate)
     assert summary["sweeps"] == 2 / 5
     estimates = StepInfo(np.array([1.0, 2.0, 6.0]), {})
