@@ -126,6 +126,9 @@ def test_flatten_names_every_class_and_field():
 def test_identity_leaves_out_what_may_change_and_nothing_else():
     missing = set(flatten(experiment())) - set(identity(experiment()))
     assert missing == {"num_steps", "num_starts", "log_every", "save_every", "tolerance"}
+    of_files = dataclasses.replace(experiment(), data=SparseCounts(path="counts.npz"))
+    words = set(flatten(of_files)) - set(identity(of_files)) - missing
+    assert words == {"data.row_word", "data.column_word", "data.row_label"}
 
 
 def test_specs_compare_and_hash_by_value():

@@ -26,7 +26,7 @@ def test_one_file_has_no_parts(tmp_path):
     save(tmp_path, counts=TRAIN)
     loaded = SparseCounts(path=str(tmp_path / "counts.npz")).load()
     np.testing.assert_array_equal(loaded.counts.toarray(), TRAIN)
-    assert loaded[1:] == (None, None, None, (), None, None, None)
+    assert loaded[1:8] == (None, None, None, (), None, None, None)
 
 
 def test_a_folder_is_read_in_parts_and_summed(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 
 from vigamma.counts.dense import check_counts
 from vigamma.counts.sparse import check_sparse_counts
+from vigamma.counts.words import IMAGES, Labels
 from vigamma.data.files import LoadedCounts
 from vigamma.typing import spec
 
@@ -77,7 +78,9 @@ class DigitCounts:
         """Loads the images in the order of the data set."""
         pixels, labels = _pixels_and_labels()
         chosen = slice(None) if self.digit == -1 else labels == self.digit
-        return LoadedCounts(check_sparse_counts(pixels[chosen]))
+        names = list(map(str, range(10))) if self.digit == -1 else [str(self.digit)]
+        digits = None if len(names) == 1 else Labels("digit", labels, names)
+        return LoadedCounts(check_sparse_counts(pixels[chosen]), words=IMAGES, labels=digits)
 
 
 def _pixels_and_labels() -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from vigamma.data.readers.text_files import beside, open_utf8, reading
 
 Reader = Callable[..., RawCounts]
 
-OPTIONS = ("layer", "columns", "encoding")
+OPTIONS = ("layer", "columns", "encoding", "row_label")
 """The names of the options that only some readers have."""
 
 LDA_C = "a bag of words of LDA-C"

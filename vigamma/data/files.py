@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from vigamma.counts.names import numbered, repeated
 from vigamma.counts.rules import CountRules, are_stars
 from vigamma.counts.sparse import either
+from vigamma.counts.words import Labels, Words
 from vigamma.data.file_kinds import KINDS, OPTIONS, place_of, reader_of, takes
 from vigamma.data.names_files import named_by
 from vigamma.data.parts import Parts, add_part, find_parts, with_common_names
@@ -38,6 +39,8 @@ class LoadedCounts(NamedTuple):
       row_ids: what the rows are called in the file of counts, where another file gives the names;
         strings of `StringDType`, shape (N,), or None.
       column_ids: likewise; shape (M,).
+      words: what rows and columns are called.
+      labels: the labels of the rows, or None.
     """
 
     counts: csr_array
@@ -48,6 +51,8 @@ class LoadedCounts(NamedTuple):
     dropped: csr_array | None = None
     row_ids: np.ndarray | None = None
     column_ids: np.ndarray | None = None
+    words: Words = Words()
+    labels: Labels | None = None
 
 
 @spec
@@ -70,9 +75,10 @@ class SparseCounts:
       the rows and columns of all parts.
 
     Text files `rows.txt` and `columns.txt` (or `vocab.txt`) in the folder of an `.npz` or `.mtx`
-    hold names, one per line; `row_names` and `column_names` take names from a file of any place, by
-    ids, and answers show them. Text may be compressed: `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of
-    one file. The readers in `vigamma.data.readers` give details.
+    hold names, one per line, and `labels.txt` labels of the rows; `row_names` and `column_names`
+    take names from a file of any place, by ids, and answers show them. Text may be compressed:
+    `.gz`, `.bz2`, `.xz`, `.zst`, or a `.zip` of one file. The readers in `vigamma.data.readers`
+    give details.
 
     Attributes:
       path: the file or the folder.
@@ -96,6 +102,12 @@ class SparseCounts:
         the counts call by ids or, without any, by numbers from 0; or with only a name on each, in
         the order of the rows. Swapped rows and columns are named as they are then.
       column_names: likewise for the columns, such as "movies.csv".
+      row_word: what a row is called in the singular, for example "cell"; "" for what the format or
+        the header of the file says, or else "row".
+      column_word: the same of a column, for example "gene".
+      row_label: for `.h5ad`, the column of `obs` with the labels of the rows, by which a report
+        groups them; "" for `cell_type`, `celltype`, `leiden` or `louvain`, or else the first
+        categorical one.
     """
 
     path: PathText = PathText()
@@ -110,6 +122,9 @@ class SparseCounts:
     encoding: str = ""
     row_names: str = ""
     column_names: str = ""
+    row_word: str = ""
+    column_word: str = ""
+    row_label: str = ""
 
     def __post_init__(self) -> None:
         """Converts a path to text, which flags and JSON files have, too."""
@@ -161,9 +176,7 @@ class SparseCounts:
             return self._load_parts(files)
         raw = self._read(path)
         counts, notes, dropped = make_counts(raw, self.path, self.rules)
-        return self._named(
-            LoadedCounts(counts, None, raw.row_names, raw.column_names, notes, dropped)
-        )
+        return self._described(LoadedCounts(counts, notes=notes, dropped=dropped), raw)
 
     def announcement(self) -> str | None:
         """A message to show before a slow load; None if there is little to read."""
@@ -195,16 +208,15 @@ class SparseCounts:
             total = add_part(total, parts["valid"], files["valid"])
         raw = raws[files["train"]]
         split = Parts(parts["train"], parts.get("valid"), parts["test"])
-        names = raw.row_names, raw.column_names
-        return self._named(LoadedCounts(total, split, *names, tuple(notes), dropped))
+        loaded = LoadedCounts(total, split, notes=tuple(notes), dropped=dropped)
+        return self._described(loaded, raw)
 
-    def _named(self, loaded: LoadedCounts) -> LoadedCounts:
-        """The counts with the names of the files of names; a note tells of repeated names."""
-        rows, columns = loaded.row_names, loaded.column_names
+    def _described(self, loaded: LoadedCounts, raw: RawCounts) -> LoadedCounts:
+        """The counts with names, also by files of names, words and labels, and notes on these."""
         num_rows, num_columns = loaded.counts.shape
-        row_names, row_ids, of_rows = self._side(rows, self.row_names, "rows", num_rows)
+        row_names, row_ids, of_rows = self._side(raw.row_names, self.row_names, "rows", num_rows)
         column_names, column_ids, of_columns = self._side(
-            columns, self.column_names, "columns", num_columns
+            raw.column_names, self.column_names, "columns", num_columns
         )
         return loaded._replace(
             row_names=row_names,
@@ -212,6 +224,8 @@ class SparseCounts:
             notes=loaded.notes + of_rows + of_columns,
             row_ids=row_ids,
             column_ids=column_ids,
+            words=raw.words.given(self.row_word, self.column_word),
+            labels=raw.labels,
         )
 
     def _side(
@@ -233,15 +247,15 @@ class SparseCounts:
 
 
 def as_rules_for(path: Path, rules: SparseCounts) -> SparseCounts:
-    """A copy of the rules for another file, without the options that its kind does not have.
+    """A copy of the rules for another file, without labels and options that its kind lacks.
 
     Nor does it have files of names: the names of a run are those that it has stored.
     """
     parts = find_parts(path) if path.is_dir() else {}
     read = reader_of(place_of(parts.get("train", path)), rules.encoding)
     unknown: dict[str, Any] = {name: "" for name in OPTIONS if not takes(read, name)}
-    named: dict[str, Any] = {"row_names": "", "column_names": ""}
-    return dataclasses.replace(rules, path=str(path), **unknown, **named)
+    named: dict[str, Any] = {"row_names": "", "column_names": "", "row_label": ""}
+    return dataclasses.replace(rules, **unknown | named | {"path": str(path)})
 
 
 def kind_of(path: Path, encoding: str = "") -> str:

@@ -55,7 +55,8 @@ def find_parts(folder: Path) -> dict[str, Path]:
 def with_common_names(raws: Mapping[Path, RawCounts]) -> dict[Path, RawCounts]:
     """Expands each matrix to the rows and columns of all of them, in `name_order`.
 
-    Matrices without names, or with the same names, are not changed.
+    Matrices without names, or with the same names, are not changed. Where rows are new, labels are
+    left out.
 
     Raises:
       ValueError: if only some have names, and for repeated names.
@@ -81,7 +82,8 @@ def with_common_names(raws: Mapping[Path, RawCounts]) -> dict[Path, RawCounts]:
             coords, shape = list(matrix.coords), list(matrix.shape)
             coords[axis], shape[axis] = places[coords[axis]], len(union)
             matrix = coo_array((matrix.data, tuple(coords)), shape=tuple(shape))
-            aligned[path] = raw._replace(matrix=matrix, **{side: union})
+            labels = None if axis == 0 else raw.labels
+            aligned[path] = raw._replace(matrix=matrix, labels=labels, **{side: union})
     return aligned
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.counts.sparse import with_dropped
+from vigamma.counts.words import Labels, Words
 from vigamma.data.checksums import NAMES_CHECKSUM, checksum_of, checksum_of_names
 from vigamma.data.heldout import HeldOut, Split
 from vigamma.errors import ConfigError
@@ -22,12 +23,16 @@ class SplitData:
       exposures: e_n; shape (N,).
       names: the names of "rows" and "columns", if they have any, and their "row_ids" and
         "column_ids" if these are others.
+      words: what rows and columns are called.
+      labels: the labels of the rows, or None.
       identity: checksums of the training and held-out counts and of the names, and the shape: a run
         that resumes must have the same.
     """
 
     def __init__(self, data: Any, heldout: HeldOut | None, row_sum_exposures: bool):
         """Splits the counts of `data`, which are `contracts.SparseData`.
+
+        They may have `words` and `labels`, as `LoadedCounts` have.
 
         Raises:
           ConfigError: if the counts cannot be split as requested.
@@ -45,6 +50,8 @@ class SplitData:
         named = {"rows": data.row_names, "columns": data.column_names}
         named |= {name: getattr(data, name, None) for name in ("row_ids", "column_ids")}
         self.names = {side: names.tolist() for side, names in named.items() if names is not None}
+        self.words: Words = getattr(data, "words", Words())
+        self.labels: Labels | None = getattr(data, "labels", None)
         self.identity = checksum_of(arrays) | {"num_rows": num_rows, "num_columns": num_columns}
         if self.names:
             self.identity[NAMES_CHECKSUM] = checksum_of_names(self.names)

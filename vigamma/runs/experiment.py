@@ -13,7 +13,10 @@ from vigamma.data.heldout import HeldOut
 from vigamma.errors import ConfigError
 from vigamma.typing import check_rules, is_spec, spec
 
-_MAY_CHANGE = ("num_steps", "num_starts", "log_every", "save_every", "tolerance")
+_MAY_CHANGE = (
+    "num_steps", "num_starts", "log_every", "save_every", "tolerance",
+    "data.row_word", "data.column_word", "data.row_label",
+)  # fmt: skip
 """Fields of an experiment that may differ between a run and the run it resumes."""
 
 

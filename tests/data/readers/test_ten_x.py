@@ -34,7 +34,7 @@ def write(folder, features=FEATURES, features_name="features.tsv", is_zipped=Fal
 def test_rows_are_cells_and_columns_are_genes(tmp_path, is_zipped):
     write(tmp_path, is_zipped=is_zipped)
     for path in (tmp_path, tmp_path / f"matrix.mtx{'.gz' * is_zipped}"):
-        counts, _, rows, columns, notes = SparseCounts(path=str(path)).load()
+        counts, _, rows, columns, notes, *_ = SparseCounts(path=str(path)).load()
         np.testing.assert_array_equal(counts.toarray(), CELLS_BY_GENES)
         assert (rows.tolist(), columns.tolist(), notes) == (CELLS, NAMES, ())
 

@@ -7,7 +7,13 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from vigamma.counts.names import as_names, in_order
-from vigamma.data.readers.delimited_fields import ALL, also_ignored, arrangement, fields_named
+from vigamma.data.readers.delimited_fields import (
+    ALL,
+    also_ignored,
+    arrangement,
+    fields_named,
+    words_of,
+)
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import FormatError, reading
 from vigamma.terminal.invocation import pip_install
@@ -60,7 +66,8 @@ def read(path: Path, columns: str = "") -> RawCounts:
     matrix = coo_array((counts, (row_of, column_of)), shape=(len(row_names), len(column_names)))
     names = (*titles, "one a line")[:3]
     note = f"{path}: rows are {names[0]!r}, columns {names[1]!r}, counts {names[2]!r}"
-    return RawCounts(matrix, row_names, column_names, (note + also_ignored(ignored),))
+    notes = (note + also_ignored(ignored),)
+    return RawCounts(matrix, row_names, column_names, notes, words=words_of(*titles[:2]))
 
 
 def _chosen(table: Any, path: Path, columns: str) -> tuple[Any, list[str]]:

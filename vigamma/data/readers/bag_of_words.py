@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scipy.sparse import coo_array
 
+from vigamma.counts.words import DOCUMENTS
 from vigamma.data.readers.numbered_entries import Body, Field, checked_size, read_entries
 from vigamma.data.readers.packed_files import plain_name
 from vigamma.data.readers.raw_counts import RawCounts
@@ -41,11 +42,12 @@ def read(path: Path, encoding: str = "") -> RawCounts:
     matrix = coo_array((counts, (rows, columns)), shape=shape)
     vocabulary = beside(path.parent, plain_name(path).replace("docword", "vocab"))
     if vocabulary is None or vocabulary == path:
-        return RawCounts(matrix, notes=(f"{path}: words have no names without a vocab file",))
+        note = f"{path}: words have no names without a vocab file"
+        return RawCounts(matrix, notes=(note,), words=DOCUMENTS)
     words = read_names(vocabulary, encoding)
     if len(words) != shape[1]:
         raise FormatError(f"{vocabulary} has {len(words)} lines, but {path} {shape[1]} words")
-    return RawCounts(matrix, column_names=words)
+    return RawCounts(matrix, column_names=words, words=DOCUMENTS)
 
 
 def _sizes(path: Path, encoding: str) -> list[int]:

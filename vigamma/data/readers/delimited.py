@@ -7,12 +7,14 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from vigamma.counts.names import as_names, in_order
+from vigamma.counts.words import Words
 from vigamma.data.readers.delimited_fields import (
     ALL,
     also_ignored,
     arrangement,
     has_no_name,
     is_count_title,
+    words_of,
 )
 from vigamma.data.readers.delimited_layout import Layout, find_layout
 from vigamma.data.readers.raw_counts import RawCounts
@@ -58,7 +60,8 @@ def read(path: Path, columns: str = "", encoding: str = "") -> RawCounts:
     (row_names, row_of), (column_names, column_of) = rows.sorted(), row_columns.sorted()
     matrix = coo_array((counts, (row_of, column_of)), shape=(len(row_names), len(column_names)))
     note = _note(path, layout, places, is_guessed=not columns)
-    return RawCounts(matrix, row_names, column_names, (note,))
+    words = words_of(*(layout.header[i] for i in places[:2])) if layout.header else Words()
+    return RawCounts(matrix, row_names, column_names, (note,), words=words)
 
 
 def _is_matrix(path: Path, layout: Layout) -> bool:

@@ -4,19 +4,24 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vigamma.counts.dense import LARGEST_COUNT
+from vigamma.counts.words import Words
 from vigamma.data.readers.text_files import is_number
 
 ALL = "all"
 """The value of `columns` for a matrix."""
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_NOUNS = (
+    "user item doc document word term token cell barcode gene feature movie film artist track song "
+    "album book customer product reviewer author reader member person client patient sample "
+    "visitor session business place venue page article paper tag category"
+)
 _THINGS = (
-    "row col column user item doc document word term token cell barcode gene feature movie film "
-    "artist track song album book customer product source target reviewer author reader member "
-    "person client patient sample visitor session business place venue page article paper tag "
-    "category title isbn asin sku url uri uuid ensembl symbol index name key"
+    f"{_NOUNS} row col column source target title isbn asin sku url uri uuid ensembl symbol index "
+    "name key"
 )
 _ENDS = ("", "s", "id", "ids", "name", "names")
+_SHORT = {"doc": "document", "barcode": "cell"}
 _IDS = {f"{thing}{end}" for thing in _THINGS.split() for end in _ENDS}
 _IDS |= {"id", "ids", "code", "no", "nr", "number", *(f"{letter}id" for letter in "abcdgimpstuw")}
 _COUNT_WORDS = (
@@ -72,6 +77,21 @@ def is_id_title(title: str) -> bool:
     """Whether a title denotes ids, by words like "user", "movieId" or "item_name"."""
     words = _WORD.findall(title)
     return bool(words) and all(word.lower() in _IDS for word in words)
+
+
+def words_of(row_title: str, column_title: str) -> Words:
+    """What titles of ids call rows and columns: users and movies, of "userId" and "movie_ids"."""
+    return Words().given(_thing_of(row_title), _thing_of(column_title))
+
+
+def _thing_of(title: str) -> str:
+    """The noun in a title of ids; "" if it has none, or a general one such as "row" or "id"."""
+    if not is_id_title(title):
+        return ""
+    first = _WORD.findall(title)[0].lower()
+    nouns = (noun for noun in _NOUNS.split() if first in {f"{noun}{end}" for end in _ENDS})
+    found = next(nouns, "")
+    return _SHORT.get(found, found)
 
 
 def is_count_title(title: str) -> bool:

@@ -1,5 +1,6 @@
 """Single cells in AnnData files: `.h5ad`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,23 +8,27 @@ import numpy as np
 import scipy.sparse
 
 from vigamma.counts.names import as_names
+from vigamma.counts.words import CELLS, Labels
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import FormatError, reading
 from vigamma.terminal.invocation import pip_install
 
 _CELLS_AT_ONCE = 2**24  # bounds the memory for a dense matrix
+_USUAL_LABELS = ("cell_type", "celltype", "leiden", "louvain")
 
 
-def read(path: Path, layer: str = "") -> RawCounts:
-    """Reads one matrix and the names of rows and columns, and nothing else from the file.
+def read(path: Path, layer: str = "", row_label: str = "") -> RawCounts:
+    """Reads one matrix, the names of rows and columns, and one column of labels of the rows.
 
     Args:
       path: the file.
       layer: a layer; "raw" for `.raw.X` with its own columns, unless a layer is named so; "" for X.
+      row_label: the column of `obs` with the labels of the rows; "" for `cell_type`, `celltype`,
+        `leiden` or `louvain`, the first that is there, or else the first categorical column.
 
     Raises:
       ValueError: if anndata is not installed.
-      FormatError: for a file that is broken, and for a layer that does not exist.
+      FormatError: for a file that is broken, and for a layer or labels that do not exist.
     """
     try:
         import h5py  # takes 1 s with anndata; only for these data
@@ -44,12 +49,34 @@ def read(path: Path, layer: str = "") -> RawCounts:
         row_names, column_names = (
             as_names(read_elem(table[table.attrs["_index"]])) for table in (file["obs"], columns)
         )
+        labels = _labels(file["obs"], row_label, path, read_elem)
     if matrix.shape != (len(row_names), len(column_names)):
         raise FormatError(
             f"{path} has {chosen} of shape {matrix.shape}, but {len(row_names)} names of rows and "
             f"{len(column_names)} of columns"
         )
-    return RawCounts(matrix, row_names, column_names, other_layers=tuple(places))
+    return RawCounts(
+        matrix, row_names, column_names, other_layers=tuple(places), words=CELLS, labels=labels
+    )
+
+
+def _labels(obs: Any, wanted: str, path: Path, read_elem: Callable[[Any], Any]) -> Labels | None:
+    import pandas as pd
+
+    titles = obs.attrs.get("column-order", ())
+    kinds = {title: obs[title].attrs.get("encoding-type") for title in titles if title in obs}
+    if wanted and wanted not in kinds:
+        raise FormatError(
+            f"{path} has no column {wanted} in obs, but {', '.join(kinds) or 'none'}: "
+            "--config.data.row_label names one"
+        )
+    usual = [t for t in _USUAL_LABELS if kinds.get(t) in ("categorical", "string-array")]
+    found = [*usual, *(title for title, kind in kinds.items() if kind == "categorical")]
+    if not (wanted or found):
+        return None
+    title = wanted or found[0]
+    labels = pd.Series(read_elem(obs[title])).astype("category").cat.remove_unused_categories().cat
+    return Labels(title, labels.codes.to_numpy().astype(int), list(map(str, labels.categories)))
 
 
 def has_cells(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
+from vigamma.counts.words import DOCUMENTS
 from vigamma.data.readers.packed_files import plain_name
 from vigamma.data.readers.raw_counts import RawCounts
 from vigamma.data.readers.text_files import (
@@ -54,7 +55,7 @@ def read(path: Path, encoding: str = "") -> RawCounts:
             )
         num_terms = len(names)
     matrix = csr_array((counts, terms, ends), shape=(len(ends) - 1, num_terms))
-    return RawCounts(matrix, column_names=names, notes=tuple(notes))
+    return RawCounts(matrix, column_names=names, notes=tuple(notes), words=DOCUMENTS)
 
 
 def _read_documents(path: Path, encoding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from vigamma.counts.rules import (
     whole_if_near,
 )
 from vigamma.counts.sparse import canonical_counts, either, rows_of, summed
+from vigamma.counts.words import DOCUMENTS, Labels, Words
 from vigamma.data.readers.text_files import FormatError, beside, read_names, shown
 
 _DEFAULT_RULES = CountRules()
@@ -37,6 +38,8 @@ class RawCounts(NamedTuple):
       column_names: the names of the columns, likewise; shape (M,).
       notes: how an ambiguous file was interpreted, one line each.
       other_layers: the names of other matrices in the file.
+      words: what rows and columns are called.
+      labels: the labels of the rows, or None.
     """
 
     matrix: spmatrix | sparray | np.ndarray
@@ -44,15 +47,19 @@ class RawCounts(NamedTuple):
     column_names: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     other_layers: tuple[str, ...] = ()
+    words: Words = Words()
+    labels: Labels | None = None
 
     def transposed(self, path: Path) -> "RawCounts":
-        """Swaps rows and columns, and adds a note about it."""
+        """Swaps rows and columns, and adds a note about it; labels of the rows are left out."""
         note = f"{path}: rows and columns are swapped, by --config.data.transpose=True"
         return self._replace(
             matrix=self.matrix.T,
             row_names=self.column_names,
             column_names=self.row_names,
             notes=(*self.notes, note),
+            words=Words(self.words.column, self.words.row),
+            labels=None,
         )
 
 
@@ -75,18 +82,34 @@ class FileCounts(NamedTuple):
 def named_beside(matrix: spmatrix | sparray, path: Path, encoding: str = "") -> RawCounts:
     """Adds to a matrix the names from text files in the same folder, one name per line.
 
-    The row names are in `rows.txt`, the column names in `columns.txt` or `vocab.txt`.
+    The row names are in `rows.txt`, the column names in `columns.txt` or `vocab.txt`, which says
+    that they are words of documents. A `labels.txt` with a line for each row labels the rows.
 
     Raises:
       FormatError: for a file of names that is broken or has the wrong number of lines.
     """
     names: list[np.ndarray | None] = [None, None]
+    words = Words() if beside(path.parent, "vocab.txt") is None else DOCUMENTS
     for side, files in enumerate(_FILES_OF_NAMES):
         if (file := beside(path.parent, *files)) is not None:
             names[side] = found = read_names(file, encoding)
             if (wanted := matrix.shape[side]) != len(found):
                 raise FormatError(f"{file} has {len(found)} lines, but {path} needs {wanted} names")
-    return RawCounts(matrix, names[0], names[1])
+    labels, notes = _labels_beside(path, matrix.shape[0], encoding)
+    return RawCounts(matrix, names[0], names[1], notes, words=words, labels=labels)
+
+
+def _labels_beside(
+    path: Path, num_rows: int, encoding: str
+) -> tuple[Labels | None, tuple[str, ...]]:
+    """The labels of `labels.txt`; a note if they are of something else than the rows."""
+    if (file := beside(path.parent, "labels.txt")) is None:
+        return None, ()
+    labels = read_names(file, encoding)
+    if len(labels) != num_rows:
+        return None, (f"{file} has {len(labels):,} lines, not one for each row: no labels",)
+    names, codes = np.unique(labels, return_inverse=True)
+    return Labels("labels.txt", codes, names.tolist()), ()
 
 
 def make_counts(

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from vigamma.counts.names import as_names
 from vigamma.data.readers.matrix_market_text import read_matrix
 from vigamma.data.readers.raw_counts import RawCounts
-from vigamma.data.readers.ten_x_features import GENES, chosen_features, feature_names
+from vigamma.data.readers.ten_x_features import GENES, chosen_features, feature_names, words_of
 from vigamma.data.readers.text_files import (
     FormatError,
     at_line,
@@ -54,7 +54,9 @@ def read(path: Path, layer: str = "") -> RawCounts:
     matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
     chosen = [fields for fields, is_one in zip(features, is_chosen, strict=True) if is_one]
     ids, symbols = ([fields[min(i, len(fields) - 1)] for fields in chosen] for i in (0, 1))
-    return RawCounts(matrix, cells, feature_names(ids, symbols), (note,) if note else ())
+    notes = (note,) if note else ()
+    words = words_of(kinds[is_chosen])
+    return RawCounts(matrix, cells, feature_names(ids, symbols), notes, words=words)
 
 
 def _file(folder: Path, *names: str) -> Path:

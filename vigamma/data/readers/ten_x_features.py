@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vigamma.counts.names import as_names
+from vigamma.counts.words import CELLS, Words
 from vigamma.data.readers.packed_files import FormatError
 
 GENES = "Gene Expression"
@@ -32,6 +33,11 @@ def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.nd
         return is_chosen, None
     left_out = f"{path}: left out {np.sum(~is_chosen):,} features of {', '.join(others)}"
     return is_chosen, f"{left_out}; data.layer names the type that is read"
+
+
+def words_of(kinds: np.ndarray) -> Words:
+    """Columns are genes, unless some are features of another type."""
+    return CELLS if (kinds == GENES).all() else Words(CELLS.row, "feature")
 
 
 def feature_names(ids: Sequence[str], symbols: Sequence[str]) -> np.ndarray:

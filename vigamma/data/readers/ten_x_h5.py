@@ -7,8 +7,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from vigamma.counts.names import as_names
+from vigamma.counts.words import CELLS
 from vigamma.data.readers.raw_counts import RawCounts
-from vigamma.data.readers.ten_x_features import chosen_features, feature_names
+from vigamma.data.readers.ten_x_features import chosen_features, feature_names, words_of
 from vigamma.data.readers.text_files import FormatError, reading
 from vigamma.terminal.invocation import pip_install
 
@@ -46,7 +47,8 @@ def read(path: Path, layer: str = "") -> RawCounts:
             raise FormatError(f"{path} has {what}; data.layer is to name one: {', '.join(genomes)}")
         group = genomes[chosen]
         names = feature_names(_texts(group["genes"]), _texts(group["gene_names"]))
-        return RawCounts(_matrix(group), as_names(_texts(group["barcodes"])), names)
+        cells = as_names(_texts(group["barcodes"]))
+        return RawCounts(_matrix(group), cells, names, words=CELLS)
 
 
 def _read_features(group: Any, path: Path, layer: str) -> RawCounts:
@@ -58,7 +60,8 @@ def _read_features(group: Any, path: Path, layer: str) -> RawCounts:
     matrix = matrix if is_chosen.all() else matrix[:, is_chosen]
     cells = as_names(_texts(group["barcodes"]))
     names = feature_names(ids.tolist(), symbols.tolist())
-    return RawCounts(matrix, cells, names, (note,) if note else ())
+    notes = (note,) if note else ()
+    return RawCounts(matrix, cells, names, notes, words=words_of(kinds[is_chosen]))
 
 
 def _matrix(group: Any) -> csr_array:
