@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import vigamma as vg
 from vigamma import pl
-from vigamma.figures.memberships import group_places, row_order, structure
+from vigamma.figures.memberships import Groups, group_places, row_order, structure
 from vigamma.figures.palette import COLORS, OTHERS
 
 GENES = ["ACTB", "A name that is far too long for a label", "CD3D", "GNLY", "MS4A1", "NKG7"]
@@ -138,7 +138,7 @@ def test_a_structure_plot_has_the_color_of_every_factor_where_its_share_is():
 def test_factors_beyond_the_colors_are_gray_together_and_of_many_cells_some_are_drawn():
     axes = FigureCanvasAgg(Figure(figsize=(7.5, 3.4))).figure.subplots()
     shares = np.tile(np.r_[np.full(23, 0.5 / 23), np.full(7, 0.5 / 7)], (9000, 1))
-    structure(axes, shares, np.arange(9000) // 8999, ["many", "one"], what="rows")
+    structure(axes, shares, Groups(np.arange(9000) // 8999, ["many", "one"]), what="rows")
     np.testing.assert_allclose(color_at(axes, 0.3, 0.75), to_rgb(OTHERS), atol=0.01)
     np.testing.assert_allclose(color_at(axes, 0.3, 0.01), to_rgb(COLORS[0]), atol=0.01)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]

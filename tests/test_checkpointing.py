@@ -237,7 +237,7 @@ def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / ".partial-7" / "arrays.orbax-checkpoint-tmp").mkdir(parents=True)
     (tmp_path / ".partial-config.json").write_text("{")
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / ".partial-dial.png").write_text("half")
+    (tmp_path / "figures" / ".partial-convergence.png").write_text("half")
     with opened(tmp_path) as checkpoints:
         assert checkpoints.restore(make_arrays(), pytest.fail) is None
         assert {path.name for path in tmp_path.rglob("*")} == {".lock", "figures"}

@@ -266,7 +266,7 @@ def test_a_report_finds_counts_as_expected_and_names_the_columns_that_vary_most(
         assert (column["sum"], column["num_rows"]) == (counts[:, m].sum(), (counts[:, m] > 0).sum())
     few = csr_array(np.where(np.arange(40) == order[5], counts[:, [order[5]]] > 0, 0))
     split = results.data.split._replace(train=few[:9])
-    data = SimpleNamespace(split=split)
+    data = SimpleNamespace(split=split, words=results.data.words)
     (only,) = variation_of(results._replace(data=data))["columns"]
     assert only["name"] == f"column {order[5]}"
 

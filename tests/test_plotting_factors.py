@@ -46,12 +46,37 @@ def test_without_metrics_there_is_no_convergence():
     assert names == ["factor_weights"]
 
 
-def test_the_scores_and_independent_columns_are_named():
+def legend_of(axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_scores_and_what_they_are_without_factors_are_named():
     metrics = lines("heldout_log_likelihood", "valid_log_likelihood")
-    elbo, scores = plotting_factors.convergence(metrics, -2.0).axes
-    assert len(elbo.lines) == 1
-    labels = [text.get_text() for text in scores.get_legend().get_texts()]
-    assert labels == ["held out for the test", "held out for validation", "independent columns"]
+    _, scores = plotting_factors.convergence(metrics, -2.0).axes
+    assert legend_of(scores) == [
+        "kept: sweep 120", "held out for the test", "its best: sweep 120",
+        "held out for validation", "its best: sweep 120", "without factors: -2",
+    ]  # fmt: skip
+    assert scores.get_ylim()[0] < -2.0
+    _, scores = plotting_factors.convergence(metrics, -50.0).axes
+    assert legend_of(scores)[-1] == "without factors: -50, below"
+    assert scores.get_ylim()[0] > -5
+
+
+def test_overfitting_is_seen_by_the_best_sweep_and_the_kept_one():
+    path = [-3.0, -2.0, -2.2, -2.4]
+    metrics = [
+        {"step": 20 * i, "elbo": -10.0 / i, "heldout_log_likelihood": score}
+        for i, score in enumerate(path, 1)
+    ]
+    for best_step, kept in ((None, 40), (60, 30)):
+        elbo, scores = plotting_factors.convergence(metrics, None, 2, best_step).axes
+        for axes in (elbo, scores):
+            (line,) = (line for line in axes.lines if line.get_linestyle() == "--")
+            assert line.get_xdata() == [kept, kept]
+        (star,) = (line for line in scores.lines if line.get_marker() == "*")
+        assert (star.get_xdata(), star.get_ydata()) == ([20], [-2.0])
+        assert legend_of(scores)[::2] == [f"kept: sweep {kept}", "its best: sweep 20"]
 
 
 def test_the_paths_of_a_search_share_a_color_and_a_line_of_the_legend_by_their_labels():
@@ -74,3 +99,13 @@ def test_images_of_factors_are_of_a_mean_row_in_their_order():
     figure = plotting_factors.factor_images(THETA, BETA, (4, 4))
     images = [axes.images[0].get_array().ravel() for axes in figure.axes if axes.images]
     np.testing.assert_allclose(images, (BETA * THETA.mean(axis=0)).T)
+
+
+def test_images_of_idle_factors_are_left_out_and_counted():
+    theta = THETA.copy()
+    theta[:, 3] = 1e-9
+    figure = plotting_factors.factor_images(theta, BETA, (4, 4))
+    images = [axes for axes in figure.axes if axes.images]
+    assert len(images) == 11
+    assert all(axes.spines["left"].get_visible() and axes.axison for axes in images)
+    assert figure.subfigs[0].get_suptitle().endswith("1 of 12 are idle")

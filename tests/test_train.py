@@ -37,7 +37,10 @@ from vigamma.runs.metrics import ProgressLine, read_metrics
 from vigamma.runs.train import load_fit
 from vigamma.storage.checkpointing import read_checkpoint
 
-FIGURES = {"posterior_images", "posterior_densities", "synthetic_digits", "dial", "convergence"}
+FIGURES = {
+    "posterior_images", "posterior_densities", "synthetic_digits", "posterior_by_number_of_images",
+    "convergence",
+}  # fmt: skip
 
 
 def experiment(**changes) -> Experiment:

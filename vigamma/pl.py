@@ -6,7 +6,7 @@ Factors are numbered from 1 on, the one with most counts first, as in all result
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,21 +14,13 @@ from vigamma import UnknownNameError
 from vigamma.figures import loadings as drawing_loadings
 from vigamma.figures import memberships
 from vigamma.figures.loadings import Loadings
+from vigamma.figures.memberships import MOST_GROUPS, Groups
 from vigamma.figures.notebook import WIDTH, new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
-
-_MOST_GROUPS = 100
-
-
-class _Groups(NamedTuple):
-    """The number of the group of each cell, and the names of the groups."""
-
-    codes: np.ndarray
-    names: list[str]
 
 
 def loadings(
@@ -117,9 +109,9 @@ def structure(
       ValueError: for a `groupby` with more than 100 labels.
     """
     shares = _shares(adata, key)
-    groups = _Groups(np.zeros(len(shares), int), []) if groupby is None else _of(adata, groupby)
-    ax = new_figure(width, 4.2 if groups.names else 3.4).subplots() if ax is None else ax
-    memberships.structure(ax, shares, groups.codes, groups.names)
+    groups = None if groupby is None else _of(adata, groupby)
+    ax = new_figure(width, 3.4 if groups is None else 4.2).subplots() if ax is None else ax
+    memberships.structure(ax, shares, groups)
     return ax
 
 
@@ -136,7 +128,7 @@ def heatmap(
     The arguments, and errors, are those of `structure`.
     """
     shares, groups = _shares(adata, key), _of(adata, groupby)
-    means = np.array([shares[groups.codes == g].mean(axis=0) for g in range(len(groups.names))])
+    means = groups.means(shares)
     ax = new_figure(width, 1.3 + 0.27 * len(means)).subplots() if ax is None else ax
     memberships.heat_map(ax, means, groups.names)
     return ax
@@ -154,19 +146,17 @@ def _shares(adata: "AnnData", key: str) -> np.ndarray:
     return amounts / amounts.sum(axis=1, keepdims=True)
 
 
-def _of(adata: "AnnData", groupby: str) -> _Groups:
+def _of(adata: "AnnData", groupby: str) -> Groups:
     """The groups of a column, in the order of its categories; cells without a label come last."""
     if groupby not in adata.obs:
         raise UnknownNameError(f"adata.obs has no column {groupby!r}")
     labels = adata.obs[groupby].astype("category").cat.remove_unused_categories().cat
     codes, names = labels.codes.to_numpy(), [str(name) for name in labels.categories]
-    if len(names) > _MOST_GROUPS:
+    if len(names) > MOST_GROUPS:
         raise ValueError(
-            f"adata.obs[{groupby!r}] has {len(names):,} labels: groupby takes up to {_MOST_GROUPS}"
+            f"adata.obs[{groupby!r}] has {len(names):,} labels: groupby takes up to {MOST_GROUPS}"
         )
-    if (codes < 0).any():
-        codes, names = np.where(codes < 0, len(names), codes), [*names, "(no label)"]
-    return _Groups(codes.astype(int), names)
+    return Groups.of_labels(codes.astype(int), names)
 
 
 def _first(

@@ -13,18 +13,17 @@ COLUMNS = Gamma(RNG.gamma(2.0, 1.0, (30, 3)) + 0.1, RNG.gamma(3.0, 1.0, (30, 3))
 SHARES = factor_weights({"rows": Gamma(THETA, np.ones_like(THETA)), "columns": COLUMNS})
 
 
-def test_every_factor_has_its_share_its_columns_and_its_rows():
+def test_every_factor_has_its_share_and_its_columns():
     beta = COLUMNS.concentration / COLUMNS.rate
     totals = beta.sum(axis=0)
     shares = THETA.sum(axis=0) * totals / (THETA.sum(axis=0) @ totals)
     phi, overall = beta / totals, beta @ THETA.sum(axis=0) / (THETA.sum(axis=0) @ totals)
     exact = scipy.stats.gamma(COLUMNS.concentration, scale=1 / COLUMNS.rate)
-    found = factor_summaries(THETA, COLUMNS, SHARES, num_columns=5, num_rows=4)
+    found = factor_summaries(COLUMNS, SHARES, num_columns=5)
     assert [summary.index for summary in found] == [0, 1, 2]
     for summary in found:
         k = summary.index
         np.testing.assert_allclose(summary.share, shares[k])
-        assert summary.rows.tolist() == np.argsort(-THETA[:, k])[:4].tolist()
         relevance = phi[:, k] * np.log(phi[:, k] / overall)
         for part, order in ((summary.heaviest, phi[:, k]), (summary.distinctive, relevance)):
             assert part.columns.tolist() == np.argsort(-order)[:5].tolist()
@@ -45,11 +44,10 @@ def test_the_marks_of_a_factor_are_neither_its_heaviest_nor_its_rarest_columns()
             assert marks != np.argsort(-other[:, summary.index])[:5].tolist()
 
 
-def test_no_more_columns_and_rows_are_named_than_there_are():
-    for summary in factor_summaries(THETA, COLUMNS, SHARES, num_columns=99, num_rows=99):
+def test_no_more_columns_are_named_than_there_are():
+    for summary in factor_summaries(COLUMNS, SHARES, num_columns=99):
         assert sorted(summary.heaviest.columns) == sorted(summary.distinctive.columns)
         assert sorted(summary.heaviest.columns) == list(range(30))
-        assert sorted(summary.rows) == list(range(15))
 
 
 def test_of_many_columns_the_heaviest_come_in_order():
@@ -68,9 +66,3 @@ def test_a_factor_in_a_mean_row_is_its_columns_at_the_mean_of_its_rows():
     np.testing.assert_allclose(found.mean, scale * exact.mean()[:, 1])
     for end, tail in ((found.low, 0.05), (found.high, 0.95)):
         np.testing.assert_allclose(end, scale * exact.ppf(tail)[:, 1], rtol=1e-5)
-
-
-def test_a_factor_below_a_thousandth_is_hardly_used():
-    (summary, *_) = factor_summaries(THETA, COLUMNS, SHARES)
-    for share, is_hardly in ((0.5, False), (1.1e-3, False), (0.9e-3, True)):
-        assert summary._replace(share=share).is_hardly_used == is_hardly

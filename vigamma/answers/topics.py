@@ -32,6 +32,7 @@ from vigamma.answers.intervals import samples_for
 from vigamma.answers.tables import aligned, beside
 from vigamma.runs.fitted import FittedRun
 from vigamma.runs.samples import Intervals
+from vigamma.terminal.numbers import estimate
 
 
 class Topics(NamedTuple):
@@ -66,10 +67,9 @@ class Topics(NamedTuple):
             parts |= {end: best[f"{order}_{end}"] for end in ("low", "high")}
             blocks.append(aligned(parts))
         lines = [line.rstrip() for line in beside(*blocks, gap=4)]
-        title = (
-            f"Factor {factor.factor}: {factor.weight:.1%} of the counts "
-            f"({factor.low:.1%} to {factor.high:.1%})"
-        )
+        ends = factor.low, factor.high
+        weight, low, high = (estimate(share, ends, 100) for share in (factor.weight, *ends))
+        title = f"Factor {factor.factor}: {weight}% of the counts ({low}% to {high}%)"
         return "\n  ".join([title, *lines])
 
 

@@ -8,9 +8,6 @@ from jaxtyping import Float, Integer
 
 from vigamma.families.gamma import Gamma
 
-_HARDLY = 1e-3
-"""A factor with a smaller share of all counts is hardly used."""
-
 
 class FactorColumns(NamedTuple):
     """Some columns of one factor, each with its share φ_mk = β_mk / Σ_m E[β_mk] of the factor.
@@ -37,36 +34,23 @@ class FactorSummary(NamedTuple):
       heaviest: the columns with the largest E[φ_mk].
       distinctive: the columns with the largest E[φ_mk] log(E[φ_mk] / π_m), where π_m is the share
         of column m in the expected counts of all factors: frequent here, and rarer elsewhere.
-      rows: the rows with the largest expected counts from this factor.
     """
 
     index: int  # type: ignore[assignment]  # a tuple's own is not needed
     share: float
     heaviest: FactorColumns
     distinctive: FactorColumns
-    rows: np.ndarray
-
-    @property
-    def is_hardly_used(self) -> bool:
-        """Whether its share is so small that its posterior is little more than the prior."""
-        return self.share < _HARDLY
 
 
 def factor_summaries(
-    theta: np.ndarray,
-    columns: Gamma,
-    shares: Float[np.ndarray, " K"],
-    num_columns: int = 8,
-    num_rows: int = 5,
+    columns: Gamma, shares: Float[np.ndarray, " K"], num_columns: int = 8
 ) -> list[FactorSummary]:
     """Summaries of all factors, in their order.
 
     Args:
-      theta: e_n E[θ_nk]; shape (N, K).
       columns: q(β); shape (M, K).
       shares: those of the factors in all expected counts.
       num_columns: how many columns to list for each factor.
-      num_rows: how many rows to list for each factor.
     """
     beta = np.asarray(columns.concentration, float) / columns.rate
     totals_k = beta.sum(axis=0)
@@ -74,26 +58,22 @@ def factor_summaries(
     def of_columns(k: int, chosen: np.ndarray) -> FactorColumns:
         return _columns(columns, k, chosen, totals_k[k])
 
-    return summaries_of(theta, beta / totals_k, shares, of_columns, num_columns, num_rows)
+    return summaries_of(beta / totals_k, shares, of_columns, num_columns)
 
 
 def summaries_of(
-    theta: np.ndarray,
     phi: Float[np.ndarray, "M K"],
     shares: Float[np.ndarray, " K"],
     of_columns: Callable[[int, np.ndarray], FactorColumns],
     num_columns: int = 8,
-    num_rows: int = 5,
 ) -> list[FactorSummary]:
     """The same, of any posterior.
 
     Args:
-      theta: e_n E[θ_nk]; shape (N, K).
       phi: E[φ_mk].
       shares: those of the factors in all expected counts.
       of_columns: k and indices of columns to their shares of factor k.
       num_columns: how many columns to list for each factor.
-      num_rows: how many rows to list for each factor.
     """
     overall_m = phi @ shares
     found = []
@@ -102,8 +82,7 @@ def summaries_of(
         heaviest, distinctive = (
             of_columns(k, _largest(values, num_columns)) for values in (phi_m, relevance_m)
         )
-        rows = _largest(theta[:, k], num_rows)
-        found.append(FactorSummary(k, float(shares[k]), heaviest, distinctive, rows))
+        found.append(FactorSummary(k, float(shares[k]), heaviest, distinctive))
     return found
 
 

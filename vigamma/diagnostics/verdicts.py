@@ -31,9 +31,12 @@ class Verdict(NamedTuple):
       observed: the observed value.
       expected: the expected value; the median of the replicates, if there are any.
       difference: observed / expected - 1, or a difference of shares.
-      interval: the 5 % and 95 % quantiles of the replicates, if there are any.
+      interval: the 5 % and 95 % quantiles of the replicates, if there are any; of shares without
+        replicates, those that are as expected.
       tail: the tail probability among the replicates, if there are any.
       rate: for calibration, the median predicted rate of the bin.
+      is_one_sided: whether only values above the interval are off; `tail` is then the upper one,
+        and otherwise that of both sides.
     """
 
     check: str
@@ -44,6 +47,7 @@ class Verdict(NamedTuple):
     interval: tuple[float, float] | None = None
     tail: float | None = None
     rate: float | None = None
+    is_one_sided: bool = False
 
     @property
     def is_off(self) -> bool:
@@ -77,7 +81,8 @@ def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:
         outcome: Outcome = "as expected"
         if tail < LEVEL:
             outcome = "off" if abs(difference) > _TOLERATED else "a little off"
-        found.append(Verdict(check, outcome, observed, middle, difference, (low, high), tail))
+        verdict = Verdict(check, outcome, observed, middle, difference, (low, high), tail)
+        found.append(verdict._replace(is_one_sided=tail_of is upper_tail))
     return found
 
 
@@ -105,8 +110,9 @@ def heldout_sums_verdict(side: str, share: float) -> Verdict:
       share: the share of sums outside, from `share_of_sums_outside`.
     """
     outcome = _outcome(share > _SHARE_OUTSIDE + _TOLERATED)
-    check, difference = f"heldout_{side}_outside", share - _SHARE_OUTSIDE
-    return Verdict(check, outcome, share, _SHARE_OUTSIDE, difference)
+    found = Verdict(f"heldout_{side}_outside", outcome, share, _SHARE_OUTSIDE)
+    interval = 0.0, _SHARE_OUTSIDE + _TOLERATED
+    return found._replace(difference=share - _SHARE_OUTSIDE, interval=interval, is_one_sided=True)
 
 
 def _outcome(is_off: bool) -> Outcome:
@@ -129,6 +135,7 @@ def _part_of_rarer(zeros: float, expected: float) -> float:
 
 _PREDICTIVE_CHECKS = {
     "zeros": (two_sided_tail, _part_of_rarer),
+    # Intervals that hold too many sums are no fault: rows were fitted to these very counts.
     "rows_outside": (upper_tail, operator.sub),
     "columns_outside": (upper_tail, operator.sub),
     "dispersion": (two_sided_tail, _ratio_less_1),

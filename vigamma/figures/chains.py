@@ -4,6 +4,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from vigamma.figures.palette import COLORS
+from vigamma.figures.posteriors import plain
+
 _RATES_OF_EACH_KIND = 2
 
 
@@ -21,10 +24,12 @@ def traces(trace: Float[np.ndarray, "C S T"], num_cells: int, first_sweep: int) 
     figure = Figure(figsize=(7.5, 1.5 * (len(cells) + 1)), layout="constrained")
     panels = figure.subplots(len(cells) + 1, 1, sharex=True)
     sweeps = first_sweep + np.arange(trace.shape[1])
-    labels = ["rate, cell\nwith count" if cell < half else "rate, any cell" for cell in cells]
+    labels = ["rate, entry\nwith count" if cell < half else "rate, any entry" for cell in cells]
     series = [(-1, "log joint (nats)"), *zip(cells, labels, strict=True)]
     for panel, (index, label) in zip(panels, series, strict=True):
+        panel.set_prop_cycle(color=COLORS)
         panel.plot(sweeps, trace[:, :, index].T, linewidth=0.8)
         panel.set_ylabel(label, fontsize=8)
+        plain(panel)
     panels[-1].set_xlabel("sweep")
     return figure

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vigamma.figures.posteriors import image_rows, plain
+from vigamma.diagnostics.redundant_factors import redundant_factors
+from vigamma.figures.palette import DATA, GUIDE, MODEL, VALIDATION
+from vigamma.figures.posteriors import draw_image, image_rows, plain
 
-_FIT = "C0"
 _SCORES = {
-    "heldout_log_likelihood": ("held out for the test", "C3"),
-    "valid_log_likelihood": ("held out for validation", "C1"),
+    "heldout_log_likelihood": ("held out for the test", DATA),
+    "valid_log_likelihood": ("held out for validation", VALIDATION),
 }
 
 
@@ -23,7 +25,10 @@ def convergence(
     steps_per_sweep: int = 1,
     best_step: int | None = None,
 ) -> Figure:
-    """The ELBO against the sweep, and below it the log-likelihood of the held-out counts.
+    """The ELBO against the sweep, and beside it the log-likelihood of the held-out counts.
+
+    The sweep that was kept is a dashed line, and the best one of each held-out score a star: where
+    a score falls after its star, the fit learns its training counts by heart.
 
     Args:
       metrics: the lines of `metrics.jsonl`.
@@ -32,30 +37,48 @@ def convergence(
       best_step: the step of the posterior that was kept, if it is not the last.
     """
     names = [name for name in _SCORES if any(name in line for line in metrics)]
-    figure = Figure(figsize=(7.5, 6 if names else 3.6), layout="constrained")
-    panels = figure.subplots(2 if names else 1, 1, sharex=True, squeeze=False)[:, 0]
+    figure = Figure(figsize=(10, 3.2) if names else (7.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2 if names else 1, squeeze=False)[0]
     sweeps = [line["step"] / steps_per_sweep for line in metrics]
-    panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=_FIT, marker="o", ms=3)
+    panels[0].plot(sweeps, [line["elbo"] for line in metrics], color=MODEL, marker="o", ms=3)
     panels[0].set(ylabel="ELBO (nats)", ylim=_tail_limits([line["elbo"] for line in metrics]))
     panels[0].ticklabel_format(axis="y", style="plain", useOffset=False)
-    for name in names:
-        label, color = _SCORES[name]
-        known = [(line["step"] / steps_per_sweep, line[name]) for line in metrics if name in line]
-        panels[1].plot(*zip(*known, strict=True), color=color, marker="o", ms=3, label=label)
-    if names:
-        panels[1].set_ylabel("log-likelihood (nats)")
-        if independent is not None:
-            panels[1].axhline(independent, color="0.5", ls=":", label="independent columns")
-        panels[1].legend(frameon=False)
-    if best_step is not None:
-        for axes in panels:
-            axes.axvline(best_step / steps_per_sweep, color="C1", ls="--", lw=1, label="kept")
-        panels[-1].legend(frameon=False)
-    panels[-1].set_xlabel("sweep")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    kept = sweeps[-1] if best_step is None else best_step / steps_per_sweep
     for axes in panels:
+        axes.axvline(kept, color=GUIDE, ls="--", lw=1, label=f"kept: sweep {kept:g}")
+        axes.set_xlabel("sweep")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         plain(axes)
+    if names:
+        scores = {
+            name: [(line["step"] / steps_per_sweep, line[name]) for line in metrics if name in line]
+            for name in names
+        }
+        _draw_scores(panels[1], scores, independent)
     return figure
+
+
+def _draw_scores(
+    axes: Axes, scores: dict[str, list[tuple[float, float]]], independent: float | None
+) -> None:
+    """Draws held-out scores in their range; what lies far below is in the legend only."""
+    for name, path in scores.items():
+        label, color = _SCORES[name]
+        sweep, score = max(path, key=lambda point: point[1])
+        axes.plot(*zip(*path, strict=True), color=color, marker="o", ms=3, label=label)
+        axes.plot(
+            sweep, score, "*", color=color, ms=13, mec="white", label=f"its best: sweep {sweep:g}"
+        )
+    ends = np.array([_tail_limits([score for _, score in path]) for path in scores.values()])
+    low, high = ends[:, 0].min(), ends[:, 1].max()
+    if independent is not None:
+        is_near = independent > low - (high - low)
+        low = min(low, independent - 0.05 * (high - low)) if is_near else low
+        name = f"without factors: {independent:.4g}{'' if is_near else ', below'}"
+        axes.axhline(independent, color=GUIDE, ls=":", label=name)
+    axes.set(ylabel="log-likelihood (nats)", ylim=(low, high))
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _tail_limits(values: Sequence[float]) -> tuple[float, float]:
@@ -69,7 +92,7 @@ def factor_weights(shares: Float[np.ndarray, " K"]) -> Figure:
     """The share of all expected counts from each factor, by its number."""
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.bar(np.arange(1, shares.size + 1), shares, color=_FIT)
+    axes.bar(np.arange(1, shares.size + 1), shares, color=MODEL)
     axes.set(xlabel="factor", ylabel="share of all counts")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -80,10 +103,17 @@ def factor_weights(shares: Float[np.ndarray, " K"]) -> Figure:
 def factor_images(
     theta: np.ndarray, beta: np.ndarray, image_shape: tuple[int, int], per_row: int = 10
 ) -> Figure:
-    """Each factor as an image of its mean contribution to a row of counts, in their order."""
-    images = (beta * theta.mean(axis=0)).T
+    """Each factor as an image of its mean contribution to a row of counts, in their order.
+
+    Idle factors, which would be blank, are left out, and counted in the title.
+    """
+    idle = redundant_factors(theta, beta).idle
+    images = np.delete((beta * theta.mean(axis=0)).T, idle, axis=0)
+    title = "Factors, heaviest first (mean counts)"
+    if idle:
+        title += f"; {len(idle)} of {beta.shape[1]} are idle"
     rows = [
-        ("Factors, heaviest first (mean counts)" if start == 0 else "", images[start:][:per_row])
+        (title if start == 0 else "", images[start:][:per_row])
         for start in range(0, len(images), per_row)
     ]
     return image_rows(rows, image_shape)
@@ -97,9 +127,8 @@ def factor_interval(
     for axes, title, image in zip(
         figure.subplots(1, 3), ("5 %", "mean", "95 %"), (low, mean, high), strict=True
     ):
-        axes.imshow(np.reshape(image, image_shape), cmap="gray_r", vmin=0, vmax=np.max(high))
+        draw_image(axes, np.reshape(image, image_shape), np.max(high))
         axes.set_title(title, fontsize=10)
-        axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -128,7 +157,7 @@ def search_paths(paths: Sequence[Sequence[tuple[int, float]]], labels: Sequence[
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    colors = dict(zip(dict.fromkeys(labels), ("C3", "0.6", "C0"), strict=False))
+    colors = dict(zip(dict.fromkeys(labels), (DATA, GUIDE, MODEL), strict=False))
     firsts = {label: index for index, label in reversed(list(enumerate(labels)))}
     for index, path in reversed(list(enumerate(paths))):
         label = labels[index]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vigamma.figures.memberships import shortened
-from vigamma.figures.palette import COLORS
+from vigamma.figures.palette import COLORS, INK
 from vigamma.figures.posteriors import plain
 
 _PANEL_WIDTH, _LINE_HEIGHT, _FRAME_HEIGHT = 3.0, 0.19, 0.75  # inches
@@ -65,8 +65,8 @@ def factor_loadings(axes: Axes, shown: Loadings, scale: str = "") -> None:
     color = COLORS[shown.factor % len(COLORS)]
     places = -np.arange(len(shown.names))
     axes.hlines(places, shown.low, shown.high, color=color, lw=4)
-    axes.hlines(places, shown.low, shown.high, color="0.2", lw=0.7)  # pale colors are seen, too
-    axes.plot(shown.mean, places, "o", color="white", mec="0.2", mew=0.9, ms=5)
+    axes.hlines(places, shown.low, shown.high, color=INK, lw=0.7)  # pale colors are seen, too
+    axes.plot(shown.mean, places, "o", color="white", mec=INK, mew=0.9, ms=5)
     axes.set_yticks(places, [shortened(name, 18) for name in shown.names], fontsize=8)
     axes.set_title(f"factor {shown.factor + 1} ({shown.weight:.1%})", fontsize=9)
     axes.set(xlabel=scale, xlim=(0, 1.05 * float(shown.high.max())))

@@ -6,6 +6,7 @@ by factors. Here p_nk = e_n θ_nk B_k / Σ_j e_n θ_nj B_j, with B_k = Σ_m β_m
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -26,12 +27,37 @@ _NUMBER = 0.5  # that of a percentage
 _TICK = 0.2  # that of a number below an axis
 _LONGEST = 24
 
+MOST_GROUPS = 100
+"""More groups are not drawn."""
+
+
+class Groups(NamedTuple):
+    """Groups of rows.
+
+    Attributes:
+      codes: the number of the group of each row, from 0.
+      names: those of the groups; [] if there is a single one.
+    """
+
+    codes: Integer[np.ndarray, " N"]
+    names: Sequence[str]
+
+    @classmethod
+    def of_labels(cls, codes: Integer[np.ndarray, " N"], names: Sequence[str]) -> Self:
+        """The groups of labels, in their order; rows without one, of code -1, come last."""
+        if (codes < 0).any():
+            codes, names = np.where(codes < 0, len(names), codes), [*names, "(no label)"]
+        return cls(codes, names)
+
+    def means(self, shares: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "G K"]:
+        """The mean of p_nk over the rows of each group."""
+        return np.array([shares[self.codes == g].mean(axis=0) for g in range(len(self.names))])
+
 
 def structure(
     axes: Axes,
     shares: Float[np.ndarray, "N K"],
-    groups: Integer[np.ndarray, " N"] | None = None,
-    names: Sequence[str] = (),
+    groups: Groups | None = None,
     what: str = "cells",
 ) -> None:
     """Draws a bar for each row, of the shares of the factors, row beside row within groups.
@@ -44,13 +70,12 @@ def structure(
     Args:
       axes: what is drawn on.
       shares: p_nk, which sum to 1 over k.
-      groups: the number of the group of each row, from 0; None for a single one.
-      names: of the groups.
+      groups: those of the rows; None for a single one.
       what: rows are called.
     """
-    groups = np.zeros(len(shares), int) if groups is None else groups
-    sizes = np.bincount(groups, minlength=len(names) or 1)
-    members = np.split(row_order(shares, groups), np.cumsum(sizes)[:-1])
+    codes, names = Groups(np.zeros(len(shares), int), []) if groups is None else groups
+    sizes = np.bincount(codes, minlength=len(names) or 1)
+    members = np.split(row_order(shares, codes), np.cumsum(sizes)[:-1])
     width = _width(axes)
     starts, widths = group_places(sizes, min(_LEAST_WIDTH, width / len(sizes)) / width)
     most = _MOST_BARS / max(len(shares), _MOST_BARS)
@@ -69,10 +94,12 @@ def structure(
     _add_legend(axes, shares.shape[1], int(width / _ENTRY))
 
 
-def structure_figure(shares: Float[np.ndarray, "N K"], what: str) -> Figure:
+def structure_figure(
+    shares: Float[np.ndarray, "N K"], what: str, groups: Groups | None = None
+) -> Figure:
     """A figure of the structure plot of all rows, of a resolution for a page."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained", dpi=150)
-    structure(figure.subplots(), shares, what=what)
+    figure = Figure(figsize=(10.0, 3.0 if groups is None else 3.8), layout="constrained", dpi=150)
+    structure(figure.subplots(), shares, groups, what)
     return figure
 
 
@@ -142,8 +169,8 @@ def _spaced(size: int, number: int) -> np.ndarray:
     return np.linspace(0, size - 1, number).round().astype(int)
 
 
-def _colors(num_factors: int) -> list[str]:
-    """Those of the factors; a last gray one is of all others together."""
+def factor_colors(num_factors: int) -> list[str]:
+    """The colors of the factors; a last gray one is of all others together."""
     if num_factors <= len(COLORS):
         return list(COLORS[:num_factors])
     return [*COLORS[:-1], OTHERS]
@@ -151,7 +178,7 @@ def _colors(num_factors: int) -> list[str]:
 
 def _draw_bars(axes: Axes, shares: np.ndarray, edges: np.ndarray) -> None:
     """Draws the bars between edges, from the last factor on, so that there are no seams."""
-    colors = _colors(shares.shape[1])
+    colors = factor_colors(shares.shape[1])
     tops = np.cumsum(shares, axis=1)
     tops[:, len(colors) - 1] = tops[:, -1]
     for color, top in reversed([*zip(colors, tops.T, strict=False)]):
@@ -161,7 +188,7 @@ def _draw_bars(axes: Axes, shares: np.ndarray, edges: np.ndarray) -> None:
 
 def _add_legend(axes: Axes, num_factors: int, across: int) -> None:
     """Adds the colors of the factors above the axes, at most `across` in a line."""
-    colors = _colors(num_factors)
+    colors = factor_colors(num_factors)
     labels = [str(k + 1) for k in range(len(colors))]
     if num_factors > len(colors):
         labels[-1] = f"{len(colors)} to {num_factors}"

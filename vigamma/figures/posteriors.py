@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from vigamma.families.gamma import Gamma
+from vigamma.figures.palette import DATA, GUIDE, INK, MODEL, PALE, SOFT
 from vigamma.storage.atomic_files import replace_file
 
-_FIT, _EXACT, _PRIOR = "#d1495b", "#00303d", "#8d96a3"
-_DIAL = matplotlib.colormaps["plasma_r"]
+_BY_NUMBER = matplotlib.colormaps["viridis_r"]
 _METRICS = ("step", "elbo", "kl_to_exact")
 _DPI = 150
 
@@ -45,8 +45,9 @@ def run_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Yields the name and the figure of each plot of a run on images.
 
-    "posterior_densities" shows two pixels, a dim and a bright one. "dial" shows the pixel whose
-    mean deviates most from the prior mean, in prior standard deviations.
+    "posterior_densities" shows two pixels, a dim and a bright one. The pixel of
+    "posterior_by_number_of_images" is that whose mean deviates most from the prior mean, in prior
+    standard deviations.
     """
     by_brightness = np.argsort(np.asarray(exact.mean))
     two = [int(by_brightness[int(share * len(by_brightness))]) for share in (0.5, 0.97)]
@@ -55,7 +56,8 @@ def run_figures(
     rows = [("Synthetic: θ ~ q, x ~ Poisson(θ)", synthetic), ("Real", counts[:10])]
     yield "synthetic_digits", image_rows(rows, image_shape)
     surprise = np.abs(counts.mean(axis=0) - prior.mean) / np.sqrt(prior.variance)
-    yield "dial", dial(prior, counts, int(surprise.argmax()))
+    name = "posterior_by_number_of_images"
+    yield name, posterior_by_number_of_images(prior, counts, int(surprise.argmax()))
     if metrics:
         steps, elbo, kl = ([line[name] for line in metrics] for name in _METRICS)
         yield "convergence", convergence(steps, elbo, kl, log_evidence, tolerance)
@@ -74,7 +76,7 @@ def posterior_images(
     figure = Figure(figsize=(10.5, 3.6), layout="constrained")
     for axes, (title, values) in zip(figure.subplots(1, 3), panels, strict=True):
         top = np.max(values) if title.endswith("deviation") else brightest
-        picture = _image(axes, np.reshape(values, image_shape), top)
+        picture = draw_image(axes, np.reshape(values, image_shape), top)
         axes.set_title(title)
         figure.colorbar(picture, ax=axes, shrink=0.85, label="counts")
     return figure
@@ -88,10 +90,12 @@ def posterior_densities(q: Gamma, exact: Gamma, prior: Gamma, columns: Sequence[
         low, high = truth.quantile(np.array([1e-5, 1 - 1e-5]))
         margin = 0.6 * (high - low)
         theta = np.linspace(max(low - margin, 1e-6), high + margin, 600)
-        axes.plot(theta, before.density(theta), color=_PRIOR, ls=":", lw=2, label="prior")
-        axes.fill_between(theta, truth.density(theta), color=_EXACT, alpha=0.15, lw=0)
-        axes.plot(theta, truth.density(theta), color=_EXACT, lw=3, label=r"exact $p(\theta\,|\,x)$")
-        axes.plot(theta, fit.density(theta), color=_FIT, ls="--", lw=2, label=r"fitted $q(\theta)$")
+        axes.plot(theta, before.density(theta), color=GUIDE, ls=":", lw=2, label="prior")
+        axes.fill_between(theta, truth.density(theta), color=PALE, alpha=0.3, lw=0)
+        axes.plot(theta, truth.density(theta), color=PALE, lw=5, label=r"exact $p(\theta\,|\,x)$")
+        axes.plot(
+            theta, fit.density(theta), color=MODEL, ls="--", lw=2, label=r"fitted $q(\theta)$"
+        )
         axes.set(title=f"Pixel {column}", xlabel=r"intensity $\theta$ (counts)", ylabel="density")
         axes.set_ylim(bottom=0)
         axes.set_xlim(theta[0], theta[-1])
@@ -109,9 +113,10 @@ def image_rows(rows: Sequence[tuple[str, np.ndarray]], image_shape: tuple[int, i
     for part, (title, images) in zip(parts, rows, strict=True):
         part.suptitle(title, x=0.01, ha="left", fontsize=11)
         for index, axes in enumerate(np.atleast_1d(part.subplots(1, longest))):
-            axes.set_axis_off()
             if index < len(images):
-                _image(axes, np.reshape(images[index], image_shape), brightest)
+                draw_image(axes, np.reshape(images[index], image_shape), brightest)
+            else:
+                axes.set_axis_off()
     return figure
 
 
@@ -125,15 +130,15 @@ def convergence(
     """The ELBO and the log evidence against the step, and KL(q ‖ exact) in a panel below."""
     figure = Figure(figsize=(7.5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.axhline(log_evidence, color=_EXACT, lw=2, label="log evidence (exact)")
-    above.plot(steps, elbo, color=_FIT, marker="o", ms=3, label="ELBO (estimate)")
+    above.axhline(log_evidence, color=INK, lw=2, label="log evidence (exact)")
+    above.plot(steps, elbo, color=MODEL, marker="o", ms=3, label="ELBO (estimate)")
     near = np.abs(np.asarray(elbo) - log_evidence)
     spread = max(3 * np.median(near), 1.0)  # the start of a run would dominate the range
     above.set_ylim(log_evidence - spread, log_evidence + 0.25 * spread)
     above.set_ylabel("nats")
     above.ticklabel_format(useOffset=False)
-    below.axhline(tolerance, color=_PRIOR, ls=":", lw=2, label="promised by the config")
-    below.semilogy(steps, kl, color=_FIT, marker="o", ms=3, label="KL(q ‖ exact), all latents")
+    below.axhline(tolerance, color=GUIDE, ls=":", lw=2, label="promised by the config")
+    below.semilogy(steps, kl, color=MODEL, marker="o", ms=3, label="KL(q ‖ exact), all latents")
     below.set(xlabel="step", ylabel="nats")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):
@@ -146,7 +151,7 @@ def elbo_path(steps: Sequence[int], elbo: Sequence[float]) -> Figure:
     """The ELBO, or its estimate, against the step, in the range of the second half."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(steps, elbo, color=_FIT, marker="o", ms=3)
+    axes.plot(steps, elbo, color=MODEL, marker="o", ms=3)
     late = np.asarray(elbo)[len(elbo) // 2 :]
     margin = max(late.max() - late.min(), 1e-6 * abs(late.max()), 1e-6)
     axes.set_ylim(late.min() - 3 * margin, late.max() + margin)
@@ -163,8 +168,8 @@ def intervals(lines: Sequence[tuple[str, float, float, float]]) -> Figure:
     figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = -np.arange(len(names))
-    axes.hlines(places, lows, highs, color=_FIT, lw=3, alpha=0.5)
-    axes.plot(means, places, "o", color=_EXACT, ms=4)
+    axes.hlines(places, lows, highs, color=MODEL, lw=3, alpha=0.5)
+    axes.plot(means, places, "o", color=INK, ms=4)
     axes.set_yticks(places, names)
     axes.set_xscale("log")
     axes.set_xlabel("mean and 90 % interval")
@@ -172,7 +177,7 @@ def intervals(lines: Sequence[tuple[str, float, float, float]]) -> Figure:
     return figure
 
 
-def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
+def posterior_by_number_of_images(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     """The exact posterior of one column for increasing numbers of rows, from the prior on."""
     seen = [0, *(m for m in (1, 3, 10, 30, 100) if m < len(counts)), len(counts)]
     a, b = np.asarray(prior.concentration)[column], np.asarray(prior.rate)[column]
@@ -182,14 +187,14 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     theta = np.linspace(max(low - 0.12 * (high - low), 1e-6), high, 800)
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    for m, posterior in zip(seen, posteriors, strict=True):
-        share = np.log1p(m) / np.log1p(len(counts))
+    places = np.linspace(0.15, 1, len(seen) - 1)
+    styles = [{"ls": "--", "color": GUIDE}, *({"color": _BY_NUMBER(place)} for place in places)]
+    for m, posterior, style in zip(seen, posteriors, styles, strict=True):
         label = "prior, no image" if m == 0 else f"{m} image{'s' if m > 1 else ''}"
-        style = {"ls": "--", "color": _PRIOR} if m == 0 else {"color": _DIAL(0.15 + 0.8 * share)}
         axes.plot(theta, posterior.density(theta), lw=2.2, label=label, **style)
     axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
     axes.set_xlim(theta[0], theta[-1])
-    means = (("prior mean", a / b, _PRIOR), ("data mean", counts[:, column].mean(), _EXACT))
+    means = (("prior mean", a / b, GUIDE), ("data mean", counts[:, column].mean(), DATA))
     for index, (name, mean, color) in enumerate(sorted(means, key=lambda item: item[1])):
         axes.axvline(mean, color=color, ls=":", lw=1.5)
         place: dict[str, Any] = {
@@ -211,9 +216,10 @@ def dial(prior: Gamma, counts: np.ndarray, column: int) -> Figure:
     return figure
 
 
-def _image(axes: Axes, image: np.ndarray, brightest: float) -> AxesImage:
-    axes.set_xticks([])
-    axes.set_yticks([])
+def draw_image(axes: Axes, image: np.ndarray, brightest: float) -> AxesImage:
+    """Draws a framed image in grays, black where it is `brightest`."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=GUIDE, linewidth=0.6)
     return axes.imshow(image, cmap="gray_r", vmin=0, vmax=brightest)
 
 
@@ -236,5 +242,9 @@ class _Column(NamedTuple):
 
 
 def plain(axes: Axes) -> None:
-    """Removes the top and right borders of a plot."""
+    """Removes the top and right borders of a plot, and draws the others in the colors of a page."""
     axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(GUIDE)
+    axes.tick_params(which="both", color=GUIDE, labelcolor=SOFT)
+    for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        text.set_color(INK)

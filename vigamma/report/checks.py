@@ -21,6 +21,7 @@ from vigamma.diagnostics.verdicts import (
 )
 from vigamma.figures import checks as plotting_checks
 from vigamma.models.factor_model import PROBABILITIES
+from vigamma.report.next_steps import next_steps
 from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 from vigamma.terminal.pace import Pace
@@ -40,7 +41,8 @@ def replication_of(results: Results, say: Callable[[str], None]) -> dict[str, An
     say(f"drawing {NUM_REPLICATES} replicates of the data")
     pace = Pace(NUM_REPLICATES, "replicates", say)
     checks = predictive_checks(sample_of_rows(data, seed), seed, say=pace.update)
-    figures = plotting_checks.check_figures(checks)
+    words = results.data.words
+    figures = plotting_checks.check_figures(checks, words.rows, words.columns)
     return {
         "verdicts": predictive_verdicts(checks),
         "num_replicates": NUM_REPLICATES,
@@ -65,10 +67,11 @@ def heldout_of(results: Results) -> dict[str, Any] | None:
     return {"verdicts": verdicts, "curve": picture(plotting_checks.calibration(found))}
 
 
-def what_looks_wrong(results: Results, checked: list[Verdict]) -> list[Verdict]:
-    """The failed verdicts among those of the run, of the checks, and of the score."""
+def what_looks_wrong(results: Results, checked: list[Verdict]) -> dict[str, Any]:
+    """The failed verdicts among those of the run, of the checks, and of the score; what to do."""
     summary = results.summary
     verdicts = [run_verdict(bool(summary), summary.get("converged", True)), *checked]
     if results.gain is not None:
         verdicts.append(gain_verdict(results.gain))
-    return [verdict for verdict in verdicts if verdict.is_off]
+    wrong = [verdict for verdict in verdicts if verdict.is_off]
+    return {"num_checks": len(verdicts), "wrong": wrong, "steps": next_steps(results, wrong)}

@@ -1,6 +1,6 @@
-"""The factors of a run in the report: tables of columns, or images."""
+"""The factors of a run in the report: an overview, and tables of columns or images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from vigamma.diagnostics.factor_columns import (
     factor_summaries,
     summaries_of,
 )
+from vigamma.diagnostics.redundant_factors import IDLE_BELOW, redundant_factors
 from vigamma.figures import factors as plotting_factors
 from vigamma.figures import memberships
 from vigamma.models.factor_order import weights_of_sums
@@ -19,12 +20,14 @@ from vigamma.report.rendering import picture
 from vigamma.report.results import Results
 from vigamma.runs.samples import Samples
 
+_NUM_MARKS = 6
+"""How many columns name a factor in the overview."""
+
 
 class _Draws:
     """Factors of posterior samples, matched to those of the fit.
 
     Attributes:
-      theta: e_n E[θ_nk]; shape (N, K).
       phi: E[φ_mk], with φ_mk = β_mk / Σ_m β_mk; shape (M, K).
       shares: the expected shares of the factors in all expected counts; shape (K,).
     """
@@ -32,14 +35,12 @@ class _Draws:
     def __init__(self, results: Results, samples: Samples) -> None:
         self._samples, exposures = samples, results.data.exposures
         self._matches = samples.matches(np.asarray(results.run.factors.q["columns"].mean))
-        self.theta, self.phi = np.zeros(results.theta.shape), np.zeros(results.beta.shape)
+        self.phi = np.zeros(results.beta.shape)
         row_sums, totals = [], []
         for theta, beta in samples.pairs(self._matches):
             totals.append(beta.sum(axis=0, dtype=np.float64))
             row_sums.append(exposures @ theta)
-            self.theta += theta
             self.phi += beta / totals[-1]
-        self.theta *= exposures[:, None] / samples.num_draws
         self.phi /= samples.num_draws
         self._totals, self._mean_rows = np.array(totals), np.array(row_sums) / len(exposures)
         self.shares = weights_of_sums(self._mean_rows, self._totals).mean(axis=0)
@@ -67,12 +68,12 @@ def factors_of(results: Results) -> list[dict[str, Any]]:
     """
     columns, samples = results.run.factors.q["columns"], results.run.samples
     if samples is None:
-        summaries = factor_summaries(results.theta, columns, results.run.weights)
+        summaries = factor_summaries(columns, results.run.weights)
         in_mean_row: Callable[[int], FactorColumns]
         in_mean_row = partial(factor_in_mean_row, results.theta, columns)
     else:
         draws = _Draws(results, samples)
-        summaries = summaries_of(draws.theta, draws.phi, draws.shares, draws.of_columns)
+        summaries = summaries_of(draws.phi, draws.shares, draws.of_columns)
         in_mean_row = draws.in_mean_row
     found = []
     for summary in summaries:
@@ -85,18 +86,52 @@ def factors_of(results: Results) -> list[dict[str, Any]]:
                 "summary": summary,
                 "heaviest": _shares(results, summary.heaviest),
                 "distinctive": _shares(results, summary.distinctive),
-                "rows": [results.row(index) for index in summary.rows],
                 "image": image,
             }
         )
     return found
 
 
-def structure_of(results: Results) -> str:
-    """A picture of the shares of the factors in each row."""
+def overview_of(results: Results, factors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A picture of the shares of all factors in each row, and what to know of each factor.
+
+    Rows are in the groups of their labels, if there are 2 to 100. Notes name the factors that are
+    idle, or nearly like another one.
+
+    Args:
+      results: of the run.
+      factors: those of `factors_of`.
+    """
     amounts = results.theta * results.beta.sum(axis=0)
     shares = amounts / amounts.sum(axis=1, keepdims=True)
-    return picture(memberships.structure_figure(shares, "rows"))
+    groups, title, labels = None, "", results.data.labels
+    if labels is not None and 1 < len(labels.names) <= memberships.MOST_GROUPS:
+        groups, title = memberships.Groups.of_labels(labels.codes, labels.names), labels.title
+    colors = memberships.factor_colors(len(factors))
+    redundant = redundant_factors(results.theta, results.beta)
+    originals = {found.factor: found.original + 1 for found in redundant.duplicates}
+    return {
+        "picture": picture(memberships.structure_figure(shares, results.data.words.rows, groups)),
+        "label": title,
+        "idle_below": IDLE_BELOW,
+        "factors": [
+            {
+                "share": factor["summary"].share,
+                "color": colors[min(place, len(colors) - 1)],
+                "marks": [column["name"] for column in factor["distinctive"][:_NUM_MARKS]],
+                "group": None if groups is None else _most_of(groups, shares[:, place]),
+                "is_idle": place in redundant.idle,
+                "original": originals.get(place),
+            }
+            for place, factor in enumerate(factors)
+        ],
+    }
+
+
+def _most_of(groups: memberships.Groups, shares: np.ndarray) -> tuple[str, float]:
+    """The group in which a factor has the largest mean share, and that share."""
+    means = groups.means(shares[:, None])[:, 0]
+    return groups.names[int(means.argmax())], float(means.max())
 
 
 def _shares(results: Results, part: FactorColumns) -> list[dict[str, Any]]:

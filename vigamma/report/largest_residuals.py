@@ -19,7 +19,7 @@ def largest_residuals_of(
     images = None
     if results.image_shape is not None:
         rows = of_rows.largest_scatter()
-        lines = [("Data (hidden cells are blank)", train[rows].toarray())]
+        lines = [("Data (hidden entries are blank)", train[rows].toarray())]
         lines.append(("Fit", own.mean[rows] @ others.mean.T))
         images = picture(plotting.image_rows(lines, results.image_shape))
     by_column = csr_array(train.T)

@@ -1,7 +1,8 @@
 """The model, the data and the outcome of a run in the report."""
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 from vigamma.figures import factors as plotting_factors
 from vigamma.models.factor_model import PROBABILITIES
@@ -16,14 +17,19 @@ _MOST_NATS = 700.0
 def outcome_of(results: Results) -> dict[str, Any]:
     """Data, model, inference and results; None for unknown or absent values."""
     config, fit, gain = results.run.config, results.data, results.gain
-    best, train = results.best_step, fit.split.train
+    best, train, data = results.best_step, fit.split.train, cast(Any, config.data)
     return {
+        "words": fit.words,
         "shape": train.shape,
         "num_counts": train.sum(dtype=float),
         "num_nonzeros": train.nnz,
         "share_of_zeros": results.share_of_zeros,
-        "data": type(config.data).__name__,
-        "data_fields": vars(config.data),
+        "data": type(data).__name__,
+        "data_fields": {
+            field.name: value
+            for field in dataclasses.fields(data)
+            if (value := getattr(data, field.name)) != field.default
+        },
         "model": type(config.model).__name__,
         "num_factors": config.model.num_factors,
         "row_shape": row_shape_of(config.model),
@@ -44,19 +50,27 @@ def outcome_of(results: Results) -> dict[str, Any]:
     }
 
 
-def course_of(results: Results) -> dict[str, str | None]:
-    """Figures of the convergence of the run, if it has metrics, and of the factor weights."""
-    curves = None
-    if results.metrics:
-        independent = results.scores["independent"].log_likelihood if results.scores else None
-        figure = plotting_factors.convergence(
-            results.metrics, independent, results.run.steps_per_sweep, results.best_step
-        )
-        figure.set_size_inches(6.4, 5.0 if results.scores else 3.2)
-        curves = picture(figure)
-    figure = plotting_factors.factor_weights(results.run.weights)
-    figure.set_size_inches(6.4, 3.2)
-    return {"convergence": curves, "weights": picture(figure)}
+def course_of(results: Results) -> dict[str, Any] | None:
+    """A figure of the convergence of the run, and what was lost by going on; None without metrics.
+
+    The loss is the held-out score of the best sweep above that of the kept one, in nats.
+    """
+    if not results.metrics:
+        return None
+    independent = results.scores["independent"].log_likelihood if results.scores else None
+    per_sweep, best_step = results.run.steps_per_sweep, results.best_step
+    figure = plotting_factors.convergence(results.metrics, independent, per_sweep, best_step)
+    name = "heldout_log_likelihood"
+    scores = {line["step"]: line[name] for line in results.metrics if name in line}
+    best, loss = max(scores, key=scores.__getitem__, default=None), 0.0
+    if best is not None and results.scores:
+        loss = scores[best] - results.scores["factors"].log_likelihood
+    return {
+        "convergence": picture(figure),
+        "best_sweep": None if best is None else best / per_sweep,
+        "loss": loss,
+        "has_validation": results.data.split.valid is not None,
+    }
 
 
 def _elbo(results: Results) -> float | None:

@@ -9,8 +9,10 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from vigamma.report.formatting import interval, number, percent, printable
+from vigamma.figures import palette
+from vigamma.report.formatting import printable
 from vigamma.terminal.invocation import command
+from vigamma.terminal.numbers import estimate, interval, number, percent
 
 _FOLDER = Path(__file__).parent
 
@@ -38,7 +40,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "percent": percent, "interval": interval}
-    found.globals["command"] = command
+    found.filters |= {"number": number, "percent": percent}
+    found.filters |= {"interval": interval, "estimate": estimate}
+    found.globals |= {"command": command, "palette": palette}
     found.filters["whole"] = "{:,.0f}".format
     return found

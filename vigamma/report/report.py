@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vigamma.diagnostics.residuals import residuals
 from vigamma.report.checks import heldout_of, replication_of, what_looks_wrong
-from vigamma.report.factors import factors_of, structure_of
+from vigamma.report.factors import factors_of, overview_of
 from vigamma.report.largest_residuals import largest_residuals_of
 from vigamma.report.outcome import course_of, outcome_of
 from vigamma.report.rendering import render
@@ -46,14 +46,15 @@ def write_report(
     heldout = heldout_of(results)
     checked = [*replication["verdicts"], *(heldout["verdicts"] if heldout else [])]
     say("drawing the page")
+    factors = factors_of(results)
     html = render(
         "page.html",
         title=results.workdir.absolute().name,
-        wrong=what_looks_wrong(results, checked),
+        **what_looks_wrong(results, checked),
         outcome=outcome_of(results),
         course=course_of(results),
-        factors=factors_of(results),
-        structure=structure_of(results),
+        factors=factors,
+        overview=overview_of(results, factors),
         samples=results.run.samples,
         variation=variation_of(results),
         replication=replication,

@@ -70,18 +70,18 @@ class Results(NamedTuple):
 
     def row(self, index: int) -> str:
         """The label of a row."""
-        return _label("row", self.run.factors.row_names[index], index)
+        return _label(self.data.words.row, self.run.factors.row_names[index], index)
 
     def column(self, index: int) -> str:
         """The label of a column; of a pixel in an image, its position."""
         if self.image_shape is not None:
             down, across = divmod(int(index), self.image_shape[1])
             return f"pixel {index} (row {down}, column {across})"
-        return _label("column", self.run.factors.column_names[index], index)
+        return _label(self.data.words.column, self.run.factors.column_names[index], index)
 
     @property
     def share_of_zeros(self) -> float:
-        """The share of zeros among the cells observed in training."""
+        """The share of zeros among the entries observed in training."""
         train, missing = self.data.split.train, self.data.split.missing
         num_missing = 0 if missing is None else missing.nnz
         return 1 - train.nnz / (train.shape[0] * train.shape[1] - num_missing)
@@ -133,5 +133,5 @@ def _read_summary(path: Path, step: int) -> dict[str, Any]:
     return summary if summary.get("steps") == step else {}
 
 
-def _label(side: str, name: str, index: int) -> str:
-    return f"{side} {index}" if name == str(index) else name
+def _label(word: str, name: str, index: int) -> str:
+    return f"{word} {index}" if name == str(index) else name

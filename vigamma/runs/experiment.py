@@ -159,8 +159,10 @@ def unflatten(values: Mapping[str, Any]) -> Experiment:
         if not (isinstance(kind, type) and is_spec(kind)):
             raise ConfigError(f"{path}: {value} is not a class of vigamma")
         hints, prefix = typing.get_type_hints(kind), f"{path}." if path else ""
-        fields = (field.name for field in dataclasses.fields(kind))
-        return kind(**{name: build(hints[name], prefix + name) for name in fields})
+        names = (field.name for field in dataclasses.fields(kind))
+        # Of what may change, a run of an earlier version may lack some.
+        known = (n for n in names if prefix + n in values or prefix + n not in _MAY_CHANGE)
+        return kind(**{name: build(hints[name], prefix + name) for name in known})
 
     try:
         config = build(Experiment, "")
