@@ -13,9 +13,9 @@ def test_numbers_have_separators_and_no_exponent_if_possible():
         "999", "1,000", "1,000", "−1,000"
     ]  # fmt: skip
     assert number(1428.31, 6) == "1,428.31"
-    assert percent(9.9996, 3) == "1,000 %"
+    assert percent(9.9996, 3) == "1,000\N{NO-BREAK SPACE}%"
     assert number(0) == "0"
-    assert percent(0.12345) == "12.3 %"
+    assert percent(0.12345) == "12.3\N{NO-BREAK SPACE}%"
 
 
 @pytest.mark.parametrize(

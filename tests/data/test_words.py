@@ -55,14 +55,16 @@ def h5ad(folder, **obs):
 )  # fmt: skip
 def test_plurals_are_regular(noun, many):
     assert plural(noun) == many
-    words = Words(noun, "gene")
-    assert (words.rows, words.columns) == (many, "genes")
+    words = Words.of(noun, "gene")
+    assert words == (noun, "gene", many, "genes")
+    assert words.swapped == ("gene", noun, "genes", many)
+    assert Words.of("nucleus,nuclei", "") == ("nucleus", "column", "nuclei", "columns")
 
 
 def test_single_cells_are_cells_and_genes(tmp_path):
     assert loaded(ten_x(tmp_path)).words == CELLS
     assert loaded(h5ad(tmp_path)).words == CELLS
-    assert loaded(ten_x(tmp_path, "Antibody Capture")).words == Words("cell", "feature")
+    assert loaded(ten_x(tmp_path, "Antibody Capture")).words == Words.of("cell", "feature")
 
 
 def test_bags_of_words_are_documents_and_words(tmp_path):
@@ -77,13 +79,13 @@ def test_bags_of_words_are_documents_and_words(tmp_path):
 @pytest.mark.parametrize(
     ("titles", "words"),
     [
-        (("userId", "movieId"), Words("user", "movie")),
-        (("user_id", "items"), Words("user", "item")),
-        (("USERNAME", "Book ids"), Words("user", "book")),
-        (("doc", "term"), Words("document", "term")),
+        (("userId", "movieId"), Words.of("user", "movie")),
+        (("user_id", "items"), Words.of("user", "item")),
+        (("USERNAME", "Book ids"), Words.of("user", "book")),
+        (("doc", "term"), Words.of("document", "term")),
         (("barcode", "gene_name"), CELLS),
         (("row", "column"), Words()),
-        (("id", "movie"), Words("row", "movie")),
+        (("id", "movie"), Words.of("row", "movie")),
         (("timestamp", "userland"), Words()),
     ],
 )
@@ -94,9 +96,9 @@ def test_titles_say_what_is_in_their_fields(titles, words):
 def test_the_header_of_a_text_says_what_rows_and_columns_are(tmp_path):
     body = "1,7,3,90\n2,8,4,91\n1,8,5,92\n"
     path = text(tmp_path, f"userId,movieId,rating,timestamp\n{body}")
-    assert loaded(path).words == Words("user", "movie")
-    assert loaded(path, columns="movieId,userId,rating").words == Words("movie", "user")
-    assert loaded(path, transpose=True).words == Words("movie", "user")
+    assert loaded(path).words == Words.of("user", "movie")
+    assert loaded(path, columns="movieId,userId,rating").words == Words.of("movie", "user")
+    assert loaded(path, transpose=True).words == Words.of("movie", "user")
     assert loaded(text(tmp_path, "1,7,3\n2,8,4\n")).words == Words()
 
 
@@ -104,13 +106,14 @@ def test_the_columns_of_a_table_say_what_rows_and_columns_are(tmp_path):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pa.table({"listener": ["a", "b"], "artist": ["x", "y"], "plays": [1, 2]})
     parquet.write_table(table, tmp_path / "plays.parquet")
-    assert loaded(tmp_path / "plays.parquet").words == Words("row", "artist")
+    assert loaded(tmp_path / "plays.parquet").words == Words.of("row", "artist")
 
 
 def test_a_config_may_say_otherwise(tmp_path):
     path = text(tmp_path, "user,movie,rating\n1,7,3\n2,8,4\n1,8,4\n")
-    assert loaded(path, row_word="reader", column_word="novel").words == Words("reader", "novel")
-    assert loaded(path, column_word="film").words == Words("user", "film")
+    assert loaded(path, row_word="reader", column_word="novel").words == Words.of("reader", "novel")
+    assert loaded(path, column_word="film").words == Words.of("user", "film")
+    assert loaded(path, row_word="mouse,mice").words == Words("mouse", "movie", "mice", "movies")
 
 
 def test_images_have_pixels_and_are_labeled_by_their_digits():

@@ -7,37 +7,61 @@ import numpy as np
 from jaxtyping import Integer
 
 
+def _both_numbers(noun: str) -> tuple[str, str]:
+    """The singular and the plural of a noun, regular unless it has one after a comma."""
+    singular, _, many = noun.partition(",")
+    return singular, many or plural(singular)
+
+
+def plural(noun: str) -> str:
+    """The regular plural of an English noun."""
+    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
 class Words(NamedTuple):
-    """The nouns for a row and for a column, in the singular: a cell and a gene.
+    """The nouns for rows and columns: cells and genes.
 
     An entry of the matrix is an "entry", never a "cell", which may be a row.
 
     Attributes:
       row: what a row is.
       column: what a column is.
+      rows: the plural of `row`.
+      columns: the plural of `column`.
     """
 
     row: str = "row"
     column: str = "column"
+    rows: str = "rows"
+    columns: str = "columns"
+
+    @classmethod
+    def of(cls, row: str, column: str) -> Self:
+        """Of two nouns, each with its plural after a comma if that is irregular: "index,indices".
+
+        A row is a "row" where the noun is empty, and a column a "column".
+        """
+        own_row, rows = _both_numbers(row or "row")
+        own_column, columns = _both_numbers(column or "column")
+        return cls(own_row, own_column, rows, columns)
 
     @property
-    def rows(self) -> str:
-        """The plural of `row`."""
-        return plural(self.row)
-
-    @property
-    def columns(self) -> str:
-        """The plural of `column`."""
-        return plural(self.column)
+    def swapped(self) -> Self:
+        """Those of the transpose."""
+        return type(self)(self.column, self.row, self.columns, self.rows)
 
     def given(self, row: str, column: str) -> Self:
-        """The same with other words, where they are not empty."""
-        return type(self)(row or self.row, column or self.column)
+        """The same with other nouns, as of `of`, where they are not empty."""
+        found = self.of(row, column)
+        own = self._replace(row=found.row, rows=found.rows) if row else self
+        return own._replace(column=found.column, columns=found.columns) if column else own
 
 
-CELLS = Words("cell", "gene")
-DOCUMENTS = Words("document", "word")
-IMAGES = Words("image", "pixel")
+CELLS = Words.of("cell", "gene")
+DOCUMENTS = Words.of("document", "word")
+IMAGES = Words.of("image", "pixel")
 
 
 class Labels(NamedTuple):
@@ -52,10 +76,3 @@ class Labels(NamedTuple):
     title: str
     codes: Integer[np.ndarray, " N"]
     names: Sequence[str]
-
-
-def plural(noun: str) -> str:
-    """The regular plural of an English noun."""
-    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
-        return f"{noun[:-1]}ies"
-    return f"{noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"

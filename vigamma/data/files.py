@@ -102,8 +102,8 @@ class SparseCounts:
         the counts call by ids or, without any, by numbers from 0; or with only a name on each, in
         the order of the rows. Swapped rows and columns are named as they are then.
       column_names: likewise for the columns, such as "movies.csv".
-      row_word: what a row is called in the singular, for example "cell"; "" for what the format or
-        the header of the file says, or else "row".
+      row_word: what a row is called, for example "cell", or "nucleus,nuclei" if the plural is
+        irregular; "" for what the format or the header of the file says, or else "row".
       column_word: the same of a column, for example "gene".
       row_label: for `.h5ad`, the column of `obs` with the labels of the rows, by which a report
         groups them; "" for `cell_type`, `celltype`, `leiden` or `louvain`, or else the first

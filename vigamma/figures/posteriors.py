@@ -141,8 +141,8 @@ def convergence(
     below.semilogy(steps, kl, color=MODEL, marker="o", ms=3, label="KL(q ‖ exact), all latents")
     below.set(xlabel="step", ylabel="nats")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (above, below):
-        axes.legend(frameon=False)
+    for axes, place in ((above, "lower right"), (below, "upper right")):
+        axes.legend(frameon=False, loc=place)
         plain(axes)
     return figure
 

@@ -25,8 +25,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float, digits: int = 3) -> str:
-    """Formats a share in percent."""
-    return f"{number(100 * share, digits)} %"
+    """Formats a share in percent, in one line."""
+    return f"{number(100 * share, digits)}\N{NO-BREAK SPACE}%"
 
 
 def estimate(value: float, ends: Ends, scale: float = 1.0) -> str:

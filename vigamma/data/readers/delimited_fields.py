@@ -81,7 +81,7 @@ def is_id_title(title: str) -> bool:
 
 def words_of(row_title: str, column_title: str) -> Words:
     """What titles of ids call rows and columns: users and movies, of "userId" and "movie_ids"."""
-    return Words().given(_thing_of(row_title), _thing_of(column_title))
+    return Words.of(_thing_of(row_title), _thing_of(column_title))
 
 
 def _thing_of(title: str) -> str:

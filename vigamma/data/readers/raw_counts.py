@@ -58,7 +58,7 @@ class RawCounts(NamedTuple):
             row_names=self.column_names,
             column_names=self.row_names,
             notes=(*self.notes, note),
-            words=Words(self.words.column, self.words.row),
+            words=self.words.swapped,
             labels=None,
         )
 

@@ -37,7 +37,7 @@ def chosen_features(kinds: np.ndarray, path: object, wanted: str) -> tuple[np.nd
 
 def words_of(kinds: np.ndarray) -> Words:
     """Columns are genes, unless some are features of another type."""
-    return CELLS if (kinds == GENES).all() else Words(CELLS.row, "feature")
+    return CELLS if (kinds == GENES).all() else CELLS.given("", "feature")
 
 
 def feature_names(ids: Sequence[str], symbols: Sequence[str]) -> np.ndarray:
