@@ -92,6 +92,18 @@ def test_none_and_build_are_what_is_held_out(parse):
     assert parse(path, "--config.heldout=build", flag).heldout.protocol == "cells"
 
 
+def test_a_field_of_a_type_that_no_flag_has_says_so(parse, tmp_path):
+    path, zero = tmp_path / "mine.py", (ROOT / "configs" / "zero.py").read_text()
+    fields = "    size: int | str = 3\n    other: dict | None = None\n"
+    zero = zero.replace("def get_config", f"@spec\nclass Mine(Digits):\n{fields}\n\ndef get_config")
+    zero = zero.replace("data=Digits(", "data=Mine(").replace("import Adam", "import spec, Adam")
+    path.write_text(zero)
+    for name, kind in (("size", "int or str"), ("other", "dict or None")):
+        said = parse(path, f"--config.data.{name}=4")
+        assert said.startswith(f"config.data.{name} is of type {kind}, which no flag sets: copy ")
+    assert parse(path, "--config.data.digit=4").data.digit == 4
+
+
 def test_an_error_of_no_field_is_told_as_it_is(parse, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    raise KeyError('mine')\n")

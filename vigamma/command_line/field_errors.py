@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,11 +27,15 @@ def problem_of_fields(
         if path not in fields:
             return _unknown(path, config)
         hint, value = _field(config, path)
-        if f" of field config.{path} is not supported for overriding" in str(error):
-            return (
-                f"config.{path} is {type(value).__name__}, and flags change the fields of a class, "
-                f"but not the class: copy {filename}, edit the copy, and give its path to --config"
-            )
+        is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        is_ambiguous = is_union and len({*typing.get_args(hint)} - {types.NoneType}) > 1
+        if f" of field config.{path} is not supported" in str(error) or is_ambiguous:
+            what = f"is of type {type_name(hint)}, which no flag sets"
+            if dataclasses.is_dataclass(value):
+                kind = type(value).__name__
+                what = f"is {kind}, and flags change the fields of a class, but not the class"
+            edit = f"copy {filename}, edit the copy, and give its path to --config"
+            return f"config.{path} {what}: {edit}"
         if str(error).startswith(f"flag --config.{path}="):
             return f"config.{path} must be {_wanted(hint)}, got {word!r}"
     return None
