@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from vigamma.command_line.statuses import exit_status
+from vigamma.command_line.statuses import _written, exit_status
 from vigamma.errors import RunError
+from vigamma.runs.train import Outcome
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -29,3 +31,14 @@ def test_an_error_is_a_line_and_status_1(capsys, error):
 def test_an_answer_is_printable_and_status_0(capsys):
     assert exit_status(lambda _: print("a\x1b[2Jb")) == 0
     assert capsys.readouterr() == ("a\\x1b[2Jb\n", "")
+
+
+def test_what_a_run_has_written_is_named_and_how_to_see_it():
+    files = "w x: summary.json, metrics.jsonl, checkpoints"
+    zero = Outcome({"figures": ["a.png", "b.png"]}, "")
+    assert list(_written(zero, Path("w x"))) == [f"written: {files}, 2 figures in figures/"]
+    one = Outcome({"figures": ["a.png"]}, "", is_new=False)
+    assert list(_written(one, Path("w x"))) == [f"unchanged: {files}, 1 figure in figures/"]
+    factors = Outcome({"figures": [], "num_factors": 3}, "")
+    page = "to see it on a page: vigamma report --workdir 'w x'"
+    assert list(_written(factors, Path("w x"))) == [f"written: {files}", page]

@@ -106,7 +106,8 @@ def test_a_relative_path_is_of_the_folder_of_the_command(tmp_path):
     assert (tmp_path / "here" / "run" / "40" / "manifest.json").is_file()
     status, out, err = run("train.py", *flags, "--workdir", "here/run", cwd=tmp_path)
     assert (status, err) == (0, "")
-    assert "resuming from step 40 in here/run" in out
+    assert "finished at step 40 before" in out
+    assert "unchanged: here/run: summary.json" in out
 
 
 def check_busy(tmp_path, kind: str, num_trials: int, seconds: float) -> None:
