@@ -7,8 +7,10 @@ from vigamma.diagnostics.calibration import Calibration
 from vigamma.diagnostics.predictive_checks import PredictiveChecks, Summary
 from vigamma.diagnostics.verdicts import (
     calibration_verdict,
+    factors_verdict,
     gain_verdict,
     heldout_sums_verdict,
+    overfit_verdict,
     predictive_verdicts,
     run_verdict,
 )
@@ -128,3 +130,19 @@ def test_a_run_is_off_until_it_has_ended_and_converged():
 @pytest.mark.parametrize(("gain", "is_off"), [(1e-3, False), (0.0, True), (-1.0, True)])
 def test_a_fit_no_better_than_independent_columns_is_off(gain, is_off):
     assert gain_verdict(gain).is_off == is_off
+
+
+@pytest.mark.parametrize(("num_distinct", "is_off"), [(5, False), (4, True)])
+def test_idle_and_repeated_factors_are_off(num_distinct, is_off):
+    verdict = factors_verdict(num_distinct, 5)
+    assert (verdict.check, verdict.is_off) == ("factors", is_off)
+    assert verdict.difference == num_distinct - 5
+
+
+@pytest.mark.parametrize(
+    ("loss", "gain", "is_off"),
+    [(0.0, 1.0, False), (0.009, 1.0, False), (0.011, 1.0, True), (0.011, 2.0, False),
+     (0.001, -1.0, True), (0.0, -1.0, False)],
+)  # fmt: skip
+def test_a_fit_that_loses_a_hundredth_of_its_gain_overfits(loss, gain, is_off):
+    assert overfit_verdict(loss, gain).is_off == is_off

@@ -91,6 +91,25 @@ def test_samples_started_again_are_left_alone_unless_draws_are_gone(workdir, no_
     assert (less.is_new, less.summary["num_draws"]) == (True, 4)
 
 
+def test_the_run_says_that_its_intervals_are_sampled_while_it_is_at_their_start(
+    workdir, no_figures
+):
+    sample(workdir, CHAINS, num_sweeps=6)
+    outcome = run_experiment(CONFIG, workdir)
+    assert (outcome.is_new, outcome.summary["intervals"]) == (True, "sampled")
+    outcome = run_experiment(CONFIG, workdir)
+    assert (outcome.is_new, outcome.summary["intervals"]) == (False, "sampled")
+    damaged = shutil.copytree(workdir, workdir.parent / "damaged")
+    (draw,) = (damaged / "samples" / "draws").rglob("rows.npy")
+    draw.write_bytes(b"damaged")
+    (damaged / "summary.json").unlink()
+    assert run_experiment(CONFIG, damaged).summary["intervals"] == "mean-field"
+    longer = dataclasses.replace(CONFIG, num_steps=13)
+    outcome = run_experiment(longer, workdir)
+    assert outcome.summary["intervals"] == "mean-field"
+    assert "too narrow" in outcome.table
+
+
 def test_traces_are_of_the_draws_in_the_order_of_the_counts(workdir):
     sample(workdir, CHAINS, num_sweeps=6)
     samples, data = load_samples(workdir), load_run_data(load_run(workdir))

@@ -18,6 +18,9 @@ Outcome = Literal["as expected", "a little off", "off"]
 _TOLERATED = 0.05
 """A smaller difference, as a ratio less 1 or a share, is never called off."""
 
+_LOST = 0.01
+"""The share of the gain over independent columns that a fit may lose after its best sweep."""
+
 _SHARE_OUTSIDE = 0.1
 """The share of sums expected outside their 90 % intervals."""
 
@@ -68,6 +71,31 @@ def gain_verdict(gain: float) -> Verdict:
       gain: the held-out log-likelihood minus that of independent columns, in nats.
     """
     return Verdict("gain", _outcome(gain <= 0), gain, 0.0)
+
+
+def factors_verdict(num_distinct: int, num_factors: int) -> Verdict:
+    """Whether all factors are used, and no two of them are nearly equal ("factors").
+
+    Args:
+      num_distinct: from `factor_use`.
+      num_factors: K.
+    """
+    outcome = _outcome(num_distinct < num_factors)
+    return Verdict("factors", outcome, num_distinct, num_factors, num_distinct - num_factors)
+
+
+def overfit_verdict(loss: float, gain: float) -> Verdict:
+    """Whether held-out counts were predicted worse again as the fit went on ("overfit").
+
+    It is off if the loss is more than 1 % of the gain. With the right number of factors the score
+    is nearly level at its best, and loses 0.1 % on simulated cells and on text; that of 20 and 50
+    factors of the digits loses 14 % and 70 % within ten sweeps.
+
+    Args:
+      loss: the best held-out score minus the last one, in nats.
+      gain: the best held-out score minus that of independent columns, in nats.
+    """
+    return Verdict("overfit", _outcome(loss > _LOST * max(gain, 0.0)), loss, 0.0, loss)
 
 
 def predictive_verdicts(checks: PredictiveChecks) -> list[Verdict]:

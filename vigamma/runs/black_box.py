@@ -17,7 +17,7 @@ from vigamma.inference.passes import distribution_of_family
 from vigamma.inference.train_state import TrainState
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import OneStart, Report
+from vigamma.runs.fit import NOTHING_LOGGED, OneStart, Report, RunLog
 from vigamma.typing import PyTree
 
 if TYPE_CHECKING:
@@ -90,9 +90,11 @@ class BlackBoxFit(OneStart):
             for name, q in found.items()
         }
 
-    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+    def report(
+        self, state: TrainState, ends: Sequence[Any] = (), log: RunLog = NOTHING_LOGGED
+    ) -> Report:
         """The ELBO, and the posterior of the latents."""
-        del ends
+        del ends, log
         batches = self._batches(state.mesh)
         _, outcome = state.algorithm.outcome(state, state.arrays)
         lines = _latent_lines(self.posterior(state))

@@ -17,7 +17,7 @@ from vigamma.families.mean_field import MeanFieldGamma
 from vigamma.inference.train_state import TrainState
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import OneStart, Report
+from vigamma.runs.fit import NOTHING_LOGGED, OneStart, Report, RunLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,9 +79,11 @@ class ConjugateFit(OneStart):
         q = state.arrays.q
         return gamma_in_float64(q.log_shape[...], q.log_rate[...])
 
-    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+    def report(
+        self, state: TrainState, ends: Sequence[Any] = (), log: RunLog = NOTHING_LOGGED
+    ) -> Report:
         """The certificate."""
-        del ends
+        del ends, log
         certificate = certify(self.model, self.batch, state.arrays.q)
         summary = {
             "model": type(self.model).__name__,

@@ -36,8 +36,9 @@ from vigamma.models.factor_order import factor_weights, result_of
 from vigamma.models.mixture import mean_probabilities, mixture_means
 from vigamma.random.keys import key_of_seed
 from vigamma.runs.experiment import Experiment
+from vigamma.runs.factor_facts import facts_of_factors, facts_of_intervals, facts_of_steps
 from vigamma.runs.factor_table import table_of
-from vigamma.runs.fit import Report
+from vigamma.runs.fit import NOTHING_LOGGED, Report, RunLog
 from vigamma.runs.loop import take_steps
 from vigamma.runs.validation import Validation
 from vigamma.typing import PyTree
@@ -254,7 +255,9 @@ class FactorFit:
         state.arrays = state.arrays.replace(q=self.kept(state).q, **only_for_steps)
         return end
 
-    def report(self, state: TrainState, ends: Sequence[EndOfStart] = ()) -> Report:
+    def report(
+        self, state: TrainState, ends: Sequence[EndOfStart] = (), log: RunLog = NOTHING_LOGGED
+    ) -> Report:
         """The size of the problem, the result, and the score of the held-out counts.
 
         With several starts the result is that of the best, and the score that of their mixture.
@@ -270,38 +273,51 @@ class FactorFit:
             "num_factors": self._config.model.num_factors,
             **outcome,
             **self._of_validation(state),
+            **facts_of_steps(state, log, self.steps_per_sweep),
+            **facts_of_factors(*self._means(q)),
+            **facts_of_intervals(log, self.kept(state).model, q),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        if split.test is not None:
-            alone, of_alone = self._means(q), _probabilities(q)
-            of_ends = mean_probabilities([end.probabilities for end in ends] or [of_alone])
-            tables = {"": (*mixture_means([end.means for end in ends] or [alone]), of_ends)}
-            tables["_independent"] = (*self.data.independent_columns(), None)
-            if ends:
-                tables["_best_start"] = (*alone, of_alone)
-            scores = {
-                name: self._score(theta, beta, split.test, probabilities)
-                for name, (theta, beta, probabilities) in tables.items()
-            }
-            summary |= {
-                "heldout_protocol": split.protocol,
-                **{f"heldout_log_likelihood{n}": s.log_likelihood for n, s in scores.items()},
-                "num_heldout": scores[""].num_heldout,
-            }
+        summary |= self._of_test(q, ends)
         if ends:
             summary["starts"] = [end.summary for end in ends]
         summary |= self._recovery(q)
-        return Report(summary, table_of(summary))
+        return Report(summary, table_of(summary, log.workdir))
+
+    def _of_test(self, q: Posterior, ends: Sequence[EndOfStart]) -> dict[str, Any]:
+        """The scores of the test counts; {} if there are none."""
+        split = self.data.split
+        if split.test is None:
+            return {}
+        alone, of_alone = self._means(q), _probabilities(q)
+        of_ends = mean_probabilities([end.probabilities for end in ends] or [of_alone])
+        tables = {"": (*mixture_means([end.means for end in ends] or [alone]), of_ends)}
+        tables["_independent"] = (*self.data.independent_columns(), None)
+        if ends:
+            tables["_best_start"] = (*alone, of_alone)
+        scores = {
+            name: self._score(theta, beta, split.test, probabilities)
+            for name, (theta, beta, probabilities) in tables.items()
+        }
+        return {
+            "heldout_protocol": split.protocol,
+            **{f"heldout_log_likelihood{n}": s.log_likelihood for n, s in scores.items()},
+            "heldout_gain": scores[""].log_likelihood - scores["_independent"].log_likelihood,
+            "num_heldout": scores[""].num_heldout,
+        }
 
     def _of_validation(self, state: TrainState) -> dict[str, float]:
-        """The step and sweep of the best validation score, and the score; {} without validation."""
+        """The best validation score, its step and sweep, and the baseline; {} without one."""
         if not _has_looked(state):
             return {}
-        step = int(state.arrays.best.step)
+        step, valid = int(state.arrays.best.step), self.data.split.valid
+        assert valid is not None
+        independent = self._score(*self.data.independent_columns(), valid)
         return {
             "best_step": step,
             "best_sweep": step / self.steps_per_sweep,
             "valid_log_likelihood": float(state.arrays.best.log_likelihood),
+            "valid_log_likelihood_independent": independent.log_likelihood,
         }
 
     def _recovery(self, q: Posterior) -> dict[str, float]:

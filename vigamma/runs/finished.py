@@ -9,6 +9,7 @@ from typing import Any
 from vigamma.devices.processes import on_first_process
 from vigamma.runs.experiment import Experiment, flatten, identity
 from vigamma.runs.fit import Fit
+from vigamma.runs.samples import SAMPLES
 from vigamma.storage.checkpointing import Checkpointer
 from vigamma.storage.manifest import is_intact
 from vigamma.storage.workdir import folder_of_start
@@ -34,8 +35,9 @@ def summary_of_finished(config: Experiment, workdir: Path, fit: Fit) -> dict[str
 
     That is so if the summary is as it was written, its config, version and precision are those of
     now, and no run of another config was started since; if the newest checkpoint of every start is
-    intact, of the last step, and of these data; and if all figures are there. It takes no program
-    of JAX. If there are several processes, all must call it.
+    intact, of the last step, and of these data; if all figures are there; and if the posterior was
+    not sampled since, which the certificate would say. It takes no program of JAX. If there are
+    several processes, all must call it.
 
     Raises:
       CheckpointError: if the checkpoints are of another run, or none is intact.
@@ -56,10 +58,16 @@ def _is_whole(summary: Mapping[str, Any], config: Experiment, workdir: Path, fit
         return False
     if not all((workdir / FIGURES / name).is_file() for name in summary["figures"]):
         return False
+    if _is_newer(workdir / SAMPLES / SUMMARY, workdir / SUMMARY):
+        return False
     newest = [
         checkpointer_of(config, workdir, fit, index).newest() for index in range(config.num_starts)
     ]
     return newest == summary["last_steps"]
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,21 @@ class Report(NamedTuple):
 
     summary: dict[str, Any]
     table: str
+
+
+class RunLog(NamedTuple):
+    """What was logged of the steps of a fit, and where.
+
+    Attributes:
+      metrics: the lines of `metrics.jsonl`, or those of a fit in memory.
+      workdir: the directory of the run; None in memory.
+    """
+
+    metrics: Sequence[dict[str, Any]] = ()
+    workdir: Path | None = None
+
+
+NOTHING_LOGGED = RunLog()
 
 
 class Fit(Protocol):
@@ -83,10 +99,12 @@ class Fit(Protocol):
         The state keeps what `report` and `figures` need.
         """
 
-    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+    def report(
+        self, state: TrainState, ends: Sequence[Any] = (), log: RunLog = NOTHING_LOGGED
+    ) -> Report:
         """The result. With several starts, `ends` holds their `end`s, and `state` is the best.
 
-        The best start is the one whose end has the highest `score`.
+        The best start is the one whose end has the highest `score`; `log` is of its steps.
         """
 
     def pace(self, seconds_per_step: float | None) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from vigamma.inference.coordinate_ascent import CoordinateAscent
 from vigamma.inference.gradient_ascent import GradientAscent
 from vigamma.inference.train_state import TrainState
 from vigamma.runs.experiment import Experiment, check_config
-from vigamma.runs.fit import Fit
+from vigamma.runs.fit import Fit, RunLog
 from vigamma.runs.loading import fit_of, load_data
 from vigamma.runs.loop import Pause, take_steps, what_stopped
 from vigamma.typing import spec
@@ -101,7 +101,8 @@ def fit(
         data = LoadedCounts(check_sparse_counts(data))
     built = fit_of(config, data, say)
     ((state, history),) = fitted_starts(built, config, say)
-    report = built.report(state)
+    metrics = [{"step": p.step, "elbo": p.elbo, **p.seen} for p in history]
+    report = built.report(state, log=RunLog(metrics))
     return Fitted(
         built.posterior(state),
         history,

@@ -11,6 +11,9 @@ from vigamma.inference.best import is_past
 from vigamma.inference.train_state import TrainState
 from vigamma.runs.fit import Fit
 
+Stop = Literal["converged", "validation", "num_steps"]
+"""Why steps end: the algorithm is done, by its own rule or by validation, or all are taken."""
+
 
 class Pause(NamedTuple):
     """A pause of the loop.
@@ -52,7 +55,7 @@ def take_steps(
         yield Pause(state.num_steps, float(infos.elbo[-1]), seen)
 
 
-def what_stopped(state: TrainState) -> Literal["converged", "validation", "num_steps"]:
+def what_stopped(state: TrainState) -> Stop:
     """Why the loop has ended: a stopping rule of the algorithm, or the number of steps."""
     if not state.is_done:
         return "num_steps"

@@ -102,12 +102,27 @@ def samples_of(workdir: Path, model: FactorModel, q: Posterior) -> Samples | Non
     if found is None:
         return None
     samples, identity = found
-    start = identity_of_start(model, q)
-    if {name: identity.get(name) for name in start} != start:
+    if not _started_at(model, q, identity):
         raise CheckpointError(
             f"the samples in {workdir / SAMPLES} are not of this posterior: the run went on since"
         )
     return samples
+
+
+def has_samples_of(workdir: Path, model: FactorModel, q: Posterior) -> bool:
+    """Whether the run has samples whose chains started at this posterior; reads one draw only.
+
+    Raises:
+      CheckpointError: if that draw is damaged.
+    """
+    folder = workdir / SAMPLES / "draws"
+    steps = saved_draws(folder)
+    return bool(steps) and _started_at(model, q, read_draw(folder, steps[-1])[1])
+
+
+def _started_at(model: FactorModel, q: Posterior, identity: Mapping[str, Any]) -> bool:
+    start = identity_of_start(model, q)
+    return {name: identity.get(name) for name in start} == start
 
 
 def identity_of_start(model: FactorModel, q: Posterior) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import PROBABILITIES
 from vigamma.runs.chains import NUM_SWEEPS, ChainsFit, Observed, sweeps_per_line
 from vigamma.runs.experiment import Experiment
-from vigamma.runs.fit import Report
+from vigamma.runs.fit import NOTHING_LOGGED, Report, RunLog
 from vigamma.runs.fitted import FittedRun, load_run
 from vigamma.runs.loading import load_run_data
 from vigamma.runs.samples import SAMPLES, Draw, Samples, identity_of_start, load_samples
@@ -142,9 +142,11 @@ class SamplingFit(ChainsFit):
         num_saved = len(saved_draws(self._folder / "draws"))
         return self._chains.num_chains * num_saved == summary["num_draws"]
 
-    def report(self, state: TrainState, ends: Sequence[Any] = ()) -> Report:
+    def report(
+        self, state: TrainState, ends: Sequence[Any] = (), log: RunLog = NOTHING_LOGGED
+    ) -> Report:
         """Whether the chains have converged, and how many draws there are."""
-        del ends
+        del ends, log
         summary: dict[str, Any] = {
             "model": type(self._config.model).__name__,
             "num_chains": self._chains.num_chains,

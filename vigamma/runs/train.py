@@ -36,7 +36,7 @@ from vigamma.runs.finished import (
     of_program,
     summary_of_finished,
 )
-from vigamma.runs.fit import Fit
+from vigamma.runs.fit import Fit, RunLog
 from vigamma.runs.fitted import NAMES
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import Pause, take_steps, what_stopped
@@ -242,7 +242,8 @@ class _Run:
         """Writes the report and the figures; if interrupted, the next run repeats this."""
         if self._prepared:
             self._prepared.result()
-        report = self._fit.report(state, ends)
+        metrics = read_metrics(self._folder / "metrics.jsonl")
+        report = self._fit.report(state, ends, RunLog(metrics, self._workdir))
         summary = {
             "config": flatten(self._config),
             **of_program(),
@@ -266,7 +267,7 @@ class _Run:
         state.arrays = gathered(state.arrays)
 
         def write() -> int:
-            summary["figures"] = self._draw(state)
+            summary["figures"] = self._draw(state, metrics)
             summary["seconds"] = time.monotonic() - started
             summary.update(sealed(summary))
             write_json(self._workdir / SUMMARY, summary)
@@ -362,7 +363,7 @@ class _Run:
             kept = f"step {saved} is kept in {self._folder}" if saved else "nothing was saved yet"
             raise NonFiniteError(f"{error}; {kept}") from None
 
-    def _draw(self, state: TrainState) -> list[str]:
+    def _draw(self, state: TrainState, metrics: list[dict[str, Any]]) -> list[str]:
         """Draws the figures; returns the names of their files."""
         from vigamma.figures import (
             posteriors as plotting,  # Matplotlib takes 0.2 s to import: only when needed
@@ -370,7 +371,6 @@ class _Run:
 
         directory, names = self._workdir / FIGURES, list[str]()
         directory.mkdir(exist_ok=True)
-        metrics = read_metrics(self._folder / "metrics.jsonl")
         for name, figure in self._fit.figures(state, metrics):
             names.append(f"{name}.png")
             plotting.save(figure, directory / names[-1])
