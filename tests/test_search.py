@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.command import ROOT, run, start
+from tests.simulated_cells import simulated_cells
 from tests.test_negative_binomial import bursty_counts
 from vigamma import (
     ConfigError,
@@ -31,6 +32,7 @@ from vigamma import (
     PoissonFactorization,
     SparseCounts,
     SyntheticFactors,
+    fit,
     model_grid,
     run_experiment,
     search,
@@ -344,7 +346,7 @@ def test_the_counts_are_laid_out_once_and_every_k_has_one_shape(monkeypatch):
     monkeypatch.setattr(TrainState, "step", take_nothing)
     monkeypatch.setattr(factors, "lay_out_rows", lay_out)
     candidates = model_grid(CONFIG.model, row_shapes=[0.1, 1.0], num_factors=[2, 4])
-    outcome = search(CONFIG, candidates)
+    outcome = search(CONFIG, candidates, grow=False)
     assert calls.count("layout") == 1
     assert len({str(shapes) for shapes in calls}) == 3
     assert sorted(t.dropped_at or 0 for t in outcome.trials) == [
@@ -374,6 +376,85 @@ def test_what_was_searched_is_named_and_of_equal_scores_the_winner_is_first(monk
     assert outcome.changes == {
         "heldout.valid_fraction": 0.1, "inference.num_restarts": 1, "model.row_shape": 0.3
     }  # fmt: skip
+
+
+def stub_trials(monkeypatch, score):
+    """Candidates whose scores are known: (sweeps taken, models in the order they were fitted)."""
+    fitted = []
+
+    def climb(trials, candidate, sweeps):
+        model = trials.models[candidate]
+        fitted.append(model)
+        trials._scores[candidate].append((sweeps or 50, score(model)))
+        trials._states[candidate] = candidate
+        return trials._scores[candidate][-1][1]
+
+    monkeypatch.setattr(_Trials, "_climb", climb)
+    monkeypatch.setattr(_Trials, "report", lambda *_: {})
+    monkeypatch.setattr(factors.FactorFit, "validation_of_rows", lambda *_: np.zeros(300))
+    monkeypatch.setattr(factors.FactorFit, "independent_validation", -2.0)
+    return fitted
+
+
+def test_a_grid_grows_where_its_best_is_at_the_edge_and_says_so(monkeypatch):
+    stub_trials(monkeypatch, lambda model: -abs(math.log(model.row_shape / 9.0)))
+    grid, said = model_grid(CONFIG.model, row_shapes=[0.3, 1.0]), []
+    outcome = search(CONFIG, grid, say=said.append)
+    tried = [trial.model.row_shape for trial in outcome.trials]
+    assert sorted(tried) == [0.3, 1.0, 3.333, 11.109, 37.027]
+    assert outcome.best.model.row_shape == tried[0] == 11.109
+    assert outcome.changes["model.row_shape"] == 11.109
+    assert (
+        said[-1] == "row_shape 11.109 is at the edge of what was tried; now also row_shape 37.027"
+    )
+    kept = search(CONFIG, grid, grow=False)
+    assert kept.best.model.row_shape == 1.0
+    assert len(kept.trials) == 2
+
+
+def test_a_grid_grows_three_times_and_not_where_its_best_is_inside(monkeypatch):
+    stub_trials(monkeypatch, lambda model: model.num_factors)
+    outcome = search(CONFIG, model_grid(CONFIG.model, num_factors=[5, 10]))
+    assert outcome.best.model.num_factors == 80
+    stub_trials(monkeypatch, lambda model: -abs(model.num_factors - 10))
+    outcome = search(CONFIG, model_grid(CONFIG.model, num_factors=[5, 10, 20]))
+    assert outcome.best.model.num_factors == 10
+    assert len(outcome.trials) == 4
+
+
+def test_automatic_factors_are_the_fewest_within_an_error_or_a_thousandth_of_the_gain(monkeypatch):
+    def score(model):  # 1.0 above independent columns
+        return -1.0 + 0.0009 * (model.num_factors == 8) - (model.num_factors < 6)
+
+    stub_trials(monkeypatch, score)
+    config = dataclasses.replace(CONFIG, model=PoissonFactorization(num_factors=77))
+    said = []
+    outcome = search(config, num_factors="auto", say=said.append)
+    assert outcome.best.model.num_factors == outcome.config.model.num_factors == 6
+    assert outcome.trials[1].model.num_factors == 8
+    assert said[-1].startswith("num_factors 6, row_shape 1 is as good as num_factors 8")
+    assert {t.model.num_factors for t in outcome.trials} < {4, 5, 6, 7, 8, 12, 16}
+    assert outcome.changes["model.num_factors"] == 6
+    monkeypatch.setattr(factors.FactorFit, "independent_validation", -1.1)
+    assert search(config, num_factors="auto").best.model.num_factors == 8
+    rows = iter(np.tile(np.eye(300)[:2] * 0.002, (99, 1)))  # an error of 0.003
+    monkeypatch.setattr(factors.FactorFit, "validation_of_rows", lambda *_: next(rows))
+    assert search(config, num_factors="auto").best.model.num_factors == 6
+
+
+def test_automatic_factors_have_the_best_shapes_of_a_grid(monkeypatch):
+    stub_trials(monkeypatch, lambda model: model.row_shape - abs(model.num_factors - 6))
+    grid = model_grid(CONFIG.model, row_shapes=[0.1, 1.0])
+    outcome = search(CONFIG, grid, num_factors="auto", grow=False)
+    assert (outcome.best.model.row_shape, outcome.best.model.num_factors) == (1.0, 6)
+    with pytest.raises(ConfigError, match="num_factors must be \"auto\" or None, got 'all'"):
+        search(CONFIG, num_factors="all")
+
+
+def test_automatic_factors_without_a_finite_score_are_refused(monkeypatch):
+    stub_trials(monkeypatch, lambda _: math.nan)
+    with pytest.raises(NonFiniteError, match="no candidate"):
+        search(CONFIG, num_factors="auto")
 
 
 @pytest.mark.parametrize(
@@ -422,8 +503,9 @@ def test_the_script_writes_the_outcome_and_the_command(tmp_path):
     scipy.sparse.save_npz(data, DATA.load().counts)
     flags = ("--config", COUNTS_FACTORS, f"--config.data.path={data}", "--config.num_steps=41")
     status, out, err = run(
-        "search.py", *flags, "--row_shapes=0.1,1", "--num_factors", "3", "--workdir", tmp_path / "s"
-    )
+        "search.py", *flags, "--row_shapes=0.1,1", "--num_factors", "3", "--nogrow", "--workdir",
+        tmp_path / "s",
+    )  # fmt: skip
     assert (status, err) == (0, "")
     assert "validation (nats)  at sweep  of  dropped at" in out
     found = json.loads((tmp_path / "s" / "search.json").read_text())
@@ -485,3 +567,45 @@ def test_a_published_split_without_validation_counts_cannot_be_searched(tmp_path
     config = dataclasses.replace(CONFIG, data=data, heldout=heldout)
     with pytest.raises(ConfigError, match=r"a split of its own needs a valid\.npz for a search"):
         search(config, [CONFIG.model])
+
+
+def test_one_command_chooses_the_factors_and_fits_them(tmp_path):
+    scipy.sparse.save_npz(tmp_path / "counts.npz", DATA.load().counts)
+    path = f"--config.data.path={tmp_path / 'counts.npz'}"
+    flags = ("--config", COUNTS_FACTORS, path, "--config.num_steps=12", "--num_factors=auto")
+    status, out, err = run("search.py", *flags, "--workdir", tmp_path / "s")
+    assert (status, err) == (0, "")
+    found = json.loads((tmp_path / "s" / "search.json").read_text())
+    summary = json.loads((tmp_path / "s" / "fit" / "summary.json").read_text())
+    assert summary["num_factors"] == found["config"]["model.num_factors"] < 16
+    assert found["config"] == {name: summary["config"][name] for name in found["config"]}
+    assert f"now the fit of the first, in {tmp_path / 's' / 'fit'}" in out
+    assert "\nCertificate\n" in out
+    assert out.endswith(f"written: {tmp_path / 's' / 'fit'}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mean_count", [0.5, 2.0])
+def test_cells_of_five_types_get_a_factor_or_two_each(mean_count, tmp_path):
+    cells = simulated_cells(mean_count=mean_count)
+    scipy.sparse.save_npz(tmp_path / "cells.npz", cells.counts)
+    config = dataclasses.replace(
+        CONFIG,
+        data=SparseCounts(path=str(tmp_path / "cells.npz")),
+        heldout=HeldOut(test_fraction=0.2, valid_fraction=0.1),
+        model=HierarchicalPoissonFactorization(),
+        inference=CoordinateAscent(stop_on_validation=True),
+    )
+    chosen = search(config, num_factors="auto")
+
+    def fitted(num_factors):
+        model = dataclasses.replace(config.model, num_factors=num_factors)
+        return fit(model, cells.counts, config.inference, heldout=config.heldout)
+
+    found, by_hand = fitted(chosen.best.model.num_factors), fitted(8)
+    assert found.summary["heldout_log_likelihood"] >= by_hand.summary["heldout_log_likelihood"]
+    theta, beta = (np.asarray(found.posterior[side].mean) for side in ("rows", "columns"))
+    for of_type in range(5):
+        expected = (theta * beta.sum(axis=0))[cells.types == of_type].sum(axis=0)
+        assert 1 <= (expected > 0.01 * expected.sum()).sum() <= 2
+    assert by_hand.summary["num_distinct_factors"] == 5

@@ -8,7 +8,7 @@ from vigamma.data import heldout
 from vigamma.data.heldout import Split
 from vigamma.diagnostics import weighted_cells as module
 from vigamma.diagnostics.predictive import heldout_log_likelihood
-from vigamma.diagnostics.weighted_cells import WeightedCells, weighted_cells
+from vigamma.diagnostics.weighted_cells import WeightedCells, score_of_rows, weighted_cells
 
 DATA = SyntheticFactors(num_rows=120, num_columns=80, num_factors=3, num_nonzeros=2000)
 PROTOCOLS = sorted(heldout.PROTOCOLS)
@@ -41,6 +41,24 @@ def test_the_sum_over_all_cells_is_the_score(protocol, part):
         theta, beta = factors(scale)
         expected = heldout_log_likelihood(theta, beta, split, getattr(split, part)).log_likelihood
         assert value(cells, theta, beta) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("probability", [None, 0.3])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_scores_of_rows_add_up_to_the_score_and_each_is_of_its_row(protocol, probability):
+    split, (theta, beta) = split_by(protocol), factors()
+    p = None if probability is None else np.linspace(0.1, probability, 80)
+    cells = weighted_cells(split, split.valid)
+    constant = cells.constant - np.log(cells.scale)
+
+    def of_rows(theta):
+        return score_of_rows(split, split.valid, theta, beta, p)
+
+    expected = heldout_log_likelihood(theta, beta, split, split.valid, p).log_likelihood
+    assert of_rows(theta).sum() + constant == pytest.approx(expected, rel=1e-6)
+    changed = theta.copy()
+    changed[7] *= 3
+    assert np.flatnonzero(of_rows(changed) != of_rows(theta)).tolist() == [7]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

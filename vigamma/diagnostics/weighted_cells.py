@@ -14,16 +14,20 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Integer
+from jaxtyping import Float, Float64, Integer
 from scipy.special import gammaln
 
 from vigamma.counts.sparse import values_at
 from vigamma.data.heldout import HeldOutCounts, Split
+from vigamma.diagnostics.likelihoods import NegativeBinomialLikelihood, likelihood_of
+from vigamma.typing import AnyArray, FactorsMK, FactorsNK
 
 MOST_CELLS = 2**17
 """The most held-out cells (for `entries`, nonzeros) to use; half as many are drawn from more."""
 
 _BLOCK = 2**22  # bounds the memory of cumulative sums
+_CELLS_PER_BLOCK = 2**14  # bounds the memory of gathered factors
+_SMALLEST_RATE = 1e-30  # keeps log r finite where a rate underflows
 
 
 class WeightedCells(NamedTuple):
@@ -62,6 +66,48 @@ def weighted_cells(
     """
     kinds = {"thinning": _thinning, "cells": _cells, "entries": _entries}
     return kinds[split.protocol](split, heldout, most_cells)
+
+
+def score_of_rows(
+    split: Split,
+    heldout: HeldOutCounts,
+    theta: FactorsNK,
+    beta: FactorsMK,
+    probabilities: Float[AnyArray, " M"] | None = None,
+) -> Float64[np.ndarray, " N"]:
+    """What each row adds to the score, in nats; their sum is the score less c - log s.
+
+    Args:
+      split: all parts, and the protocol.
+      heldout: the part to score.
+      theta: e_n E[θ_nk].
+      beta: E[β_mk].
+      probabilities: E[p_m] of negative binomials; None for Poisson counts.
+    """
+    is_thinned = split.protocol == "thinning"
+    cells = weighted_cells(split, heldout)
+    likelihood = likelihood_of(probabilities, cells.scale, is_thinned)
+    exposures, t = likelihood.exposures(len(beta)), cells.weight_of_all / cells.scale
+    rates = _rates_of(cells, theta, beta)
+    factors = likelihood.log_factors(cells.counts, rates, cells.columns, cells.trained)
+    log_factors = (factors + gammaln(cells.counts + 1)) / np.maximum(cells.counts, 1)
+    terms = cells.log_weights * log_factors + cells.weights * exposures[cells.columns] * rates
+    scores = np.bincount(cells.rows, terms, len(theta))
+    scores += t * (np.asarray(theta, float) @ (exposures @ np.asarray(beta, float)))
+    if isinstance(likelihood, NegativeBinomialLikelihood) and is_thinned:
+        scores += t * (split.train @ likelihood.offsets)
+    return scores
+
+
+def _rates_of(cells: WeightedCells, theta: FactorsNK, beta: FactorsMK) -> np.ndarray:
+    """Σ_k θ_nk β_mk of the cells, in float64; in blocks."""
+    starts = range(0, max(cells.rows.size, 1), _CELLS_PER_BLOCK)
+    blocks = (slice(start, start + _CELLS_PER_BLOCK) for start in starts)
+    rates = [
+        np.einsum("ik,ik->i", theta[cells.rows[b]], beta[cells.columns[b]], dtype=float)
+        for b in blocks
+    ]
+    return np.maximum(np.concatenate(rates), _SMALLEST_RATE)
 
 
 def _thinning(split: Split, heldout: HeldOutCounts, most_cells: int) -> WeightedCells:

@@ -23,6 +23,7 @@ from vigamma.devices.host import peak_memory_bytes
 from vigamma.devices.mesh import place
 from vigamma.diagnostics.predictive import Score, heldout_log_likelihood
 from vigamma.diagnostics.recovery import interval_coverage, matched_cosines
+from vigamma.diagnostics.weighted_cells import score_of_rows
 from vigamma.inference.best import next_look
 from vigamma.inference.passes import distribution_of_family
 from vigamma.inference.train_state import TrainState
@@ -224,6 +225,18 @@ class FactorFit:
         del summary
         return True
 
+    @property
+    def independent_validation(self) -> float:
+        """The validation score of independent columns, in nats."""
+        assert self.data.split.valid is not None
+        return self._score(*self.data.independent_columns(), self.data.split.valid).log_likelihood
+
+    def validation_of_rows(self, state: TrainState) -> np.ndarray:
+        """What each row adds to the validation score of the kept posterior, in nats; shape (N,)."""
+        split, q = self.data.split, self.posterior(state)
+        assert split.valid is not None
+        return score_of_rows(split, split.valid, *self._means(q), _probabilities(q))
+
     def kept(self, state: TrainState) -> Any:
         """The final `model` and `q` of the run: the best by validation, or else the newest."""
         return state.arrays.best if _has_looked(state) else state.arrays
@@ -310,14 +323,12 @@ class FactorFit:
         """The best validation score, its step and sweep, and the baseline; {} without one."""
         if not _has_looked(state):
             return {}
-        step, valid = int(state.arrays.best.step), self.data.split.valid
-        assert valid is not None
-        independent = self._score(*self.data.independent_columns(), valid)
+        step = int(state.arrays.best.step)
         return {
             "best_step": step,
             "best_sweep": step / self.steps_per_sweep,
             "valid_log_likelihood": float(state.arrays.best.log_likelihood),
-            "valid_log_likelihood_independent": independent.log_likelihood,
+            "valid_log_likelihood_independent": self.independent_validation,
         }
 
     def _recovery(self, q: Posterior) -> dict[str, float]:

@@ -12,7 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,11 @@ from vigamma.models.likelihoods import Factorization, with_likelihood
 from vigamma.models.poisson_factorization import SMALLEST_SHAPE, row_shape_of
 from vigamma.runs.experiment import Experiment, check_config, config_file, flatten
 from vigamma.runs.factors import FactorFit
+from vigamma.runs.grid_edges import beyond
 from vigamma.runs.loading import load_fit
 from vigamma.runs.loop import take_steps
 from vigamma.runs.metrics import write_json
+from vigamma.runs.num_factors import MOST_FACTORS, SAME_GAIN, fewest_factors, standard_error
 from vigamma.terminal import invocation
 
 VALID_FRACTION = 0.1
@@ -56,6 +58,8 @@ winner was 16th of 20 after 6 sweeps, 8th after 10 and first after 16."""
 
 _SHAPES = (0.1, 0.3, 1.0)
 _NUMBERS_OF_FACTORS = (20, 50)
+_MOST_GROWTHS = 3
+_NONE_IS_FINITE = "no candidate has come to a finite validation log-likelihood"
 _STEP = 3**0.5  # half a step of the grid of shapes, on the log scale
 
 
@@ -135,7 +139,7 @@ class SearchOutcome(NamedTuple):
       config: the experiment of the winner; a run of it fits the same factors again.
       changes: the fields of `config` that were searched over, or differ from the given config;
         named as by `flatten`. "model" is one of them if the winner has another likelihood.
-      trials: all candidates, the best by validation first.
+      trials: all candidates, the winner first, and then the best by validation.
       summary: the fit of the winner, as in `summary.json` of a run, with its test score.
       seconds: the time of the whole search.
     """
@@ -229,6 +233,8 @@ def search(
     config: Experiment,
     candidates: Sequence[Factorization] | None = None,
     *,
+    num_factors: Literal["auto"] | None = None,
+    grow: bool = True,
     rungs: Sequence[Rung] = RUNGS,
     say: Callable[[str], None] = lambda _: None,
 ) -> SearchOutcome:
@@ -244,7 +250,12 @@ def search(
       config: the experiment; if it holds out nothing for validation, `VALID_FRACTION` is used.
       candidates: alternatives to `config.model`, for example from `model_grid`; they may differ
         from it in K, the shapes and the likelihood only. By default those of `default_grid`, and
-        then the `neighbours` of the best of these.
+        then the `neighbours` of the best of these; with `num_factors`, none.
+      num_factors: "auto" for the smallest K whose score is as good as the best, by
+        `fewest_factors`, with all else as in the best of the candidates: within one standard error
+        of the difference of their scores, or within a thousandth of the gain over independent
+        columns, by which different starts of one K may differ.
+      grow: whether the grid grows, at most three times, where the best of it is at an edge.
       rungs: the comparisons of the candidates.
       say: called with lines of progress.
 
@@ -253,14 +264,20 @@ def search(
       NonFiniteError: if no candidate has a finite score.
     """
     started = time.monotonic()
-    grid = default_grid(config.model) if candidates is None else candidates
+    if num_factors not in (None, "auto"):
+        raise ConfigError(f'num_factors must be "auto" or None, got {num_factors!r}')
+    grid = list(default_grid(config.model) if candidates is None else candidates)
     searched = _for_search(config, grid, say)
-    trials = _Trials(searched, list(dict.fromkeys(map(_with_shapes, [config.model, *grid]))), say)
-    winner = trials.choose(range(len(trials.models)), rungs)
-    if candidates is None:
-        say(f"the best so far is {trials.label(winner)}; now what is near")
-        more = trials.add(neighbours(trials.models[winner]))
-        winner = trials.choose([winner, *more], rungs)
+    trials, winner = _Trials(searched, say), None
+    if candidates is not None or num_factors is None:
+        winner = trials.choose(trials.add([config.model, *grid]), rungs, never_dropped=(0,))
+        if candidates is None:
+            say(f"the best so far is {trials.label(winner)}; now what is near")
+            grid += neighbours(trials.models[winner])
+            winner = trials.choose([winner, *trials.add(grid)], rungs, never_dropped=(0,))
+        winner = trials.grown(winner, grid) if grow else winner
+    if num_factors is not None or winner is None:
+        winner = trials.with_fewest_factors(winner)
     summary = trials.report(winner)
     chosen = dataclasses.replace(searched, model=trials.models[winner])
     named = {f"model.{name}" for name in varied_fields(trials.models)}
@@ -408,9 +425,7 @@ def _fixed(model: Factorization) -> tuple[Any, ...]:
 class _Trials:
     """The candidates of a search, with their states and scores."""
 
-    def __init__(
-        self, config: Experiment, models: Sequence[Factorization], say: Callable[[str], None]
-    ):
+    def __init__(self, config: Experiment, say: Callable[[str], None]):
         self._config, self._say = config, say
         fit, self._mesh = load_fit(config, say), make_mesh()
         assert isinstance(fit, FactorFit)
@@ -418,37 +433,114 @@ class _Trials:
         if fit.data.split.valid is None:
             raise ConfigError("config.data: a split of its own needs a valid.npz for a search")
         self.models: list[Factorization] = []
+        self._given: dict[Factorization, Factorization] = {}
         self._perturbations: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._states: dict[int, TrainState] = {}
         self._scores: dict[int, list[tuple[int, float]]] = {}
         self._sweeps: dict[int, int] = {}
         self._dropped_at: dict[int, int] = {}
-        self.add(models)
 
     def add(self, models: Sequence[Factorization]) -> list[int]:
-        """Adds candidates, and returns the numbers of the new ones."""
-        new = [model for model in models if model not in self.models]
-        numbers = list(range(len(self.models), len(self.models) + len(new)))
-        self.models += new
+        """Adds candidates, with explicit row shapes, and returns the numbers of the new ones."""
+        first = len(self.models)
+        for model in models:
+            if (explicit := _with_shapes(model)) not in self.models:
+                self.models.append(explicit)
+            if explicit not in self._given or model.row_shape is not None:
+                self._given[explicit] = model
+        numbers = list(range(first, len(self.models)))
         self._scores |= {number: [] for number in numbers}
         return numbers
 
     def label(self, candidate: int) -> str:
         """The description of a candidate."""
-        return _label(self.models[candidate], varied_fields(self.models))
+        names = varied_fields(self.models) or ["num_factors"]
+        return _label(self.models[candidate], names)
 
-    def choose(self, candidates: Sequence[int], rungs: Sequence[Rung]) -> int:
-        """The number of the winner; candidate 0 is never dropped. Only the winner's state is kept.
+    def choose(
+        self, candidates: Sequence[int], rungs: Sequence[Rung], never_dropped: Container[int] = ()
+    ) -> int:
+        """The number of the winner, by `halve`. Only the winner's state is kept.
 
         Raises:
           NonFiniteError: if no candidate has a finite score.
         """
-        winner = halve(candidates, self._climb, rungs, self._after_rung, never_dropped=(0,))
+        winner = halve(candidates, self._climb, rungs, self._after_rung, never_dropped)
         if not math.isfinite(self._scores[winner][-1][1]):
-            raise NonFiniteError("no candidate has come to a finite validation log-likelihood")
+            raise NonFiniteError(_NONE_IS_FINITE)
         self._perturbations.clear()
         self._states = {winner: self._states[winner]}
         return winner
+
+    def grown(self, winner: int, grid: Sequence[Factorization]) -> int:
+        """The best of the winner and of candidates beyond the grid, where it is at an edge."""
+        tried = list(grid)
+        for _ in range(_MOST_GROWTHS):
+            more = beyond(self._given[self.models[winner]], tried)
+            if not (new := self.add(more)):
+                break
+            labels = " and ".join(map(self.label, new))
+            self._say(f"{self.label(winner)} is at the edge of what was tried; now also {labels}")
+            winner = self.choose([winner, *new], rungs=())
+            tried += more
+        return winner
+
+    def with_fewest_factors(self, winner: int | None) -> int:
+        """The number of the winner, with K chosen by `fewest_factors`.
+
+        Args:
+          winner: the candidate that has all but K; None for that of the config.
+
+        Raises:
+          NonFiniteError: if its score is not finite.
+        """
+        given = self._config.model if winner is None else self._given[self.models[winner]]
+        baseline = self._fit.independent_validation
+        numbers: dict[int, int] = {}
+        of_rows: dict[int, np.ndarray] = {}
+
+        def score(k: int) -> float:
+            if k not in numbers:
+                numbers[k] = self._fit_to_the_end(dataclasses.replace(given, num_factors=k))
+                if (state := self._states.get(numbers[k])) is not None:
+                    fit = self._fit.with_model(self.models[numbers[k]])
+                    of_rows[k] = fit.validation_of_rows(state)
+            return self._best_score(numbers[k])
+
+        def is_as_good(fewer: int, more: int) -> bool:
+            gain = -score(fewer) + score(more)
+            is_small = gain <= 0
+            if not is_small and math.isfinite(gain):
+                error = standard_error(of_rows[more] - of_rows[fewer])
+                is_small = gain <= max(error, SAME_GAIN * (score(more) - baseline))
+            if fewer != more:  # the other one is not chosen any more
+                self._states.pop(numbers[more if is_small else fewer], None)
+            return is_small
+
+        most = min(MOST_FACTORS, *self._fit.data.split.train.shape)
+        chosen = numbers[fewest_factors(score, is_as_good, most)]
+        if not math.isfinite(self._best_score(chosen)):
+            raise NonFiniteError(_NONE_IS_FINITE)
+        best = max(numbers.values(), key=self._best_score)
+        if self.models[chosen].num_factors == MOST_FACTORS:
+            self._say(f"{MOST_FACTORS} factors are the most that are tried; name more for more")
+        if chosen != best:
+            self._say(f"{self.label(chosen)} is as good as {self.label(best)}, with fewer factors")
+        return chosen
+
+    def _fit_to_the_end(self, model: Factorization) -> int:
+        """The number of a candidate, fitted until it stops; anew if its state was dropped."""
+        self.add([model])
+        number = self.models.index(_with_shapes(model))
+        if number not in self._states:
+            self._scores[number] = []
+            self._dropped_at.pop(number, None)
+        self._climb(number, None)
+        self._perturbations.clear()
+        return number
+
+    def _best_score(self, number: int) -> float:
+        return max(_worst_if_nan(score) for _, score in self._scores[number])
 
     def _climb(self, candidate: int, sweeps: int | None) -> float:
         """Fits a candidate further, as `halve` requires, with the validation schedule of a run."""
@@ -493,7 +585,7 @@ class _Trials:
         return self._fit.with_model(self.models[winner]).report(self._states[winner]).summary
 
     def best_first(self, winner: int) -> list[Trial]:
-        """All candidates, the best by validation first; the winner precedes equal ones."""
+        """All candidates, the best by validation first, but the winner before them."""
         trials = {
             number: Trial(
                 model,
@@ -504,7 +596,7 @@ class _Trials:
             for number, model in enumerate(self.models)
         }
 
-        def rank(number: int) -> tuple[float, bool]:
-            return _worst_if_nan(trials[number].valid_log_likelihood), number == winner
+        def rank(number: int) -> tuple[bool, float]:
+            return number == winner, _worst_if_nan(trials[number].valid_log_likelihood)
 
         return [trials[number] for number in sorted(trials, key=rank, reverse=True)]
