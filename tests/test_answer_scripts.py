@@ -40,7 +40,7 @@ def workdir(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SyntheticFactors, "load", with_names)
-        patch.setattr(train._Run, "_draw", lambda *_: None)
+        patch.setattr(train._Run, "_draw", lambda *_: [])
         run_experiment(experiment(model=PoissonFactorization(num_factors=3, row_shape=0.3)), path)
     return path
 

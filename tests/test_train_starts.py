@@ -44,7 +44,7 @@ def workdir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         clock = types.SimpleNamespace(monotonic=itertools.count().__next__)
         patch.setattr(train, "time", clock)
-        patch.setattr(train._Run, "_draw", lambda *_: None)
+        patch.setattr(train._Run, "_draw", lambda *_: [])
         run_experiment(CONFIG, path)
     return path
 

@@ -38,7 +38,7 @@ def test_the_marks_of_a_factor_are_neither_its_heaviest_nor_its_rarest_columns()
     beta = COLUMNS.concentration / COLUMNS.rate
     phi = beta / beta.sum(axis=0)
     lift = phi / (phi @ (THETA.sum(axis=0) * beta.sum(axis=0)))[:, None]
-    for summary in factor_summaries(THETA, COLUMNS, SHARES, num_columns=5):
+    for summary in factor_summaries(COLUMNS, SHARES, num_columns=5):
         marks = summary.distinctive.columns.tolist()
         for other in (phi, lift):
             assert marks != np.argsort(-other[:, summary.index])[:5].tolist()
@@ -53,7 +53,7 @@ def test_no_more_columns_are_named_than_there_are():
 def test_of_many_columns_the_heaviest_come_in_order():
     beta = np.random.default_rng(1).gamma(2.0, 1.0, (2000, 3))
     columns = Gamma(beta, np.ones_like(beta))
-    for summary in factor_summaries(THETA, columns, SHARES, num_columns=500):
+    for summary in factor_summaries(columns, SHARES, num_columns=500):
         heaviest = np.argsort(-beta[:, summary.index])[:500]
         assert summary.heaviest.columns.tolist() == heaviest.tolist()
 

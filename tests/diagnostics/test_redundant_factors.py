@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vigamma.diagnostics.redundant_factors import redundant_factors
+from vigamma.diagnostics.redundant_factors import idle_below, redundant_factors
 
 RNG = np.random.default_rng(0)
 THETA, BETA = RNG.gamma(0.3, 1.0, (50, 4)), RNG.gamma(0.3, 1.0, (40, 4))
@@ -18,10 +18,18 @@ def test_different_factors_are_all_needed():
     assert redundant_factors(THETA, BETA) == ((), ())
 
 
-def test_factors_below_a_thousandth_of_the_counts_are_idle_the_heaviest_first():
-    found = redundant_factors(with_weights(0.0005, 0.9, 0.0009, 0.0986), BETA)
+def test_factors_with_few_counts_are_idle_the_heaviest_first():
+    found = redundant_factors(with_weights(0.005, 0.9, 0.009, 0.086), BETA)
     assert found.idle == (2, 0)
-    assert redundant_factors(with_weights(0.0011, 0.9, 0.0013, 0.0976), BETA).idle == ()
+    assert found.number == 2
+    assert redundant_factors(with_weights(0.011, 0.9, 0.013, 0.076), BETA).idle == ()
+
+
+@pytest.mark.parametrize(
+    ("num_factors", "share"), [(1, 0.01), (10, 0.01), (20, 0.005), (100, 1e-3)]
+)
+def test_a_tenth_of_an_equal_share_is_in_use_however_many_there_are(num_factors, share):
+    assert idle_below(num_factors) == pytest.approx(share)
 
 
 def test_a_factor_like_a_heavier_one_on_any_scale_is_its_duplicate():

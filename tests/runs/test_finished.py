@@ -74,7 +74,7 @@ def test_the_table_comes_before_the_figures(tmp_path, monkeypatch, capsys):
 
 
 def remove_figure(workdir):
-    (workdir / "figures" / "dial.png").unlink()
+    (workdir / "figures" / "posterior_by_number_of_images.png").unlink()
 
 
 def remove_summary(workdir):
@@ -123,7 +123,7 @@ def test_what_is_missing_or_differs_is_written_again(zero, change):
     assert again.is_new
     assert again.summary["resumed_from"] == 10
     assert again.summary["table"] == before["table"]
-    assert (zero / "figures" / "dial.png").exists()
+    assert (zero / "figures" / "posterior_by_number_of_images.png").exists()
     assert not run_experiment(ZERO, zero).is_new
 
 

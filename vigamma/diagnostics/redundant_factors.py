@@ -5,11 +5,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-IDLE_BELOW = 1e-3
-"""A factor with a smaller share of all expected counts is idle: hardly more than its prior."""
+_ALIKE_FROM = 0.85
+"""Two factors with a cosine of at least this are near duplicates. The largest of factors that differ
+is 0.46 to 0.58 on 20 Newsgroups (K = 20 and 50), 0.38 to 0.48 on docstrings (12 and 30), and 0.73
+on digits (20); where five simulated types of cells were split among 20 factors, 0.84 to 0.92."""
 
-ALIKE_FROM = 0.95
-"""Two factors with a cosine of at least this are near duplicates."""
+
+def idle_below(num_factors: int) -> float:
+    """The share of all expected counts below which a factor is idle.
+
+    It is a tenth of an equal share 1/K, and at most 1 %.
+    """
+    return min(0.01, 0.1 / num_factors)
 
 
 class Duplicate(NamedTuple):
@@ -30,12 +37,17 @@ class RedundantFactors(NamedTuple):
     """The factors that a fit does not need, by their indices, the heaviest first.
 
     Attributes:
-      idle: the factors with a share below `IDLE_BELOW`.
+      idle: the factors with a share below `idle_below`.
       duplicates: the others that are nearly like a heavier one.
     """
 
     idle: tuple[int, ...]
     duplicates: tuple[Duplicate, ...]
+
+    @property
+    def number(self) -> int:
+        """How many there are of both."""
+        return len(self.idle) + len(self.duplicates)
 
 
 def redundant_factors(
@@ -59,7 +71,7 @@ def redundant_factors(
     row_sums = theta.sum(axis=0)
     weights, expected = row_sums * beta.sum(axis=0), beta @ row_sums
     order = np.argsort(-weights, kind="stable")
-    is_idle = weights[order] < IDLE_BELOW * weights.sum()
+    is_idle = weights[order] < idle_below(weights.size) * weights.sum()
     used = order[~is_idle]
     scaled = beta[expected > 0][:, used] / np.sqrt(expected[expected > 0])[:, None]
     directions = scaled / np.linalg.norm(scaled, axis=0)
@@ -67,6 +79,6 @@ def redundant_factors(
     found = tuple(
         Duplicate(int(used[i]), int(used[j]), min(float(cosines[i, j]), 1.0))
         for i, j in enumerate(cosines.argmax(axis=1))
-        if cosines[i, j] >= ALIKE_FROM
+        if cosines[i, j] >= _ALIKE_FROM
     )
     return RedundantFactors(tuple(order[is_idle].tolist()), found)

@@ -77,7 +77,7 @@ def factors_verdict(num_distinct: int, num_factors: int) -> Verdict:
     """Whether all factors are used, and no two of them are nearly equal ("factors").
 
     Args:
-      num_distinct: from `factor_use`.
+      num_distinct: those that are not `redundant_factors`.
       num_factors: K.
     """
     outcome = _outcome(num_distinct < num_factors)

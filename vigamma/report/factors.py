@@ -12,7 +12,7 @@ from vigamma.diagnostics.factor_columns import (
     factor_summaries,
     summaries_of,
 )
-from vigamma.diagnostics.redundant_factors import IDLE_BELOW, redundant_factors
+from vigamma.diagnostics.redundant_factors import idle_below, redundant_factors
 from vigamma.figures import factors as plotting_factors
 from vigamma.figures import memberships
 from vigamma.models.factor_order import weights_of_sums
@@ -113,7 +113,7 @@ def overview_of(results: Results, factors: Sequence[Mapping[str, Any]]) -> dict[
     return {
         "picture": picture(memberships.structure_figure(shares, results.data.words.rows, groups)),
         "label": title,
-        "idle_below": IDLE_BELOW,
+        "idle_below": idle_below(len(factors)),
         "factors": [
             {
                 "share": factor["summary"].share,

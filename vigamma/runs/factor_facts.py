@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vigamma.diagnostics.factor_use import factor_use
+from vigamma.diagnostics.redundant_factors import redundant_factors
 from vigamma.errors import CheckpointError
 from vigamma.inference.train_state import TrainState
 from vigamma.models.factor_model import FactorModel, Posterior
@@ -40,12 +40,15 @@ def facts_of_steps(state: TrainState, log: RunLog, steps_per_sweep: int) -> dict
 
 
 def facts_of_factors(theta: np.ndarray, beta: np.ndarray) -> dict[str, Any]:
-    """See `factor_use`, whose arguments these are; factors are counted from 0."""
-    use = factor_use(theta, beta)
+    """The `redundant_factors`, whose arguments these are, by their numbers, and how many are not.
+
+    A near duplicate is a pair of numbers: its own, and that of the heavier factor that it is like.
+    """
+    redundant = redundant_factors(theta, beta)
     return {
-        "idle_factors": use.idle,
-        "near_duplicate_factors": [list(pair) for pair in use.near_duplicates],
-        "num_distinct_factors": use.num_distinct,
+        "idle_factors": [k + 1 for k in redundant.idle],
+        "near_duplicate_factors": [[k + 1, j + 1] for k, j, _ in redundant.duplicates],
+        "num_distinct_factors": beta.shape[1] - redundant.number,
     }
 
 
