@@ -95,8 +95,8 @@ def make_summary_old(workdir):
     change_summary(workdir, version="0.0.1")
 
 
-def make_summary_of_float64(workdir):
-    change_summary(workdir, float_type="float64")
+def make_summary_of_another_precision(workdir):
+    change_summary(workdir, float_type="float16")
 
 
 def start_another_config(workdir):
@@ -114,7 +114,7 @@ def change_summary(workdir, **changes):
 @pytest.mark.parametrize(
     "change",
     [remove_figure, remove_summary, damage_summary, cut_summary, make_summary_old,
-     make_summary_of_float64, start_another_config],
+     make_summary_of_another_precision, start_another_config],
 )  # fmt: skip
 def test_what_is_missing_or_differs_is_written_again(zero, change):
     before = json.loads((zero / "summary.json").read_text())
