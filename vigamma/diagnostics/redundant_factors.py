@@ -6,9 +6,12 @@ import numpy as np
 from jaxtyping import Float
 
 _ALIKE_FROM = 0.85
-"""Two factors with a cosine of at least this are near duplicates. The largest of factors that differ
-is 0.46 to 0.58 on 20 Newsgroups (K = 20 and 50), 0.38 to 0.48 on docstrings (12 and 30), and 0.73
-on digits (20); where five simulated types of cells were split among 20 factors, 0.84 to 0.92."""
+"""Two factors with a cosine of at least this are near duplicates.
+
+The largest of factors that differ is 0.46 to 0.58 on 20 Newsgroups (K = 20 and 50), 0.38 to 0.48 on
+docstrings (12 and 30), and 0.73 on digits (20); where five simulated types of cells were split
+among 20 factors it is 0.84 to 0.92.
+"""
 
 
 def idle_below(num_factors: int) -> float:
