@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray
+from matplotlib.figure import Figure
 from scipy.sparse import csr_array, save_npz
 
 import vigamma as vg
-from vigamma.figures import factors as plotting_factors
+from vigamma.figures import memberships
 from vigamma.models.factor_order import factor_weights
 from vigamma.report import factors as report_factors
-from vigamma.report.outcome import course_of, outcome_of
+from vigamma.report.outcome import outcome_of
 from vigamma.report.rendering import render
+from vigamma.report.reproduction import reproduction_of
 from vigamma.report.results import load_results
 from vigamma.runs import train
 from vigamma.runs.exposures import EXPOSURES
@@ -172,15 +174,20 @@ def test_exports_have_the_numbers_of_the_run(fitted, tmp_path):
 
 def test_the_page_and_its_figures_have_the_numbers_of_the_run(workdir, fitted, monkeypatch):
     drawn = []
-    draw = plotting_factors.factor_weights
     monkeypatch.setattr(
-        plotting_factors, "factor_weights", lambda shares: drawn.append(shares) or draw(shares)
+        memberships, "structure_figure", lambda shares, *_: drawn.append(shares) or Figure()
     )
     results = load_results(workdir, lambda _: None)
-    course_of(results)
-    np.testing.assert_allclose(drawn, [fitted.weights])
-    values = {"outcome": outcome_of(results), "samples": fitted.samples, "structure": ""}
-    page = render("factors.html", factors=report_factors.factors_of(results), **values)
+    factors = report_factors.factors_of(results)
+    overview = report_factors.overview_of(results, factors)
+    weights = [factor["share"] for factor in overview["factors"]]
+    np.testing.assert_allclose(weights, fitted.weights, rtol=0.2 if fitted.samples else 1e-5)
+    (shares,) = drawn
+    counts = (results.theta @ results.beta.T).sum(axis=1)
+    np.testing.assert_allclose(counts @ shares / counts.sum(), fitted.weights, rtol=1e-4)
+    values = {"outcome": outcome_of(results), "samples": fitted.samples, "overview": overview}
+    values["reproduction"] = reproduction_of(results)
+    page = render("factors.html", factors=factors, **values)
     first = r'<h3>Factor (\d) .*?<tbody>\s*<tr><th scope="row">(.*?)</th>'
     cards = re.findall(first, page, re.DOTALL)
     names = [re.sub(r"<.*?>", "", name) for _, name in cards]

@@ -581,7 +581,7 @@ def test_one_command_chooses_the_factors_and_fits_them(tmp_path):
     assert found["config"] == {name: summary["config"][name] for name in found["config"]}
     assert f"now the fit of the first, in {tmp_path / 's' / 'fit'}" in out
     assert "\nCertificate\n" in out
-    assert out.endswith(f"written: {tmp_path / 's' / 'fit'}\n")
+    assert f"\nwritten: {tmp_path / 's' / 'fit'}: " in out
 
 
 @pytest.mark.slow

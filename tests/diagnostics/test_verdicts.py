@@ -132,11 +132,11 @@ def test_a_fit_no_better_than_independent_columns_is_off(gain, is_off):
     assert gain_verdict(gain).is_off == is_off
 
 
-@pytest.mark.parametrize(("num_distinct", "is_off"), [(5, False), (4, True)])
-def test_idle_and_repeated_factors_are_off(num_distinct, is_off):
-    verdict = factors_verdict(num_distinct, 5)
+@pytest.mark.parametrize(("num_distinct", "is_off"), [(20, False), (18, False), (17, True)])
+def test_idle_and_repeated_factors_are_off_beyond_a_tenth(num_distinct, is_off):
+    verdict = factors_verdict(num_distinct, 20)
     assert (verdict.check, verdict.is_off) == ("factors", is_off)
-    assert verdict.difference == num_distinct - 5
+    assert verdict.difference == num_distinct - 20
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ def main(argv: list[str]) -> int:
     if is_auto:
         print(f"now the fit of the first, in {workdir / 'fit'}", flush=True)
         fit = workdir / "fit"
-        return status_of_run(lambda: (vigamma.run_experiment(outcome.config, fit), fit))
+        return status_of_run(
+            lambda: (vigamma.run_experiment(outcome.config, fit, print_table=True), fit)
+        )
     print(f"to fit the first: {command}")
     return 0
 

@@ -74,13 +74,13 @@ def gain_verdict(gain: float) -> Verdict:
 
 
 def factors_verdict(num_distinct: int, num_factors: int) -> Verdict:
-    """Whether all factors are used, and no two of them are nearly equal ("factors").
+    """Whether nine tenths of the factors are used, and are not nearly equal to others ("factors").
 
     Args:
       num_distinct: those that are not `redundant_factors`.
       num_factors: K.
     """
-    outcome = _outcome(num_distinct < num_factors)
+    outcome = _outcome(num_distinct < 0.9 * num_factors)
     return Verdict("factors", outcome, num_distinct, num_factors, num_distinct - num_factors)
 
 

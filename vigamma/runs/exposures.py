@@ -21,6 +21,16 @@ def write_exposures(workdir: Path, exposures: Float[np.ndarray, " N"]) -> None:
     replace_file(workdir / EXPOSURES, content.getvalue())
 
 
+def has_exposures(workdir: Path, exposures: Float[np.ndarray, " N"] | None) -> bool:
+    """Whether the file holds these; None if there need be no file."""
+    if exposures is None:
+        return True
+    try:
+        return np.array_equal(read_exposures(workdir, len(exposures)), exposures)
+    except CheckpointError:
+        return False
+
+
 def read_exposures(workdir: Path, num_rows: int) -> Float[np.ndarray, " N"]:
     """Reads the file.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from vigamma.devices.processes import on_first_process
 from vigamma.runs.experiment import Experiment, flatten, identity
+from vigamma.runs.exposures import has_exposures
 from vigamma.runs.fit import Fit
 from vigamma.runs.samples import SAMPLES
 from vigamma.storage.checkpointing import Checkpointer
@@ -54,7 +55,7 @@ def _is_whole(summary: Mapping[str, Any], config: Experiment, workdir: Path, fit
         return False
     if any(summary[name] != value for name, value in of_program().items()):
         return False
-    if not fit.is_whole(summary):
+    if not (fit.is_whole(summary) and has_exposures(workdir, fit.exposures)):
         return False
     if not all((workdir / FIGURES / name).is_file() for name in summary["figures"]):
         return False
