@@ -165,6 +165,7 @@ def test_topics_and_neighbours_are_printed(answer, workdir, tmp_path):
     assert answer("similar.py", "--row=user 6, é", "--top=2")[1].count("user") == 3
 
 
+@pytest.mark.slow
 def test_a_posterior_and_rows_drawn_from_it_are_written_with_names(answer, tmp_path):
     paths = [tmp_path / f"factors.{side}.csv" for side in ("rows", "columns")]
     written = answer("export.py", f"--output={tmp_path / 'factors.csv'}")
@@ -213,6 +214,7 @@ def test_what_cannot_be_answered_is_one_line(answer, flags, status, message):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_the_status(workdir, tmp_path):
     good = start("similar.py", "--workdir", workdir, "--column=film 6, é")
     bad = start("similar.py", "--workdir", tmp_path, "--column=film 6, é")

@@ -104,6 +104,7 @@ def test_the_folder_stays_small(tmp_path, monkeypatch, no_cache_yet):
     assert {path.name for path in folder.iterdir()} == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_commands_use_the_cache_unless_told_not_to(tmp_path, monkeypatch):
     monkeypatch.setenv("VIGAMMA_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)

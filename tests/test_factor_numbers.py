@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from scipy.sparse import csr_array, save_npz
 
 import vigamma as vg
+from tests.slow import slow_after
 from vigamma.figures import memberships
 from vigamma.models.factor_order import factor_weights
 from vigamma.report import factors as report_factors
@@ -78,7 +79,11 @@ def cells(folder: Path) -> vg.Experiment:
     return config
 
 
-@pytest.fixture(scope="module", params=[ratings, documents, cells], ids=lambda kind: kind.__name__)
+@pytest.fixture(
+    scope="module",
+    params=slow_after(1, [ratings, documents, cells]),
+    ids=lambda kind: kind.__name__,
+)
 def workdir(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param.__name__)
     config, path = request.param(folder), folder / "run"
@@ -245,6 +250,7 @@ def test_exposures_that_are_lost_or_damaged_are_written_by_training_again(tmp_pa
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["resumed_from"] == 3
 
 
+@pytest.mark.slow
 def test_components_are_by_weight_after_fit_and_keep_their_order_in_steps():
     counts = simulated_counts()
     factorizer = vg.PoissonFactorizer(NUM_FACTORS, random_state=0, num_starts=2).fit(counts)

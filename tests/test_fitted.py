@@ -88,6 +88,7 @@ def test_names_are_kept(tmp_path, monkeypatch):
         load_run(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_other_runs_and_broken_configs_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="there is no checkpoint in"):

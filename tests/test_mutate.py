@@ -34,7 +34,7 @@ def mutate(folder, changes: str, code: str = CODE) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_change_is_noticed_or_not_and_nothing_is_changed_for_good(tmp_path):
     done = mutate(tmp_path, CHANGES)
     assert done.stdout.splitlines() == [
@@ -47,7 +47,7 @@ def test_a_change_is_noticed_or_not_and_nothing_is_changed_for_good(tmp_path):
     assert (tmp_path / "code_.py").read_text() == CODE
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [

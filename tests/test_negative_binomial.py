@@ -95,7 +95,7 @@ def finished(data, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("model", "inference"),
     [

@@ -107,6 +107,7 @@ def test_a_path_of_any_kind_is_promised():
                 assert promised.startswith(ANY_PATH), (name, parameter)
 
 
+@pytest.mark.slow
 def test_a_path_of_any_kind_is_taken(tmp_path):
     counts = np.random.default_rng(0).poisson(1.0, (12, 8))
     lines = [f"{row} {column} {n}" for (row, column), n in np.ndenumerate(counts) if n]

@@ -140,6 +140,7 @@ def with_config(results, **changes):
     return results._replace(run=results.run._replace(config=experiment(**changes)))
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_ended_goes_on_first(results):
     wrong = [run_verdict(False, True), off("dispersion", 3.0, 1.0)]
     (step,) = next_steps(results, wrong)

@@ -92,6 +92,7 @@ SCRIPTS = sorted(
 )
 
 
+@pytest.mark.slow
 def test_help_ends_well():
     for name in ("benchmark_fold_in.py", "mutate.py", "topics.py"):
         status, out, err = run(name, "--help")
@@ -144,7 +145,7 @@ def test_a_workdir_that_cannot_be_used_is_one_line(tmp_path):
     assert err.startswith("error: there is no checkpoint in")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_are_one_run(tmp_path):
     """2 processes × 2 devices against 1 process × 4, and a restart across process counts."""
     flags = ("--config", ZERO, "--config.log_every=50", "--config.num_steps=100")

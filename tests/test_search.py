@@ -569,6 +569,7 @@ def test_a_published_split_without_validation_counts_cannot_be_searched(tmp_path
         search(config, [CONFIG.model])
 
 
+@pytest.mark.slow
 def test_one_command_chooses_the_factors_and_fits_them(tmp_path):
     scipy.sparse.save_npz(tmp_path / "counts.npz", DATA.load().counts)
     path = f"--config.data.path={tmp_path / 'counts.npz'}"
@@ -584,7 +585,7 @@ def test_one_command_chooses_the_factors_and_fits_them(tmp_path):
     assert f"\nwritten: {tmp_path / 's' / 'fit'}: " in out
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("mean_count", [0.5, 2.0])
 def test_cells_of_five_types_get_a_factor_or_two_each(mean_count, tmp_path):
     cells = simulated_cells(mean_count=mean_count)

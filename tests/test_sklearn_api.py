@@ -355,7 +355,7 @@ def test_samples_are_like_the_counts(counts, fitted):
     np.testing.assert_array_equal(drawn[:5], fitted.sample(600, random_state=0)[:5])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_grid_search_finds_the_number_of_components(counts):
     search = GridSearchCV(PoissonFactorizer(random_state=0), {"n_components": [1, 2, 3]}, cv=3)
     search.fit(counts)

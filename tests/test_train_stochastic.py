@@ -109,7 +109,7 @@ def test_the_report_is_exact_and_near_that_of_coordinate_ascent(tmp_path, on_dev
     assert at_start["elbo"] < 1.03 * ascent["elbo"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_rows_are_generated_from_what_is_stored_in_batches(tmp_path, no_figures, on_devices):
     run_experiment(experiment(num_steps=10), tmp_path)
     generated = generate(tmp_path, 400, seed=0)

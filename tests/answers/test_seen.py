@@ -81,6 +81,7 @@ def test_no_user_is_recommended_what_the_file_says_they_had(tmp_path, capsys, ru
     assert num_seen(pd.read_csv(output), table) == len(table)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_nor_by_samples(tmp_path):
     table, workdir = fitted(tmp_path, RULES["half stars"])

@@ -124,6 +124,7 @@ def test_the_score_function_estimate_is_the_leave_one_out_one(problem, away_from
         np.testing.assert_allclose(leaf, expected, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_score_function_takes_its_means_about_the_value_at_the_mean(problem, away_from_optimum):
     model, batch = problem
     far = batch.replace(log_multinomial=batch.log_multinomial - 1e6)  # which float32 would feel

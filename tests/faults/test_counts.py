@@ -145,9 +145,9 @@ def test_a_file_of_counts_is_refused(tmp_path, case):
 def test_a_denormal_in_a_file_is_zero_with_a_note(tmp_path):
     counts, _ = BAD_VALUES["a denormal"]
     sp.save_npz(tmp_path / "counts.npz", sp.csr_array(counts))
-    found, _, _, _, notes = SparseCounts(path=str(tmp_path / "counts.npz")).load()
-    np.testing.assert_array_equal(found.toarray(), np.rint(counts))
-    assert "numbers within 1e-06 of whole ones, now whole: 1" in notes[0]
+    found = SparseCounts(path=str(tmp_path / "counts.npz")).load()
+    np.testing.assert_array_equal(found.counts.toarray(), np.rint(counts))
+    assert "numbers within 1e-06 of whole ones, now whole: 1" in found.notes[0]
 
 
 TEXTS = {

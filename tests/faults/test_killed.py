@@ -48,7 +48,7 @@ def check_kills(tmp_path, kind: str, num_kills: int, seed: int) -> None:
         assert not folder.name.startswith(".partial")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_killed_ends_as_if_it_had_not_been(tmp_path):
     check_kills(tmp_path, "factors", num_kills=1, seed=0)
 

@@ -288,9 +288,8 @@ def test_a_report_that_is_not_finite_is_an_error(tmp_path, monkeypatch):
 
     original = FactorFit._score
     monkeypatch.setattr(FactorFit, "_score", scored)
-    said = (
-        f"not finite in the report of step 2: heldout_log_likelihood; step 2 is kept in {tmp_path}"
-    )
+    name = "valid_log_likelihood_independent"
+    said = f"not finite in the report of step 2: {name}; step 2 is kept in {tmp_path}"
     for value in (-np.inf, np.nan):  # noqa: B007
         with pytest.raises(NonFiniteError, match=re.escape(said)):
             run_experiment(dataclasses.replace(FLAT, num_steps=2), tmp_path)

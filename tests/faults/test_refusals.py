@@ -248,7 +248,10 @@ def test_every_other_config_is_refused(finished, kind, field):
         (
             "factors",
             {"inference.num_restarts"}
-            | {f"data.{name}" for name in ("path", "layer", "columns", "encoding")},
+            | {
+                f"data.{name}"
+                for name in ("path", "layer", "columns", "encoding", "row_names", "column_names")
+            },
         ),
     ],
 )

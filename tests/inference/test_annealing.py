@@ -101,6 +101,7 @@ def test_bounds_meet_with_more_steps_and_hold_for_few_chains():
     assert many.lower < many.upper + 0.1
 
 
+@pytest.mark.slow
 def test_another_prior_has_another_evidence():
     model, *_ = problem("flat", 1)
     other = model.replace(row_prior=model.row_prior.replace(rate=2 * model.row_prior.rate))

@@ -58,7 +58,7 @@ def by_gradients(model, batches, start, estimator):
     return q, float(infos.elbo[-100:].mean())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -464,6 +464,7 @@ def test_watched_cells_are_traced_after_each_of_the_last_sweeps(num_devices):
         assert state.arrays.trace.shape == (ALGORITHM.thin, 2, 10)
 
 
+@pytest.mark.slow
 def test_every_sweep_and_every_chain_has_random_numbers_of_its_own():
     state = make_state("flat")
     start = jax.tree.map(lambda leaf: np.stack([leaf[0]] * 2), jax.device_get(state.arrays.q))
@@ -500,6 +501,7 @@ def test_what_is_not_finite_on_one_device_alone_is_seen():
     assert len(finite) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("column", "is_seen"), [(39, True), (40, False)])
 def test_what_is_not_finite_in_a_real_column_is_seen(column, is_seen):
     """And padding does not matter."""

@@ -270,6 +270,7 @@ def test_a_part_of_the_rows_draws_what_it_draws_among_all(num_shards):
     assert (elsewhere != rows).any(axis=1).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_draws_of_an_entry_do_not_depend_on_other_entries():
     theta, beta, counts = mixed_problem()
     rows, columns, _ = draw(theta, beta, counts)

@@ -84,6 +84,7 @@ def test_expected_log_likelihood_is_the_mean_over_samples(problem, away_from_opt
     assert abs(samples.mean() - exact) < 4 * samples.std() / np.sqrt(20_000)
 
 
+@pytest.mark.slow
 def test_generated_rows_have_the_predictive_moments(problem):
     model, batch = problem
     posterior = model.exact_posterior(batch)

@@ -226,6 +226,7 @@ def test_with_probabilities_near_zero_it_is_the_poisson_model():
     np.testing.assert_allclose(both, elbo(plain, q, problem.batch()), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_counts_have_the_mean_and_the_variance_of_the_model():
     means = jnp.full((200_000, 3), jnp.asarray([0.5, 3.0, 20.0]))
     p = jnp.asarray([0.2, 0.5, 0.9])

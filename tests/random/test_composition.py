@@ -16,7 +16,7 @@ SHAPES = jnp.array([0.2, 1.0, 2.5, 300.0, 0.7, 1e4, 1.3])  # a prime number of t
 ROUNDING = {"rtol": 1e-5, "atol": 2e-6}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.integers(0, 3), max_size=2).map(tuple),
@@ -50,6 +50,7 @@ def test_a_draw_does_not_depend_on_the_shapes_beside_it():
     np.testing.assert_allclose(mixed[::2], log_gamma(KEY, ones)[::2], **ROUNDING)
 
 
+@pytest.mark.slow
 def test_any_kind_of_key():
     raw, typed = jax.random.PRNGKey(3), jax.random.key(3)
     np.testing.assert_array_equal(gamma(raw, SHAPES), gamma(typed, SHAPES))

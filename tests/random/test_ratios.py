@@ -118,6 +118,7 @@ PRECISION = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol", "size"), PRECISION)
 def test_gradients_of_beta_are_those_of_mpmath(dtype, rtol, size):
     a, b = random_shapes((2, size), dtype)

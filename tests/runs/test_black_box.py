@@ -104,7 +104,7 @@ def test_the_posterior_is_the_exact_one_with_rows_in_their_order():
     assert divergence(fitted(config), truth) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("estimator", "batch_rows"),
     [
@@ -268,7 +268,7 @@ def test_a_fit_in_memory_names_what_does_not_fit_together():
         fit(PoissonFactorization(), Digits())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_rows_are_laid_out_once(monkeypatch):
     calls, original = [], Minibatches.of_arrays
     monkeypatch.setattr(

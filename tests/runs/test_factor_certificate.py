@@ -187,6 +187,7 @@ def test_a_fit_in_memory_has_a_certificate(heldout):
     assert "to go on: num_steps=400" in found.table
 
 
+@pytest.mark.slow
 def test_an_algorithm_without_a_rule_to_stop_takes_all_its_steps(no_figures, tmp_path):
     inference = StochasticVariationalInference(batch_rows=30)
     config = experiment(inference=inference, num_steps=6)

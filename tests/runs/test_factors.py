@@ -172,7 +172,7 @@ class PlainSweeps:
         return kept.q, {"elbo": float(kept.model.elbo(kept.q, state.data))}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_algorithm_of_ones_own_fits_a_factorization():
     def report(inference, num_steps):
         fit = FactorFit(

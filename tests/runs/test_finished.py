@@ -146,6 +146,7 @@ def test_a_damaged_last_checkpoint_is_taken_again(zero, no_figures, capsys):
     assert capsys.readouterr().out.count("is damaged: ") == 1
 
 
+@pytest.mark.slow
 def test_a_start_without_its_last_checkpoint_is_fitted_again(ended, tmp_path, no_figures):
     workdir = shutil.copytree(ended / "starts", tmp_path / "starts")
     shutil.rmtree(folder_of_start(workdir, 1) / "6")

@@ -82,6 +82,7 @@ def test_draws_come_after_the_burn_in_and_every_second_sweep(workdir):
     assert json.loads(lines[-1]).keys() == {"step", "log_joint", "seconds"}
 
 
+@pytest.mark.slow
 def test_samples_started_again_are_left_alone_unless_draws_are_gone(workdir, no_figures):
     first = sample(workdir, CHAINS, num_sweeps=11)
     again = sample(workdir, CHAINS, num_sweeps=11)
@@ -91,6 +92,7 @@ def test_samples_started_again_are_left_alone_unless_draws_are_gone(workdir, no_
     assert (less.is_new, less.summary["num_draws"]) == (True, 4)
 
 
+@pytest.mark.slow
 def test_the_run_says_that_its_intervals_are_sampled_while_it_is_at_their_start(
     workdir, no_figures
 ):
@@ -211,6 +213,7 @@ def test_draws_of_deleted_samples_do_not_survive(workdir):
     assert draws.saved_draws(workdir / "samples" / "draws") == [6]
 
 
+@pytest.mark.slow
 def test_recommendations_use_the_samples(workdir):
     variational = recommend(load_run(workdir), ["3"], top=5)
     sample(workdir, Gibbs(num_chains=2, burn_in=20, thin=1), num_sweeps=70)

@@ -42,6 +42,7 @@ def test_it_is_the_score_of_the_protocol(kind, protocol, num_devices):
     assert float(state.arrays.best.log_likelihood) == np.float32(found["valid_log_likelihood"])
 
 
+@pytest.mark.slow
 def test_what_is_kept_outlives_the_steps_that_use_up_the_state():
     fit, mesh = load_fit(experiment()), make_mesh()
     state = fit.start(mesh)
