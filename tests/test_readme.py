@@ -10,6 +10,7 @@ import pytest
 from scipy.io import mmwrite
 from scipy.sparse import coo_array
 
+import vigamma
 from tests.command import ROOT, run
 
 README = (ROOT / "README.md").read_text()
@@ -73,7 +74,11 @@ def test_the_other_commands_run(folder):
         assert not err or words[1] == "scripts/report.py", words  # its progress
         outputs[" ".join(words[1:])] = out
     recommended, topics, similar, page = (
-        next(out for command, out in outputs.items() if command.startswith(f"scripts/{name}.py"))
+        next(
+            out
+            for command, out in outputs.items()
+            if command.startswith(f"scripts/{name}.py") and "docstrings" not in command
+        )
         for name in ("recommend", "topics", "similar", "report")
     )
     assert re.search(r"\n +1  +\d+0 +0\.\d+", recommended)  # the best item and its rate
@@ -89,6 +94,17 @@ def test_the_example_of_scikit_learn_runs():
     exec(example, names)
     assert names["theta"].shape == (1797, 20)
     assert (names["theta"] > 0).all()
+
+
+@pytest.mark.slow
+def test_the_example_from_a_file_to_recommendations_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (example,) = re.findall(r"```python\n([^`]*vg\.recommend.*?)```", README, re.DOTALL)
+    assert len(example.splitlines()) == 5
+    exec(example, {"vg": vigamma})
+    table = capsys.readouterr().out
+    for name in ("user", "item", "rate", "low", "high"):
+        assert name in table
 
 
 def test_every_extra_is_named():
