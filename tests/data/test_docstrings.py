@@ -73,6 +73,7 @@ def test_scikit_learn_is_a_corpus():
     assert counts.shape == (len(loaded.row_names), len(loaded.column_names))
     assert (counts > 0).sum(axis=0).min() == 3
     assert 500 < len(loaded.row_names) < 2000
+    assert (loaded.words.row, loaded.words.column) == ("document", "word")
     assert "sklearn.cluster.KMeans" in loaded.row_names.tolist()
     kmeans = counts[[loaded.row_names.tolist().index("sklearn.cluster.KMeans")]].toarray()[0]
     assert kmeans[loaded.column_names.tolist().index("clusters")] > 10

@@ -10,6 +10,7 @@ import numpy as np
 
 from vigamma.counts.names import as_names
 from vigamma.counts.sparse import check_sparse_counts
+from vigamma.counts.words import DOCUMENTS
 from vigamma.data.files import LoadedCounts
 from vigamma.typing import spec
 
@@ -62,6 +63,7 @@ class Docstrings:
             check_sparse_counts(counts[:, is_word]),
             row_names=as_names(np.array(list(texts))[is_document]),
             column_names=as_names(vectorizer.get_feature_names_out()[is_word]),
+            words=DOCUMENTS,
         )
 
 

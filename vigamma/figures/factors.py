@@ -76,6 +76,7 @@ def _draw_scores(
         low = min(low, independent - 0.05 * (high - low)) if is_near else low
         name = f"without factors: {independent:.4g}{'' if is_near else ', below'}"
         axes.axhline(independent, color=GUIDE, ls=":", label=name)
+    high += 0.05 * (high - low)  # a path that hardly rises has hardly a margin of its own
     axes.set(ylabel="log-likelihood (nats)", ylim=(low, high))
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.legend(frameon=False, fontsize=8)
