@@ -61,10 +61,11 @@ def check_every_step(workdir: Path, scratch: Path) -> list[int]:
 
 
 def outcome(workdir: Path) -> tuple[int, dict[str, bytes], list, dict]:
-    """What a run ended with, but the seconds: its step, leaves, metrics and summary."""
+    """What a run ended with, but seconds and its folder: step, leaves, metrics and summary."""
     step, leaves, _ = read_checkpoint(workdir, pytest.fail)
     metrics = [_without_seconds(line) for line in read_metrics(workdir / "metrics.jsonl")]
     summary = _without_seconds(json.loads((workdir / "summary.json").read_text()))
+    summary["table"] = [line.replace(str(workdir), "") for line in summary["table"]]
     return step, {name: np.asarray(x).tobytes() for name, x in leaves.items()}, metrics, summary
 
 

@@ -119,7 +119,7 @@ def dies_and_goes_on(
     return err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_process_that_dies_ends_the_other_and_costs_one_interval(tmp_path):
     flags = (*NATURAL, "--config.save_every=20")
     err = dies_and_goes_on(tmp_path / "run", flags, 20, 1, AMID_STEPS, signal.SIGKILL)

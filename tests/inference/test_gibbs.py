@@ -365,7 +365,7 @@ def run(kind: str, num_devices: int):
     return jax.device_get(state.arrays.q), likelihoods
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("kind", "others"),
     [pytest.param("flat", (4,), marks=pytest.mark.nightly), (NEGATIVE_BINOMIAL, (2,))],
