@@ -4,7 +4,7 @@ Functions and classes are documents. `--config.data.package=scipy` reads another
 
 Command: python scripts/train.py --config configs/docstrings.py
          python scripts/topics.py --workdir checkpoints/docstrings --top 6
-Time:    8 s on 2 CPU cores.
+Time:    5 s on 2 CPU cores.
 Expect:  scikit-learn 1.9.1 (761 documents, 3,283 words): held-out log-likelihood -2.901 nats per
          count; of independent columns -3.881.
 """
