@@ -57,7 +57,7 @@ def dense_split(own, other, counts) -> tuple[np.ndarray, np.ndarray, float]:
     return own * (ratios @ other), other * (ratios.T @ own), fit
 
 
-@pytest.mark.parametrize("block_slots", [64, 1024])
+@pytest.mark.parametrize("block_slots", slow_after(1, [64, 1024]))
 @pytest.mark.parametrize("num_factors", SIZES)
 def test_split_counts_is_the_dense_one(num_factors, block_slots):
     counts, (own, other) = skewed_counts(), tables(num_factors)
@@ -68,7 +68,7 @@ def test_split_counts_is_the_dense_one(num_factors, block_slots):
     np.testing.assert_allclose(shares.sum(axis=1), counts.sum(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("block_slots", [64, 1024])
+@pytest.mark.parametrize("block_slots", slow_after(1, [64, 1024]))
 @pytest.mark.parametrize("num_factors", SIZES)
 def test_sum_over_entries_is_the_dense_one(num_factors, block_slots):
     counts, (_, other) = skewed_counts(), tables(num_factors)

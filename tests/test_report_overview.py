@@ -151,6 +151,7 @@ def test_a_run_that_has_not_ended_goes_on_first(results):
     assert shlex.split(step.command)[-1] == "--config.num_steps=24"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", ["dispersion", "zeros"])
 def test_counts_that_vary_more_go_to_negative_binomials_with_the_options_of_the_run(results, check):
     data = SparseCounts(path="my counts.csv", at_least=2.0, transpose=True)

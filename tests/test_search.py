@@ -498,6 +498,7 @@ def test_a_model_of_ones_own_has_one_likelihood():
 COUNTS_FACTORS = ROOT / "configs" / "counts_factors.py"
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_outcome_and_the_command(tmp_path):
     data = tmp_path / "my counts.npz"
     scipy.sparse.save_npz(data, DATA.load().counts)

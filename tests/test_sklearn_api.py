@@ -418,6 +418,7 @@ def test_fits_of_nearly_one_shape_share_a_program(counts):
     assert program.cache_info()[:2] == (2, 1)  # hits, misses
 
 
+@pytest.mark.slow
 def test_the_package_imports_scikit_learn_and_matplotlib_only_when_they_are_needed():
     code = (
         "import sys, vigamma; assert not {'sklearn', 'matplotlib'} & set(sys.modules); "

@@ -61,6 +61,7 @@ def test_a_run_is_scored_as_it_was_at_its_end(tmp_path, counts_file, protocol):
     assert len({len(line) for line in lines[1:]}) == 1  # numbers end where their headers end
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_figures")
 def test_data_that_have_moved_or_changed_are_told(tmp_path, counts_file):
     path = tmp_path / "counts.npz"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.command import call
 from tests.runs.test_sampling import CHAINS
+from tests.slow import slow_after
 from tests.test_train_factors import experiment
 from vigamma import (
     HeldOut,
@@ -63,7 +64,7 @@ def num_seen(recommended: pd.DataFrame, table: pd.DataFrame) -> int:
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("rules", slow_after(2, RULES.values()), ids=RULES)
 def test_no_user_is_recommended_what_the_file_says_they_had(tmp_path, capsys, rules):
     table, workdir = fitted(tmp_path, rules)
     run = load_run(workdir)
@@ -100,7 +101,7 @@ def test_nor_by_samples(tmp_path):
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("rules", slow_after(2, RULES.values()), ids=RULES)
 def test_somebody_new_has_seen_what_their_file_holds(tmp_path, capsys, rules):
     _, workdir = fitted(tmp_path, rules)
     new = write_ratings(tmp_path / "new.csv", 1)

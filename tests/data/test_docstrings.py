@@ -67,6 +67,7 @@ def test_what_cannot_be_is_refused(package):
         Docstrings(package=package, min_words=99).load()
 
 
+@pytest.mark.slow
 def test_scikit_learn_is_a_corpus():
     loaded = Docstrings().load()
     counts = loaded.counts

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.factors import KINDS, in_default_precision, make_model, make_problem, random_posterior
+from tests.slow import slow_after
 from vigamma.counts.sparse import check_sparse_counts
 from vigamma.devices.mesh import in_default_float
 from vigamma.inference import fold_in as module
@@ -24,7 +25,7 @@ def dense_update(model, q, problem, columns):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", ["plain", "exposures"])
-@pytest.mark.parametrize("in_rounds", [False, True])
+@pytest.mark.parametrize("in_rounds", slow_after(1, [True, False]))
 def test_rows_end_where_an_update_changes_nothing(kind, case, in_rounds, monkeypatch):
     monkeypatch.setattr(module, "block_slots", lambda num_factors: 64)
     if in_rounds:

@@ -161,6 +161,7 @@ def table_pmf(size: int, r: float) -> np.ndarray:
     return pmf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "shape"), [(20, 2.0), (MOST_UNITS, 5.0), (300, 4.0)])
 def test_the_tables_of_a_chinese_restaurant_are_split(size, shape):
     """Of rows with an exposure of 2, whose shapes are r = 2 Σ_k θ_k β_k / odds."""

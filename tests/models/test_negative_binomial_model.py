@@ -194,7 +194,7 @@ def test_no_update_lowers_the_elbo_in_small_problems(number):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", slow_after(1, CASES))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_after(1, KINDS))
 def test_the_log_joint_is_the_dense_one(kind, case):
     problem, model = make_problem(case), make(kind)
     rng = np.random.default_rng(1)

@@ -27,6 +27,7 @@ WORK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_after(2, WORK))
 def test_explicit_axes_change_nothing(name):
     expected = np.asarray(jax.jit(WORK[name])(SHAPES))

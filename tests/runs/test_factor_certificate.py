@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.slow import slow_after
 from tests.test_train_factors import SYNTHETIC, experiment
 from vigamma import (
     CoordinateAscent,
@@ -173,7 +174,9 @@ def test_a_run_writes_the_facts_and_finds_them_again(tmp_path, no_figures):
         assert again[name] == first.summary[name], name
 
 
-@pytest.mark.parametrize("heldout", [None, HeldOut(protocol="cells", test_fraction=0.2)])
+@pytest.mark.parametrize(
+    "heldout", slow_after(1, [HeldOut(protocol="cells", test_fraction=0.2), None])
+)
 def test_a_fit_in_memory_has_a_certificate(heldout):
     counts = SYNTHETIC.load().counts
     found = fit(PoissonFactorization(num_factors=3), counts, heldout=heldout)

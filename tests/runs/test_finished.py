@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.slow import slow_after
 from tests.test_train import experiment
 from tests.test_train_starts import CONFIG as STARTS
 from vigamma import CheckpointError, Digits, run_experiment
@@ -113,8 +114,8 @@ def change_summary(workdir, **changes):
 
 @pytest.mark.parametrize(
     "change",
-    [remove_figure, remove_summary, damage_summary, cut_summary, make_summary_old,
-     make_summary_of_another_precision, start_another_config],
+    slow_after(2, [remove_figure, damage_summary, remove_summary, cut_summary, make_summary_old,
+     make_summary_of_another_precision, start_another_config]),
 )  # fmt: skip
 def test_what_is_missing_or_differs_is_written_again(zero, change):
     before = json.loads((zero / "summary.json").read_text())
