@@ -85,7 +85,6 @@ def test_power_divergence_matches_mpmath(c, dtype, rtol):
     assert (np.abs(got - mp_values(exact, shapes, rates)) <= rtol * size).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
 def test_same_mean_kl_matches_mpmath_for_shapes_alike_and_far_apart(dtype, rtol):
     shapes = np.geomspace(0.01, 1e5, 40)

@@ -146,7 +146,6 @@ def test_devices_share_the_keys_of_one():
     np.testing.assert_array_equal(all_keys(1), all_keys(4))
 
 
-@pytest.mark.slow
 def test_every_step_has_a_key_of_its_own(problem):
     hardly = Adam(learning_rate=1e-20)  # so that only the samples differ
     algorithm = GradientAscent(estimator=PathwiseElbo(num_samples=4), optimizer=hardly)

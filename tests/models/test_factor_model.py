@@ -528,7 +528,6 @@ def test_the_elbo_is_the_dense_one_at_rates_below_float32(kind):
     np.testing.assert_allclose(elbo(model, q, batch), expected, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_shares_add_up_where_rows_and_columns_have_no_component_in_common():
     problem, model = make_problem("plain"), make_model("flat")
     means = np.full((2, 64, 3), 1e-37)

@@ -85,7 +85,6 @@ def test_gradient_is_the_derivative_of_the_quantile_function(quantile):
     np.testing.assert_allclose(got, slope, rtol=1e-7)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("draw", [gamma, log_gamma])
 def test_gradient_of_a_draw_is_exact_at_that_draw(draw):
     smallest = -1 if draw is gamma else -3

@@ -143,7 +143,6 @@ def test_gradients_of_beta_are_those_of_mpmath(dtype, rtol, size):
     check_gradient(of_b[1], x, slope_b, rtol)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol", "size"), PRECISION)
 def test_gradients_of_dirichlet_are_those_of_mpmath(dtype, rtol, size):
     alpha, half = random_shapes((size, 4), dtype), size // 2

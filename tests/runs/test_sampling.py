@@ -154,7 +154,6 @@ def test_samples_that_go_on_are_those_that_were_never_cut(workdir, tmp_path, cut
     np.testing.assert_array_equal(load_samples(workdir).trace, load_samples(whole).trace)
 
 
-@pytest.mark.slow
 def test_draws_after_the_newest_checkpoint_are_drawn_again(workdir, tmp_path):
     """As after a kill: draws are saved more often than checkpoints."""
     sample(workdir, CHAINS, num_sweeps=12, save_every=4)
