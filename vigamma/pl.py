@@ -142,8 +142,7 @@ def _about(adata: "AnnData", key: str) -> Mapping[str, Any]:
 
 def _shares(adata: "AnnData", key: str) -> np.ndarray:
     """The shares of the factors in the expected counts of each cell; shape (N, K)."""
-    amounts = np.asarray(adata.obsm[_about(adata, key)["obsm_key"]], float)
-    return amounts / amounts.sum(axis=1, keepdims=True)
+    return memberships.shares_of(np.asarray(adata.obsm[_about(adata, key)["obsm_key"]], float))
 
 
 def _of(adata: "AnnData", groupby: str) -> Groups:

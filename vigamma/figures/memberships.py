@@ -54,6 +54,15 @@ class Groups(NamedTuple):
         return np.array([shares[self.codes == g].mean(axis=0) for g in range(len(self.names))])
 
 
+def shares_of(amounts: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
+    """The shares of the factors in the expected counts of each row.
+
+    Args:
+      amounts: the expected counts of each row from each factor, e_n θ_nk Σ_m β_mk.
+    """
+    return amounts / amounts.sum(axis=1, keepdims=True)
+
+
 def structure(
     axes: Axes,
     shares: Float[np.ndarray, "N K"],

@@ -102,8 +102,7 @@ def overview_of(results: Results, factors: Sequence[Mapping[str, Any]]) -> dict[
       results: of the run.
       factors: those of `factors_of`.
     """
-    amounts = results.theta * results.beta.sum(axis=0)
-    shares = amounts / amounts.sum(axis=1, keepdims=True)
+    shares = memberships.shares_of(results.theta * results.beta.sum(axis=0))
     groups, title, labels = None, "", results.data.labels
     if labels is not None and 1 < len(labels.names) <= memberships.MOST_GROUPS:
         groups, title = memberships.Groups.of_labels(labels.codes, labels.names), labels.title

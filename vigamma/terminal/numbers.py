@@ -40,7 +40,7 @@ def estimate(value: float, ends: Ends, scale: float = 1.0) -> str:
       ends: the lower and the upper end.
       scale: multiplies all; 100 for percent.
     """
-    value, low, high = (scale * float(number) for number in (value, *ends))
+    value, low, high = (scale * float(given) for given in (value, *ends))
     if not 0 < high - low < math.inf or abs(value) >= 1e15:
         return number(value)
     decimals = _SIGNIFICANT - 1 - math.floor(math.log10(high - low))
